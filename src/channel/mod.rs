@@ -1,0 +1,80 @@
+//! Platforms and channels, and what they answer. A *platform* is a file in `channels/`; a *channel* is a platform that the
+//! operator has set up. A driver sends one parcel and says what came of it; it decides nothing else.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::incident::words;
+use crate::render::message::Filled;
+
+words!(
+    /// What a rejection ends: this address, this message on this channel, or the channel until it is mended.
+    Fault { Address = "address", Message = "message", Channel = "channel" }
+);
+words!(
+    /// What must wait after a `Deferred`.
+    Holds { Channel = "channel", Account = "account", Host = "host", Address = "address" }
+);
+
+/// One thing to send. The same id and the same bytes at every try.
+#[derive(Debug, Clone)]
+pub struct Parcel {
+    /// The delivery's public id, `dlv_…`; it travels as `webhook-id`, `Idempotency-Key`, `Message-ID`.
+    pub id: String,
+    /// The address, of the platform's kind.
+    pub to: String,
+    /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.
+    pub secrets: Vec<String>,
+    pub filled: Filled,
+    /// Where a person unsubscribes (RFC 8058); `None` where the message has no such place.
+    pub unsubscribe_url: Option<String>,
+    pub urgent: bool,
+}
+
+/// What a channel answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Accepted {
+        reference: Option<String>,
+    },
+    Deferred {
+        after: Option<Duration>,
+        holds: Holds,
+        detail: String,
+    },
+    Rejected {
+        fault: Fault,
+        detail: String,
+    },
+    /// Neither success nor failure is known: a timeout, a cut answer, a connection lost after the last byte.
+    Unknown {
+        detail: String,
+    },
+}
+
+/// How a platform is talked to. `detail` in an outcome is short, without secrets and without the address.
+#[async_trait]
+pub trait Driver: Send + Sync {
+    async fn send(&self, parcel: Parcel) -> Outcome;
+
+    /// The host that a parcel to this address goes to, where each address may have its own (webhooks): limits and breakers
+    /// by host use it.
+    fn host<'a>(&self, _to: &'a str) -> Option<&'a str> {
+        None
+    }
+}
+
+words!(
+    /// What a platform says later.
+    ReceiptStatus { Delivered = "delivered", Bounced = "bounced", Read = "read", Complained = "complained" }
+);
+
+/// Whether the platform drops an id that it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Repeat {
+    Safe,
+    Unsafe,
+}

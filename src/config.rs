@@ -1,0 +1,380 @@
+//! One typed configuration. `default.toml`, embedded and commented, is the default; the operator's file goes over it, then the
+//! environment. Unknown keys are refused with their place and the nearest right name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::incident::{Clearance, Text};
+use crate::quantity::{Limit, Size, Span};
+
+pub const DEFAULT: &str = include_str!("default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub sender: Sender,
+    pub events: Events,
+    pub kafka: Kafka,
+    pub engine: Engine,
+    pub retention: Retention,
+    pub paths: Paths,
+    pub log: Log,
+    #[serde(default)]
+    pub components: BTreeMap<String, Component>,
+    #[serde(default)]
+    pub regions: BTreeMap<String, Region>,
+    #[serde(default)]
+    pub audiences: BTreeMap<String, Audience>,
+    #[serde(default)]
+    pub channels: BTreeMap<String, Channel>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: std::net::SocketAddr,
+    pub public_url: String,
+    pub trusted_proxies: Vec<String>,
+    pub body_limit: Size,
+    pub rate: Limit,
+    pub workers: usize,
+    pub queue: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    pub url: String,
+    pub key: Secret,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sender {
+    pub name: String,
+    pub email: String,
+    pub status_page: String,
+    pub locale: String,
+    pub zone: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    pub max_event_age: Span,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    pub brokers: String,
+    pub group: String,
+    pub topics: Vec<String>,
+    pub urgent_topics: Vec<String>,
+    pub dead_suffix: String,
+    #[serde(default)]
+    pub settings: BTreeMap<String, Secret>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    pub deadline: Span,
+    pub lane: usize,
+    pub page: usize,
+    pub attempt_room: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub incidents: Span,
+    pub events: Span,
+    pub journal: Span,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paths {
+    pub templates: PathBuf,
+    pub channels: PathBuf,
+    pub plans: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: String,
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    pub title: Text,
+    #[serde(default)]
+    pub platforms: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    pub title: Text,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audience {
+    pub clearance: Clearance,
+    /// Which templates speak to it, by default those of its own name.
+    #[serde(default)]
+    pub templates: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    pub platform: String,
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default = "one")]
+    pub weight: u32,
+    #[serde(default)]
+    pub depends: Vec<String>,
+    #[serde(default)]
+    pub rate: Vec<Limit>,
+    #[serde(default)]
+    pub concurrency: Option<usize>,
+    #[serde(default)]
+    pub allow_private: bool,
+    #[serde(default)]
+    pub settings: BTreeMap<String, Secret>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A text that never shows itself: given as it is, or as `{ file = "…" }` or `{ env = "…" }`, read when the configuration is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            Number(i64),
+            Flag(bool),
+            From(From),
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct From {
+            file: Option<PathBuf>,
+            env: Option<String>,
+        }
+        match Form::deserialize(d)
+            .map_err(|_| D::Error::custom("expected a text, { file = \"…\" } or { env = \"…\" }"))?
+        {
+            Form::Text(text) => Ok(Secret(text)),
+            Form::Number(number) => Ok(Secret(number.to_string())),
+            Form::Flag(flag) => Ok(Secret(flag.to_string())),
+            Form::From(From { file: Some(path), env: None }) => std::fs::read_to_string(&path)
+                .map(|text| Secret(text.trim_end_matches(['\r', '\n']).into()))
+                .map_err(|error| D::Error::custom(format!("{}: {error}", path.display()))),
+            Form::From(From { file: None, env: Some(name) }) => {
+                std::env::var(&name).map(Secret).map_err(|_| D::Error::custom(format!("the environment has no {name}")))
+            }
+            Form::From(_) => Err(D::Error::custom("give either file or env")),
+        }
+    }
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error("{place}: {message}")]
+    Wrong { place: String, message: String },
+}
+
+impl Config {
+    /// The default, then the operator's file, then `LOUDHAILER__SECTION__KEY` from the environment.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let text = match file {
+            Some(path) => {
+                std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.into(), error })?
+            }
+            None => String::new(),
+        };
+        let name = file.map_or("configuration".into(), |path| path.display().to_string());
+        Config::from_toml(&text, &name, environment)
+    }
+
+    pub fn from_toml(
+        text: &str,
+        name: &str,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let wrong = |place: String, message: String| ConfigError::Wrong { place, message };
+        let mut table: toml::Table =
+            DEFAULT.parse().map_err(|error: toml::de::Error| wrong("default.toml".into(), error.to_string()))?;
+        let own: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| wrong(place(text, name, error.span()), error.message().to_string()))?;
+        merge(&mut table, own);
+        for (variable, value) in environment {
+            let Some(path) = variable.strip_prefix("LOUDHAILER__") else { continue };
+            let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
+            set(&mut table, &path, &value).map_err(|message| wrong(variable.clone(), message))?;
+        }
+        Config::deserialize(table).map_err(|error| {
+            let message = error.message().trim().to_string();
+            wrong(place_of_key(text, name, &message), nearest(&message))
+        })
+    }
+
+    pub fn public_url(&self) -> String {
+        match self.server.public_url.as_str() {
+            "" => format!("http://{}", self.server.listen),
+            url => url.trim_end_matches('/').to_string(),
+        }
+    }
+}
+
+fn merge(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Sets one key from the environment; the value has the type that the default has there.
+fn set(table: &mut toml::Table, path: &[String], value: &str) -> Result<(), String> {
+    let [key] = path else {
+        let Some((head, rest)) = path.split_first() else { return Err("names no key".into()) };
+        let inner = table.entry(head.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        return match inner {
+            toml::Value::Table(inner) => set(inner, rest, value),
+            _ => Err(format!("{head} has no keys below it")),
+        };
+    };
+    let value = match table.get(key) {
+        Some(toml::Value::Integer(_)) => value.parse().map(toml::Value::Integer).map_err(|_| "expected a number")?,
+        Some(toml::Value::Boolean(_)) => {
+            value.parse().map(toml::Value::Boolean).map_err(|_| "expected true or false")?
+        }
+        Some(toml::Value::Array(_)) => toml::Value::Array(
+            value.split(',').filter(|v| !v.is_empty()).map(|v| toml::Value::String(v.trim().into())).collect(),
+        ),
+        _ => toml::Value::String(value.into()),
+    };
+    table.insert(key.clone(), value);
+    Ok(())
+}
+
+fn place(text: &str, name: &str, span: Option<std::ops::Range<usize>>) -> String {
+    match span {
+        Some(span) => format!("{name}:{}", text[..span.start.min(text.len())].matches('\n').count() + 1),
+        None => name.into(),
+    }
+}
+
+/// The merged table has no places of its own: find the line of the operator's file that writes the key the error names.
+fn place_of_key(text: &str, name: &str, message: &str) -> String {
+    let quoted = message.split('`').nth(1).unwrap_or("");
+    let line = text.lines().position(|line| {
+        let key = line.split(['=', '#']).next().unwrap_or("").trim().trim_matches(['[', ']']);
+        !quoted.is_empty() && key.rsplit('.').next() == Some(quoted) || (!quoted.is_empty() && line.contains(quoted))
+    });
+    match line {
+        Some(line) => format!("{name}:{}", line + 1),
+        None => name.into(),
+    }
+}
+
+/// Adds the nearest right name to serde's list of expected ones.
+fn nearest(message: &str) -> String {
+    let mut names = message.split('`').skip(1).step_by(2);
+    let Some(given) = names.next().filter(|_| message.starts_with("unknown field")) else { return message.into() };
+    match names.min_by_key(|name| strsim::levenshtein(given, name)).filter(|name| strsim::levenshtein(given, name) <= 3)
+    {
+        Some(name) => format!("unknown key {given:?}; did you mean {name:?}?"),
+        None => message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        Config::from_toml(text, "own.toml", std::iter::empty()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_file_is_a_configuration() {
+        assert_eq!(read("").expect("default").server.listen.port(), 8080);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
+        let error = read("[server]\nlisten = \"127.0.0.1:1\"\ntrusted_proxys = []\n").expect_err("refused");
+        assert_eq!(error, "own.toml:3: unknown key \"trusted_proxys\"; did you mean \"trusted_proxies\"?");
+    }
+
+    #[test]
+    fn broken_toml_is_refused_with_its_line() {
+        let error = read("[server]\nlisten = \n").expect_err("refused");
+        assert!(error.starts_with("own.toml:2: "), "{error}");
+    }
+
+    #[test]
+    fn the_environment_goes_over_the_file_and_keeps_the_types() {
+        let environment = [("LOUDHAILER__SERVER__QUEUE", "7"), ("LOUDHAILER__KAFKA__TOPICS", "a,b"), ("HOME", "/x")];
+        let environment = environment.into_iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let config = Config::from_toml("[server]\nqueue = 5\n", "own.toml", environment).expect("reads");
+        assert_eq!(config.server.queue, 7);
+        assert_eq!(config.kafka.topics, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_secret_does_not_show_itself() {
+        let config = read("[channels.x]\nplatform = \"kannel\"\n[channels.x.settings]\npassword = \"hunter2\"\n")
+            .expect("reads");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.channels["x"].settings["password"].expose(), "hunter2");
+    }
+}
