@@ -22,6 +22,8 @@ pub struct Event {
     pub says: Map<String, Value>,
     /// The wrong update's number that this event corrects.
     pub corrects: Option<i64>,
+    /// The wrong update is withdrawn altogether.
+    pub retracts: bool,
     /// Whose token sent it: a person's name may confirm a cause, a machine's may not.
     pub by: Principal,
 }
