@@ -326,7 +326,7 @@ fn place_of_key(text: &str, name: &str, message: &str) -> String {
 }
 
 /// Adds the nearest right name to serde's list of expected ones.
-fn nearest(message: &str) -> String {
+pub(crate) fn nearest(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let Some(given) = names.next().filter(|_| message.starts_with("unknown field")) else { return message.into() };
     match names.min_by_key(|name| strsim::levenshtein(given, name)).filter(|name| strsim::levenshtein(given, name) <= 3)
