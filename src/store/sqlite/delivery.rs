@@ -1,0 +1,225 @@
+//! Deliveries: facts merged by upsert in any order, counters moved with them, open rows read back when due.
+
+use std::collections::BTreeMap;
+
+use ring::hmac;
+use rusqlite::Connection;
+
+use super::rows::{all, first, run};
+use super::{manifest, receipt, subscriber};
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
+use crate::plan::{Priority, Selection};
+use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result};
+
+/// Recipients that have come to an end, or to another one: (broadcast, shard) → change of each counter.
+pub type Tally = BTreeMap<(i64, u8), BTreeMap<&'static str, i64>>;
+
+const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13)
+  ON CONFLICT DO UPDATE SET state = excluded.state, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
+    tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
+    lane = excluded.lane, due = excluded.due
+  WHERE excluded.state >= delivery.state";
+
+pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<BTreeMap<BroadcastId, i64>> {
+    let mut tally = Tally::new();
+    let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
+    let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
+    for fact in facts {
+        let DeliveryId { broadcast, subscriber, place } = fact.delivery;
+        let before = if fact.sole { None } else { ending(db, broadcast, subscriber)? };
+        upsert
+            .execute(rusqlite::params![
+                broadcast.0,
+                subscriber.0,
+                place,
+                fact.state as i64,
+                fact.channel.0,
+                fact.began.0,
+                fact.ended.0,
+                fact.tries,
+                fact.detail,
+                fact.reference,
+                fact.priority.rank(),
+                fact.lane.0,
+                fact.due.0
+            ])
+            .map_err(super::failed)?;
+        let after = match fact.sole {
+            true => counter(fact.state),
+            false => ending(db, broadcast, subscriber)?,
+        };
+        moved(&mut tally, broadcast, subscriber, before, after);
+        if let Some((outcome, fault)) = fact.attempt {
+            run(
+                db,
+                "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)",
+                (broadcast.0, subscriber.0, place, fact.began.0, fact.channel.0, outcome, fault, &fact.detail, &fact.reference),
+            )?;
+        }
+        if let Some(reference) = fact.reference.as_ref().filter(|_| fact.indexed) {
+            run(
+                db,
+                "INSERT OR REPLACE INTO reference VALUES (?1, ?2, ?3, ?4, ?5)",
+                (fact.channel.0, reference, broadcast.0, subscriber.0, place),
+            )?;
+        }
+        if fact.suppress {
+            subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended)?;
+        }
+        if early {
+            receipt::catch_up(db, key, fact)?;
+        }
+    }
+    for ManifestKey { broadcast, shard, number } in closed {
+        run(
+            db,
+            "UPDATE manifest SET open = 0 WHERE broadcast = ?1 AND shard = ?2 AND number = ?3",
+            (broadcast.0, shard, number),
+        )?;
+    }
+    count(db, &tally)
+}
+
+/// How a recipient has ended: the best of all its rows, or `None` while one is open.
+pub fn ending(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<&'static str>> {
+    let states = all(
+        db,
+        "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2",
+        (broadcast.0, subscriber.0),
+        |row| row.get::<_, i64>(0),
+    )?;
+    if states.contains(&(DeliveryState::Open as i64)) {
+        return Ok(None);
+    }
+    Ok(states.into_iter().max().and_then(|best| counter(DeliveryState::from_number(best))))
+}
+
+fn counter(state: DeliveryState) -> Option<&'static str> {
+    match state {
+        DeliveryState::Open | DeliveryState::Moved => None,
+        DeliveryState::Expired => Some("expired"),
+        DeliveryState::Cancelled => Some("cancelled"),
+        DeliveryState::Superseded => Some("superseded"),
+        DeliveryState::Rejected => Some("unreachable"),
+        DeliveryState::Unknown => Some("unknown"),
+        DeliveryState::Told => Some("told"),
+    }
+}
+
+pub fn moved(
+    tally: &mut Tally,
+    broadcast: BroadcastId,
+    subscriber: SubscriberId,
+    before: Option<&'static str>,
+    after: Option<&'static str>,
+) {
+    if before == after {
+        return;
+    }
+    let counters = tally.entry((broadcast.0, subscriber.shard())).or_default();
+    if let Some(before) = before {
+        *counters.entry(before).or_default() -= 1;
+    }
+    if let Some(after) = after {
+        *counters.entry(after).or_default() += 1;
+    }
+}
+
+/// Adds the changes to the counters; answers how many recipients have ended in each broadcast.
+pub fn count(db: &Connection, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64>> {
+    let mut ended = BTreeMap::new();
+    for ((broadcast, shard), counters) in tally {
+        let of = |name: &str| counters.get(name).copied().unwrap_or(0);
+        run(
+            db,
+            "INSERT INTO progress (broadcast, shard, cursor, epoch, told, unknown, unreachable, superseded, cancelled, expired)
+             VALUES (?1, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT DO UPDATE SET told = told + excluded.told, unknown = unknown + excluded.unknown,
+               unreachable = unreachable + excluded.unreachable, superseded = superseded + excluded.superseded,
+               cancelled = cancelled + excluded.cancelled, expired = expired + excluded.expired",
+            (broadcast, shard, of("told"), of("unknown"), of("unreachable"), of("superseded"), of("cancelled"), of("expired")),
+        )?;
+        *ended.entry(BroadcastId(*broadcast)).or_default() += counters.values().sum::<i64>();
+    }
+    Ok(ended)
+}
+
+pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
+    all(
+        db,
+        "SELECT broadcast, subscriber, place, channel, tries, due FROM delivery
+         WHERE state = 0 AND lane = ?1 AND priority = ?2 AND due <= ?3 ORDER BY due, broadcast, subscriber, place LIMIT ?4",
+        (lane.0, priority.rank(), now.0, limit as i64),
+        |row| {
+            Ok(OpenRow {
+                delivery: DeliveryId {
+                    broadcast: BroadcastId(row.get(0)?),
+                    subscriber: SubscriberId(row.get(1)?),
+                    place: row.get(2)?,
+                },
+                channel: ChannelId(row.get(3)?),
+                lane,
+                tries: row.get(4)?,
+                priority,
+                due: Time(row.get(5)?),
+            })
+        },
+    )
+}
+
+pub fn next_due(db: &Connection) -> Result<Vec<(ChannelId, Priority, Time)>> {
+    all(db, "SELECT lane, priority, min(due) FROM delivery WHERE state = 0 GROUP BY lane, priority", [], |row| {
+        Ok((ChannelId(row.get(0)?), Priority::from_rank(row.get(1)?), Time(row.get(2)?)))
+    })
+}
+
+/// All that a new decision about open rows needs.
+pub fn again(
+    db: &Connection,
+    id: BroadcastId,
+    incident: IncidentId,
+    audience: &str,
+    selection: &Selection,
+    rows: Vec<OpenRow>,
+) -> Result<Vec<Again>> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let who = row.delivery.subscriber;
+        let told = !manifest::told(db, id, incident, audience, selection, who, who)?.is_empty();
+        let rows = all(
+            db,
+            "SELECT place, state, channel FROM delivery WHERE broadcast = ?1 AND subscriber = ?2",
+            (id.0, who.0),
+            |row| Ok((row.get(0)?, DeliveryState::from_number(row.get(1)?), ChannelId(row.get(2)?))),
+        )?;
+        let attempts = attempts(db, id, who)?;
+        found.push(Again { subscriber: subscriber::one(db, who)?, told, rows, attempts, row });
+    }
+    Ok(found)
+}
+
+pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Vec<AttemptRow>> {
+    all(
+        db,
+        "SELECT place, channel, began, outcome, fault, detail, ref FROM attempt
+         WHERE broadcast = ?1 AND subscriber = ?2 ORDER BY place, began",
+        (broadcast.0, subscriber.0),
+        |row| {
+            Ok(AttemptRow {
+                place: row.get(0)?,
+                channel: ChannelId(row.get(1)?),
+                began: Time(row.get(2)?),
+                outcome: row.get(3)?,
+                fault: row.get(4)?,
+                detail: row.get(5)?,
+                reference: row.get(6)?,
+            })
+        },
+    )
+}
+
+pub fn wake(db: &Connection, now: Time) -> Result<()> {
+    run(db, "UPDATE delivery SET due = ?1 WHERE state = 0 AND lane = 0 AND due > ?1", [now.0]).map(drop)
+}

@@ -1,0 +1,231 @@
+//! An event's transaction: everything it changes, written with it.
+
+use rusqlite::{Connection, Row};
+use serde_json::json;
+
+use super::broadcast;
+use super::rows::{all, digest, first, journal, json, next_id, parsed, run, word};
+use crate::clock::Time;
+use crate::id::{BroadcastId, IncidentId, UpdateId};
+use crate::incident::{Change, Incident};
+use crate::ingest::Ingested;
+use crate::plan::{Draw, Thread, Wrong};
+use crate::store::{Committed, Known, Result, Tick, TimerKind};
+
+pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
+    let seen = seen(db, source, id)?;
+    let incident = by_key(db, key)?;
+    let mut known = Known { seen, incident, ..Known::default() };
+    if let Some(incident) = &known.incident {
+        known.threads = threads(db, incident.id)?;
+        if let Some(number) = corrects {
+            known.wrong = wrong(db, incident.id, number)?;
+        }
+    }
+    Ok(known)
+}
+
+fn seen(db: &Connection, source: &str, id: &str) -> Result<Option<([u8; 32], Ingested)>> {
+    first(
+        db,
+        "SELECT e.digest, e.incident, e.number, e.broadcasts, i.key, u.late FROM event e JOIN incident i ON i.id = e.incident
+         JOIN incident_update u ON u.incident = e.incident AND u.number = e.number WHERE e.source = ?1 AND e.id = ?2",
+        [source, id],
+        |row| {
+            let incident = IncidentId(row.get(1)?);
+            let broadcasts: Vec<BroadcastId> = parsed(row, 3)?;
+            let ingested = Ingested {
+                incident,
+                key: row.get(4)?,
+                update: Some(UpdateId { incident, number: row.get(2)? }),
+                broadcasts,
+                duplicate: true,
+                late: row.get(5)?,
+            };
+            Ok((digest(row, 0)?, ingested))
+        },
+    )
+}
+
+const INCIDENT: &str = "SELECT i.id, i.key, i.version, i.mode, i.state, i.opened, i.closed, i.last_number FROM incident i";
+
+fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
+    Ok(Incident {
+        id: IncidentId(row.get(0)?),
+        key: row.get(1)?,
+        version: row.get(2)?,
+        mode: word(row, 3)?,
+        state: parsed(row, 4)?,
+        opened: Time(row.get(5)?),
+        closed: row.get::<_, Option<i64>>(6)?.map(Time),
+        last_number: row.get(7)?,
+    })
+}
+
+pub fn by_key(db: &Connection, key: &str) -> Result<Option<Incident>> {
+    first(db, &format!("{INCIDENT} JOIN incident_alias a ON a.incident = i.id WHERE a.name = ?1"), [key], read_incident)
+}
+
+pub fn incident(db: &Connection, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>> {
+    match first(db, &format!("{INCIDENT} WHERE i.id = ?1"), [id.0], read_incident)? {
+        Some(incident) => Ok(Some((incident, threads(db, id)?))),
+        None => Ok(None),
+    }
+}
+
+pub fn open_incidents(db: &Connection) -> Result<Vec<Incident>> {
+    all(db, &format!("{INCIDENT} WHERE i.closed IS NULL ORDER BY i.id"), [], read_incident)
+}
+
+fn threads(db: &Connection, incident: IncidentId) -> Result<Vec<Thread>> {
+    all(
+        db,
+        "SELECT audience, released, status, severity FROM thread WHERE incident = ?1 ORDER BY audience",
+        [incident.0],
+        |row| {
+            Ok(Thread {
+                audience: row.get(0)?,
+                released: parsed(row, 1)?,
+                status: row.get::<_, Option<String>>(2)?.and_then(|word| word.parse().ok()),
+                severity: row.get::<_, Option<String>>(3)?.and_then(|word| word.parse().ok()),
+            })
+        },
+    )
+}
+
+/// What was said of an update, one entry an audience.
+fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong>> {
+    let mut wrong: Vec<Wrong> = Vec::new();
+    let rows = all(
+        db,
+        "SELECT id, plan, step FROM broadcast WHERE incident = ?1 AND number = ?2 AND released IS NOT NULL ORDER BY id",
+        (incident.0, number),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<crate::plan::Step>(row, 2)?)),
+    )?;
+    for (id, plan, step) in rows {
+        match wrong.iter_mut().find(|entry| entry.step.audience == step.audience) {
+            Some(entry) => entry.broadcasts.push(id),
+            None => wrong.push(Wrong { plan, step, broadcasts: vec![id] }),
+        }
+    }
+    Ok(wrong)
+}
+
+pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed> {
+    let (source, id) = &change.event;
+    let taken = first(db, "SELECT 1 FROM event WHERE source = ?1 AND id = ?2", [source, id], |_| Ok(()))?;
+    if taken.is_some() {
+        return Ok(Committed::Stale); // the same event at the same moment: read again, and find it
+    }
+    let Some(incident) = write_incident(db, &change)? else { return Ok(Committed::Stale) };
+    let version = change.incident.version + 1;
+    let update = &change.update;
+    let number = update.number;
+    run(
+        db,
+        "INSERT INTO incident_update VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        rusqlite::params![
+            incident.0,
+            number,
+            update.source,
+            update.sequence,
+            update.at.0,
+            change.at.0,
+            update.late,
+            json(&update.says)?,
+            json(&change.after)?,
+            change.occasion.word(),
+            update.by,
+            update.corrects
+        ],
+    )?;
+    let broadcasts = write_draws(db, incident, number, version, draws, templates, change.at)?;
+    run(
+        db,
+        "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        (source, id, &change.digest[..], incident.0, number, json(&broadcasts)?, change.at.0),
+    )?;
+    commitment(db, incident, &change)?;
+    journal(
+        db,
+        change.at,
+        "update",
+        &json!({ "incident": incident, "key": change.incident.key, "number": number, "status": change.after.status,
+                 "severity": change.after.severity, "occasion": change.occasion, "late": update.late, "broadcasts": broadcasts }),
+    )?;
+    Ok(Committed::Done(Ingested {
+        incident,
+        key: change.incident.key,
+        update: Some(UpdateId { incident, number }),
+        broadcasts,
+        duplicate: false,
+        late: update.late,
+    }))
+}
+
+/// The incident's row; `None` where somebody else has written it since it was read.
+fn write_incident(db: &Connection, change: &Change) -> Result<Option<IncidentId>> {
+    let incident = &change.incident;
+    let closed = incident.closed.map(|time| time.0);
+    if incident.version > 0 {
+        let written = run(
+            db,
+            "UPDATE incident SET version = version + 1, state = ?3, last_number = ?4, closed = ?5 WHERE id = ?1 AND version = ?2",
+            (incident.id.0, incident.version, json(&incident.state)?, incident.last_number, closed),
+        )?;
+        return Ok((written == 1).then_some(incident.id));
+    }
+    if first(db, "SELECT 1 FROM incident_alias WHERE name = ?1", [&incident.key], |_| Ok(()))?.is_some() {
+        return Ok(None);
+    }
+    let id = IncidentId(next_id(db, "incident")?);
+    run(
+        db,
+        "INSERT INTO incident VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
+        (id.0, &incident.key, incident.mode.word(), json(&incident.state)?, incident.last_number, incident.opened.0, closed),
+    )?;
+    run(db, "INSERT INTO incident_alias VALUES (?1, ?2)", (&incident.key, id.0))?;
+    Ok(Some(id))
+}
+
+/// "Next update by": kept when the next update comes before it, broken when its timer fires.
+fn commitment(db: &Connection, incident: IncidentId, change: &Change) -> Result<()> {
+    if change.update.late {
+        return Ok(());
+    }
+    broadcast::clear_timer(db, TimerKind::Commitment, incident.0)?;
+    match change.after.next_update_at.filter(|due| *due > change.at && change.incident.closed.is_none()) {
+        Some(due) => broadcast::set_timer(db, TimerKind::Commitment, incident.0, due, ""),
+        None => Ok(()),
+    }
+}
+
+fn write_draws(
+    db: &Connection,
+    incident: IncidentId,
+    number: i64,
+    version: i64,
+    draws: Vec<Draw>,
+    templates: [u8; 32],
+    now: Time,
+) -> Result<Vec<BroadcastId>> {
+    let mut ids = Vec::new();
+    for draw in draws {
+        ids.push(broadcast::insert(db, incident, number, version, draw, templates, now)?);
+    }
+    Ok(ids)
+}
+
+/// Broadcasts that the clock calls for: reminders.
+pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>> {
+    let written = run(
+        db,
+        "UPDATE incident SET version = version + 1 WHERE id = ?1 AND version = ?2",
+        (tick.incident.0, tick.version),
+    )?;
+    if written == 0 {
+        return Ok(None);
+    }
+    let number = first(db, "SELECT last_number FROM incident WHERE id = ?1", [tick.incident.0], |row| row.get(0))?.unwrap_or(0);
+    write_draws(db, tick.incident, number, tick.version + 1, tick.draws, templates, now).map(Some)
+}

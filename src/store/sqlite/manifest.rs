@@ -1,0 +1,257 @@
+//! Pages and manifests: who is next, what was decided for them, and after a crash, what of it is unaccounted for.
+
+use std::collections::BTreeSet;
+
+use ring::hmac;
+use rusqlite::Connection;
+
+use super::rows::{all, first, run};
+use super::{delivery, subscriber, upkeep};
+use crate::audience::Omission;
+use crate::audience::route::{Blocked, ChannelId, LeftOut, Way};
+use crate::clock::Time;
+use crate::id::{BroadcastId, IncidentId, SubscriberId};
+use crate::plan::Selection;
+use crate::store::pack::{Damaged, Packer, Unpacker};
+use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
+
+/// The next members of an audience in a shard, and whether the shard ends with them.
+#[allow(clippy::too_many_arguments)]
+pub fn page(
+    db: &Connection,
+    id: BroadcastId,
+    incident: IncidentId,
+    audience: &str,
+    selection: &Selection,
+    shard: u8,
+    after: i64,
+    limit: usize,
+) -> Result<(Vec<Member>, bool)> {
+    let first = i64::from(shard) << 48;
+    let last = first | ((1 << 48) - 1);
+    let members = all(
+        db,
+        &format!(
+            "{} JOIN member m ON m.subscriber = s.id
+             WHERE m.audience = (SELECT id FROM audience WHERE name = ?1) AND m.subscriber > ?2 AND m.subscriber <= ?3
+             ORDER BY m.subscriber LIMIT ?4",
+            subscriber::SUBSCRIBER
+        ),
+        (audience, after.max(first - 1), last, limit as i64 + 1),
+        subscriber::read,
+    )?;
+    let end = members.len() <= limit;
+    let mut members = members;
+    members.truncate(limit);
+    let told = match (members.first(), members.last()) {
+        (Some(from), Some(to)) => told(db, id, incident, audience, selection, from.id, to.id)?,
+        _ => BTreeSet::new(),
+    };
+    let members = members
+        .into_iter()
+        .map(|subscriber| Member { told: told.contains(&subscriber.id.0), subscriber })
+        .collect();
+    Ok((members, end))
+}
+
+/// Whom the broadcasts that the selection asks about told, or may have, within a range of subscribers.
+pub fn told(
+    db: &Connection,
+    id: BroadcastId,
+    incident: IncidentId,
+    audience: &str,
+    selection: &Selection,
+    from: SubscriberId,
+    to: SubscriberId,
+) -> Result<BTreeSet<i64>> {
+    let earlier = match (&selection.told_by[..], selection.only_if_told) {
+        ([], false) => Vec::new(),
+        ([], true) => all(
+            db,
+            "SELECT id FROM broadcast WHERE incident = ?1 AND audience = ?2 AND id < ?3 AND released IS NOT NULL",
+            (incident.0, audience, id.0),
+            |row| row.get::<_, i64>(0),
+        )?,
+        (named, _) => named.to_vec(),
+    };
+    let mut told = BTreeSet::new();
+    for broadcast in earlier {
+        let found = all(
+            db,
+            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND state IN (6, 7)",
+            (broadcast, from.0, to.0),
+            |row| row.get::<_, i64>(0),
+        )?;
+        told.extend(found);
+    }
+    Ok(told)
+}
+
+/// Writes a manifest, the rows of whoever waits, and the moved cursor: fenced by the epoch.
+pub fn decide(db: &Connection, key: &hmac::Key, own: i64, manifest: Manifest, rows: Vec<Fact>, wordings: &[Wording]) -> Result<()> {
+    let current = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
+    if manifest.epoch != own || current != Some(own) {
+        return Err(StoreError::Fenced);
+    }
+    let ManifestKey { broadcast, shard, number } = manifest.key;
+    upkeep::word(db, wordings)?;
+    let (mut skipped, mut unreachable, mut in_memory) = (0i64, 0i64, 0i64);
+    for decided in &manifest.decided {
+        match &decided.decision {
+            Decision::Omitted(omission) if omission.unreachable() => unreachable += 1,
+            Decision::Omitted(_) => skipped += 1,
+            Decision::Ways(..) => in_memory += 1,
+            Decision::Waits => {}
+        }
+    }
+    let with_rows: BTreeSet<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
+    let open = manifest.decided.iter().any(|decided| {
+        matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0)
+    });
+    debug_assert!(in_memory > 0 || !open);
+    if let (Some(from), Some(to)) = (manifest.decided.first(), manifest.decided.last()) {
+        run(
+            db,
+            "INSERT INTO manifest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            (
+                broadcast.0,
+                shard,
+                number,
+                from.subscriber.0,
+                to.subscriber.0,
+                own,
+                manifest.at.0,
+                open,
+                pack(&manifest.decided),
+            ),
+        )?;
+        run(
+            db,
+            "INSERT INTO progress (broadcast, shard, cursor, epoch, selected, skipped, unreachable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET cursor = excluded.cursor, epoch = excluded.epoch, selected = selected + excluded.selected,
+               skipped = skipped + excluded.skipped, unreachable = unreachable + excluded.unreachable",
+            (broadcast.0, shard, to.subscriber.0, own, manifest.decided.len() as i64, skipped, unreachable),
+        )?;
+    }
+    if manifest.end {
+        run(db, "UPDATE broadcast SET shards = shards & ~(1 << ?2) WHERE id = ?1", (broadcast.0, shard))?;
+    }
+    delivery::record(db, key, &rows, &[]).map(drop)
+}
+
+fn pack(decided: &[Decided]) -> Vec<u8> {
+    let mut packer = Packer(Vec::with_capacity(decided.len() * 6));
+    let mut last = 0;
+    for Decided { subscriber, version, decision } in decided {
+        packer.number((subscriber.0 - last) as u64);
+        last = subscriber.0;
+        packer.number(*version as u64);
+        match decision {
+            Decision::Ways(ways, left_out) => {
+                packer.number(0);
+                packer.number(ways.len() as u64);
+                for way in ways {
+                    packer.number(way.place.into());
+                    packer.number(way.channel.0.into());
+                }
+                packer.number(left_out.len() as u64);
+                for left in left_out {
+                    packer.number(left.way.place.into());
+                    packer.number(left.way.channel.0.into());
+                    packer.number(left.why as u64);
+                }
+            }
+            Decision::Waits => packer.number(1),
+            Decision::Omitted(omission) => packer.number(2 + *omission as u64),
+        }
+    }
+    packer.0
+}
+
+pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
+    let mut read = Unpacker(bytes);
+    let mut decided = Vec::new();
+    let mut last = 0i64;
+    let small = |n: u64| u16::try_from(n).map_err(|_| Damaged);
+    while !read.is_empty() {
+        last = last.checked_add_unsigned(read.number()?).ok_or(Damaged)?;
+        let version = read.number()? as i64;
+        let decision = match read.number()? {
+            0 => {
+                let mut ways = Vec::new();
+                for _ in 0..read.number()? {
+                    ways.push(Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) });
+                }
+                let mut left_out = Vec::new();
+                for _ in 0..read.number()? {
+                    let way = Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) };
+                    let why = *Blocked::ALL.get(read.number()? as usize).ok_or(Damaged)?;
+                    left_out.push(LeftOut { way, why });
+                }
+                Decision::Ways(ways, left_out)
+            }
+            1 => Decision::Waits,
+            n => Decision::Omitted(*Omission::ALL.get(n as usize - 2).ok_or(Damaged)?),
+        };
+        decided.push(Decided { subscriber: SubscriberId(last), version, decision });
+    }
+    Ok(decided)
+}
+
+/// The next manifest that was open when the process ended, with the recipients that have no row.
+pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+    let after = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard.into(), key.number));
+    let found = first(
+        db,
+        "SELECT broadcast, shard, number, at, decisions FROM manifest
+         WHERE open = 1 AND (broadcast, shard, number) > (?1, ?2, ?3) ORDER BY broadcast, shard, number LIMIT 1",
+        after,
+        |row| {
+            let key = ManifestKey { broadcast: BroadcastId(row.get(0)?), shard: row.get(1)?, number: row.get(2)? };
+            Ok((key, Time(row.get(3)?), row.get::<_, Vec<u8>>(4)?))
+        },
+    )?;
+    let Some((key, at, bytes)) = found else { return Ok(None) };
+    let decided = unpack(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let mut missing = Vec::new();
+    for Decided { subscriber, version, decision } in decided {
+        let Decision::Ways(ways, _) = decision else { continue };
+        let row = first(
+            db,
+            "SELECT 1 FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 LIMIT 1",
+            (key.broadcast.0, subscriber.0),
+            |_| Ok(()),
+        )?;
+        let [way] = ways[..] else { continue };
+        if row.is_none() {
+            missing.push((subscriber::as_of(db, subscriber, version)?, way));
+        }
+    }
+    Ok(Some(Unfinished { key, at, missing }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_read_back_as_packed() {
+        let way = |place, channel| Way { place, channel: ChannelId(channel) };
+        let decided = vec![
+            Decided { subscriber: SubscriberId(5), version: 1, decision: Decision::Omitted(Omission::NotInterested) },
+            Decided { subscriber: SubscriberId(6), version: 300, decision: Decision::Ways(vec![way(1, 2)], vec![]) },
+            Decided { subscriber: SubscriberId(7 << 48), version: 2, decision: Decision::Waits },
+            Decided {
+                subscriber: SubscriberId((7 << 48) + 1),
+                version: 2,
+                decision: Decision::Ways(
+                    vec![way(1, 2), way(3, 400)],
+                    vec![LeftOut { way: way(2, 9), why: Blocked::PlatformDown }],
+                ),
+            },
+        ];
+        let bytes = pack(&decided);
+        assert_eq!(unpack(&bytes).expect("reads"), decided);
+        assert!(unpack(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

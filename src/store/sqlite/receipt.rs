@@ -1,0 +1,184 @@
+//! Receipts: matched to a delivery by our id or the platform's reference, or kept until the outcome comes.
+
+use ring::hmac;
+use rusqlite::Connection;
+use serde_json::json;
+
+use super::delivery::{Tally, count, ending, moved};
+use super::rows::{all, first, journal, run};
+use super::subscriber;
+use crate::channel::{Fault, ReceiptStatus};
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
+use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Result};
+
+pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<DeliveryId>> {
+    let delivery = match &receipt.matching {
+        Matching::Delivery(delivery) => Some(*delivery),
+        Matching::Reference(reference) => first(
+            db,
+            "SELECT broadcast, subscriber, place FROM reference WHERE channel = ?1 AND ref = ?2",
+            (receipt.channel.0, reference),
+            |row| {
+                Ok(DeliveryId {
+                    broadcast: BroadcastId(row.get(0)?),
+                    subscriber: SubscriberId(row.get(1)?),
+                    place: row.get(2)?,
+                })
+            },
+        )?,
+    };
+    if let Some(delivery) = delivery
+        && apply(db, key, delivery, receipt)?
+    {
+        return Ok(Some(delivery));
+    }
+    run(
+        db,
+        "INSERT OR IGNORE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (
+            receipt.channel.0,
+            reference(&receipt.matching),
+            receipt.status.word(),
+            receipt.fault.map(|fault| fault.word()),
+            receipt.at.0,
+            &receipt.detail,
+        ),
+    )?;
+    Ok(None)
+}
+
+fn reference(matching: &Matching) -> String {
+    match matching {
+        Matching::Reference(reference) => reference.clone(),
+        Matching::Delivery(DeliveryId { broadcast, subscriber, place }) => format!("\u{1}{}:{}:{place}", broadcast.0, subscriber.0),
+    }
+}
+
+/// Receipts that came before this outcome.
+pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact) -> Result<()> {
+    let mut names = vec![reference(&Matching::Delivery(fact.delivery))];
+    names.extend(fact.reference.clone());
+    for name in names {
+        let waiting = all(
+            db,
+            "SELECT status, fault, at, detail FROM receipt WHERE channel = ?1 AND ref = ?2",
+            (fact.channel.0, &name),
+            |row| {
+                Ok(ReceiptFact {
+                    channel: fact.channel,
+                    matching: Matching::Delivery(fact.delivery),
+                    status: super::rows::word(row, 0)?,
+                    fault: row.get::<_, Option<String>>(1)?.and_then(|word| word.parse().ok()),
+                    at: Time(row.get(2)?),
+                    detail: row.get(3)?,
+                })
+            },
+        )?;
+        for receipt in waiting {
+            if apply(db, key, fact.delivery, &receipt)? {
+                run(
+                    db,
+                    "DELETE FROM receipt WHERE channel = ?1 AND ref = ?2 AND status = ?3",
+                    (fact.channel.0, &name, receipt.status.word()),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// False where the delivery's outcome is not known yet.
+fn apply(db: &Connection, key: &hmac::Key, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<bool> {
+    let DeliveryId { broadcast, subscriber: who, place } = delivery;
+    let at = (broadcast.0, who.0, place);
+    let state = first(db, "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3", at, |row| {
+        row.get::<_, i64>(0)
+    })?;
+    let Some(state) = state.map(DeliveryState::from_number) else { return Ok(false) };
+    let before = ending(db, broadcast, who)?;
+    run(
+        db,
+        "UPDATE delivery SET receipt = ?4 WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3
+         AND NOT (coalesce(receipt, '') IN ('read', 'bounced') AND ?4 = 'delivered')",
+        (at.0, at.1, at.2, receipt.status.word()),
+    )?;
+    let set = |state: DeliveryState| {
+        run(
+            db,
+            "UPDATE delivery SET state = ?4, detail = ?5 WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+            (at.0, at.1, at.2, state as i64, &receipt.detail),
+        )
+    };
+    match receipt.status {
+        ReceiptStatus::Delivered | ReceiptStatus::Read => {
+            // It arrived: whatever was thought of this try before. Another try that is due is no longer needed.
+            if matches!(state, DeliveryState::Unknown | DeliveryState::Open) {
+                set(DeliveryState::Told)?;
+            }
+        }
+        ReceiptStatus::Bounced => {
+            if matches!(state, DeliveryState::Told | DeliveryState::Unknown) {
+                set(DeliveryState::Rejected)?;
+                try_on(db, delivery, receipt)?;
+            }
+            if receipt.fault == Some(Fault::Address) {
+                subscriber::suppress_place(db, key, who, place, "bounced", receipt.at)?;
+            }
+        }
+        ReceiptStatus::Complained => subscriber::suppress_place(db, key, who, place, "complained", receipt.at)?,
+    }
+    let mut tally = Tally::new();
+    moved(&mut tally, broadcast, who, before, ending(db, broadcast, who)?);
+    count(db, &tally)?;
+    journal(
+        db,
+        receipt.at,
+        "receipt",
+        &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "channel": receipt.channel.0 }),
+    )?;
+    Ok(true)
+}
+
+/// A bounce makes the recipient try on by another way, while the broadcast is current.
+fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<()> {
+    let DeliveryId { broadcast, subscriber: who, place } = delivery;
+    let current = first(
+        db,
+        "SELECT b.state, d.channel, d.began, d.tries, d.priority FROM broadcast b
+         JOIN thread t ON t.incident = b.incident AND t.audience = b.audience
+         JOIN delivery d ON d.broadcast = b.id AND d.subscriber = ?2 AND d.place = ?3
+         WHERE b.id = ?1 AND b.state IN (1, 2, 3) AND b.version >= t.latest AND b.deadline > ?4",
+        (broadcast.0, who.0, place, receipt.at.0),
+        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(4)?)),
+    )?;
+    let Some((state, channel, began, priority)) = current else { return Ok(()) };
+    // The way that bounced is left out of the new decision: its attempt says that it was rejected.
+    run(
+        db,
+        "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, 'rejected', ?6, ?7, NULL)",
+        (
+            broadcast.0,
+            who.0,
+            place,
+            began,
+            channel,
+            receipt.fault.unwrap_or(Fault::Message).word(),
+            &receipt.detail,
+        ),
+    )?;
+    run(
+        db,
+        "INSERT INTO delivery VALUES (?1, ?2, 0, 0, 0, ?3, ?3, 0, NULL, NULL, NULL, ?4, 0, ?3)
+         ON CONFLICT DO UPDATE SET state = 0, due = excluded.due, lane = 0",
+        (broadcast.0, who.0, receipt.at.0, priority),
+    )?;
+    if BroadcastState::from_number(state) == BroadcastState::Done {
+        run(
+            db,
+            "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1",
+            (broadcast.0, BroadcastState::Running.number()),
+        )?;
+    }
+    Ok(())
+}

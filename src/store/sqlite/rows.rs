@@ -1,0 +1,66 @@
+//! Small things that every statement needs: JSON in and out of TEXT columns, one-row reads, ids from blocks, the journal.
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::writer::failed;
+use crate::clock::Time;
+use crate::store::{Result, StoreError};
+
+pub fn run(db: &Connection, sql: &str, params: impl Params) -> Result<usize> {
+    db.prepare_cached(sql).and_then(|mut statement| statement.execute(params)).map_err(failed)
+}
+
+pub fn first<T>(db: &Connection, sql: &str, params: impl Params, read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
+    db.prepare_cached(sql).and_then(|mut statement| statement.query_row(params, read).optional()).map_err(failed)
+}
+
+pub fn all<T>(db: &Connection, sql: &str, params: impl Params, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+    db.prepare_cached(sql)
+        .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>())
+        .map_err(failed)
+}
+
+pub fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| StoreError::Failed(format!("a row of the store does not read: {error}")))
+}
+
+/// A column that holds one of our words.
+pub fn word<T: std::str::FromStr<Err = String>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error: String| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+/// A column that holds JSON.
+pub fn parsed<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error)))
+}
+
+pub fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; 32]> {
+    let bytes: Vec<u8> = row.get(column)?;
+    bytes.try_into().map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, 32))
+}
+
+/// The next id of a kind.
+pub fn next_id(db: &Connection, kind: &str) -> Result<i64> {
+    let next = first(
+        db,
+        "INSERT INTO id_block VALUES (?1, 2) ON CONFLICT DO UPDATE SET next = next + 1 RETURNING next - 1",
+        [kind],
+        |row| row.get(0),
+    )?;
+    next.ok_or_else(|| StoreError::Failed("id_block gave no id".into()))
+}
+
+pub fn journal(db: &Connection, at: Time, kind: &str, body: &serde_json::Value) -> Result<()> {
+    run(db, "INSERT INTO journal (at, kind, body) VALUES (?1, ?2, ?3)", (at.0, kind, json(body)?)).map(drop)
+}

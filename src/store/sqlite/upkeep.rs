@@ -1,0 +1,212 @@
+//! Keys, tokens, words, channels, breakers, backups and retention.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use super::rows::{all, digest, first, json, parsed, run};
+use super::writer::failed;
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::BroadcastId;
+use crate::ingest::DeadRecord;
+use crate::store::{BreakerRow, Frozen, JournalRow, Result, StoreError, TokenRow, Wording, WordingKey};
+
+pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
+    run(
+        db,
+        "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)",
+        (&frozen.digest[..], frozen.kind, &frozen.bytes),
+    )
+    .map(drop)
+}
+
+pub fn frozen(db: &Connection, digest: &[u8; 32]) -> Result<Option<Vec<u8>>> {
+    first(db, "SELECT bytes FROM frozen WHERE digest = ?1", [&digest[..]], |row| row.get(0))
+}
+
+pub fn dead(db: &Connection, record: &DeadRecord, now: Time) -> Result<()> {
+    run(
+        db,
+        "INSERT OR IGNORE INTO dead_record VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        (&record.topic, record.partition, record.offset, now.0, &record.reason, &record.body),
+    )
+    .map(drop)
+}
+
+pub fn wording(db: &Connection, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>> {
+    first(
+        db,
+        "SELECT m.bytes FROM wording w JOIN message m ON m.digest = w.digest
+         WHERE w.broadcast = ?1 AND w.locale = ?2 AND w.zone = ?3 AND w.format = ?4 AND w.markup = ?5",
+        (broadcast.0, &key.locale, &key.zone, key.format.word(), key.markup.word()),
+        |row| row.get(0),
+    )
+}
+
+pub fn word(db: &Connection, wordings: &[Wording]) -> Result<()> {
+    for Wording { broadcast, key, digest, bytes } in wordings {
+        run(db, "INSERT OR IGNORE INTO message VALUES (?1, ?2)", (&digest[..], bytes))?;
+        run(
+            db,
+            "INSERT OR IGNORE INTO wording VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (broadcast.0, &key.locale, &key.zone, key.format.word(), key.markup.word(), &digest[..]),
+        )?;
+    }
+    Ok(())
+}
+
+/// The number of each channel, given once and kept, and whether it is paused.
+pub fn channels(db: &Connection, names: &[String]) -> Result<Vec<(String, ChannelId, bool)>> {
+    for name in names {
+        run(
+            db,
+            "INSERT INTO channel (id, name) SELECT coalesce(max(id), 0) + 1, ?1 FROM channel WHERE true ON CONFLICT DO NOTHING",
+            [name],
+        )?;
+    }
+    let known = all(db, "SELECT name, id, paused FROM channel", [], |row| {
+        Ok((row.get::<_, String>(0)?, ChannelId(row.get(1)?), row.get(2)?))
+    })?;
+    Ok(known.into_iter().filter(|(name, ..)| names.contains(name)).collect())
+}
+
+pub fn pause_channel(db: &Connection, channel: ChannelId, paused: bool) -> Result<()> {
+    run(db, "UPDATE channel SET paused = ?2 WHERE id = ?1", (channel.0, paused)).map(drop)
+}
+
+pub fn breakers(db: &Connection) -> Result<Vec<BreakerRow>> {
+    all(db, "SELECT channel, host, state, since, until FROM breaker", [], |row| {
+        Ok(BreakerRow {
+            channel: ChannelId(row.get(0)?),
+            host: row.get(1)?,
+            state: row.get(2)?,
+            since: Time(row.get(3)?),
+            until: Time(row.get(4)?),
+        })
+    })
+}
+
+pub fn set_breaker(db: &Connection, row: &BreakerRow) -> Result<()> {
+    run(
+        db,
+        "INSERT OR REPLACE INTO breaker VALUES (?1, ?2, ?3, ?4, ?5)",
+        (row.channel.0, &row.host, &row.state, row.since.0, row.until.0),
+    )
+    .map(drop)
+}
+
+pub fn spent(db: &Connection, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
+    all(
+        db,
+        "SELECT bucket, spent FROM permit WHERE name = ?1 AND bucket >= ?2 ORDER BY bucket",
+        (name, from),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+pub fn spend(db: &Connection, name: &str, bucket: i64, count: i64) -> Result<()> {
+    run(
+        db,
+        "INSERT INTO permit VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent",
+        (name, bucket, count),
+    )
+    .map(drop)
+}
+
+pub fn meta(db: &Connection, name: &str) -> Result<Option<String>> {
+    first(db, "SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
+}
+
+pub fn set_meta(db: &Connection, name: &str, value: &str) -> Result<()> {
+    run(db, "INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [name, value]).map(drop)
+}
+
+pub fn add_token(db: &Connection, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {
+    let written = run(
+        db,
+        "INSERT INTO token VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+        (&hash[..], &row.name, row.person, json(&row.scopes)?, now.0),
+    )?;
+    Ok(written == 1)
+}
+
+pub fn tokens(db: &Connection) -> Result<Vec<([u8; 32], TokenRow)>> {
+    all(db, "SELECT hash, name, person, scopes FROM token ORDER BY name", [], |row| {
+        Ok((digest(row, 0)?, TokenRow { name: row.get(1)?, person: row.get(2)?, scopes: parsed(row, 3)? }))
+    })
+}
+
+pub fn remove_token(db: &Connection, name: &str) -> Result<bool> {
+    run(db, "DELETE FROM token WHERE name = ?1", [name]).map(|removed| removed == 1)
+}
+
+pub fn journal(db: &Connection, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
+    all(
+        db,
+        "SELECT sequence, at, kind, body FROM journal WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
+        (after, limit as i64),
+        |row| Ok(JournalRow { sequence: row.get(0)?, at: Time(row.get(1)?), kind: row.get(2)?, body: parsed(row, 3)? }),
+    )
+}
+
+/// A consistent copy while the broker runs, page by page.
+pub fn backup(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        return Err(StoreError::Failed(format!("{} exists; name a file that does not", to.display())));
+    }
+    let source = Connection::open_with_flags(from, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    let mut target = Connection::open(to).map_err(failed)?;
+    let copy = Backup::new(&source, &mut target).map_err(failed)?;
+    copy.run_to_completion(4096, std::time::Duration::ZERO, None).map_err(failed)?;
+    drop(copy);
+    target.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
+    target.close().map_err(|(_, error)| failed(error))?;
+    std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+/// Deletes a bounded part of what is older than asked for; answers how many rows went. Call again until it answers 0.
+pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {
+    let mut gone = 0;
+    let old = all(
+        db,
+        "SELECT id FROM incident WHERE closed < ?1 AND NOT EXISTS
+           (SELECT 1 FROM broadcast b WHERE b.incident = incident.id AND b.state < 3) LIMIT 8",
+        [incidents.0],
+        |row| row.get::<_, i64>(0),
+    )?;
+    for incident in old {
+        let broadcasts = all(db, "SELECT id FROM broadcast WHERE incident = ?1", [incident], |row| row.get::<_, i64>(0))?;
+        for broadcast in broadcasts {
+            for table in ["delivery", "attempt", "manifest", "progress", "wording", "reference"] {
+                gone += run(db, &format!("DELETE FROM {table} WHERE broadcast = ?1"), [broadcast])?;
+            }
+        }
+        for sql in [
+            "DELETE FROM broadcast WHERE incident = ?1",
+            "DELETE FROM thread WHERE incident = ?1",
+            "DELETE FROM incident_update WHERE incident = ?1",
+            "DELETE FROM incident_alias WHERE incident = ?1",
+            "DELETE FROM event WHERE incident = ?1",
+            "DELETE FROM incident WHERE id = ?1",
+        ] {
+            gone += run(db, sql, [incident])?;
+        }
+    }
+    for (sql, before) in [
+        ("DELETE FROM event WHERE (source, id) IN (SELECT source, id FROM event WHERE at < ?1 LIMIT 4096)", events),
+        ("DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE at < ?1 LIMIT 4096)", journal),
+        ("DELETE FROM receipt WHERE at < ?1", receipts),
+        ("DELETE FROM subscriber_past WHERE at < ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE open = 1)", receipts),
+    ] {
+        gone += run(db, sql, [before.0])?;
+    }
+    run(
+        db,
+        "DELETE FROM message WHERE digest IN (SELECT m.digest FROM message m WHERE NOT EXISTS
+           (SELECT 1 FROM wording w WHERE w.digest = m.digest) LIMIT 512) AND ?1 > 0",
+        [i64::from(gone > 0)],
+    )?;
+    Ok(gone as u64)
+}
