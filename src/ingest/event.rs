@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::fields;
+use super::{fields, json};
 use crate::clock::Time;
 use crate::id::{IncidentId, UpdateId};
 use crate::incident::{Kind, Mode, Status};
@@ -65,10 +65,12 @@ pub(super) struct Envelope {
     pub sequence: Option<i64>,
     /// The pointer of the data: empty for a native event.
     pub place: &'static str,
+    /// What stands before the name of an attribute.
+    pub prefix: &'static str,
 }
 
 pub fn parse_native(body: &[u8], by: &Principal) -> Result<Event, BadEvent> {
-    parse_value(json(body)?, by)
+    parse_value(json::read(body)?, by)
 }
 
 pub fn parse_value(value: Value, by: &Principal) -> Result<Event, BadEvent> {
@@ -88,18 +90,14 @@ pub(super) fn parse_value_at(value: Value, by: &Principal, at: Option<Time>) -> 
     parse_data(data, Envelope { source, id, at, ..Envelope::default() }, by)
 }
 
-pub(super) fn json(body: &[u8]) -> Result<Value, BadEvent> {
-    serde_json::from_slice(body).map_err(|error| BadEvent::new("", format!("is not JSON: {error}")))
-}
-
 pub(super) fn parse_data(data: Map<String, Value>, envelope: Envelope, by: &Principal) -> Result<Event, BadEvent> {
-    let Envelope { source, id, subject, at, sequence, place } = envelope;
+    let Envelope { source, id, subject, at, sequence, place, prefix } = envelope;
     let digest = digest(&data, subject.as_deref());
     let given = |name: &str| data.get(name).filter(|value| !value.is_null()).map(|value| (value, at_key(place, name)));
 
     let incident = match (given("incident"), subject) {
         (Some((value, place)), _) => fields::key(value, &place)?,
-        (None, Some(subject)) => fields::key(&Value::String(subject), "/subject")?,
+        (None, Some(subject)) => fields::key(&Value::String(subject), &format!("{prefix}subject"))?,
         (None, None) => return Err(BadEvent::new(at_key(place, "incident"), "is required")),
     };
     let at = match given("at") {
@@ -137,8 +135,7 @@ fn says_status(says: &Map<String, Value>) -> Result<Status, String> {
 
 /// Has an incident of this kind this status? An event need not say both, so whoever folds it asks again.
 pub fn fits(kind: Kind, status: Status) -> bool {
-    let maintenance =
-        matches!(status, Status::Scheduled | Status::InProgress | Status::Verifying | Status::Completed);
+    let maintenance = matches!(status, Status::Scheduled | Status::InProgress | Status::Verifying | Status::Completed);
     maintenance == (kind == Kind::Maintenance)
 }
 
@@ -312,12 +309,24 @@ mod tests {
             (with("/id", Value::Null), "/id: is required"),
             (with("/source", json!(4)), "/source: expected a text, not a number"),
             (with("/at", Value::Null), "/at: is required"),
-            (with("/at", json!("2021-10-04")), "/at: \"2021-10-04\" is not an RFC 3339 time such as 2021-10-04T15:39:00Z"),
+            (
+                with("/at", json!("2021-10-04")),
+                "/at: \"2021-10-04\" is not an RFC 3339 time such as 2021-10-04T15:39:00Z",
+            ),
             (with("/sequence", json!(1.5)), "/sequence: expected a whole number, not 1.5"),
             (with("/mode", json!("drill")), r#"/mode: "drill" is none of real exercise"#),
-            (with("/status", json!("identifed")), r#"/status: "identifed" is none of investigating identified monitoring resolved scheduled in_progress verifying completed; did you mean "identified"?"#),
-            (with("/status", json!("completed")), "/status: completed is no status of incident; it has investigating identified monitoring resolved"),
-            (with("/kind", json!("maintenance")), "/status: investigating is no status of maintenance; it has scheduled in_progress verifying completed"),
+            (
+                with("/status", json!("identifed")),
+                r#"/status: "identifed" is none of investigating identified monitoring resolved scheduled in_progress verifying completed; did you mean "identified"?"#,
+            ),
+            (
+                with("/status", json!("completed")),
+                "/status: completed is no status of incident; it has investigating identified monitoring resolved",
+            ),
+            (
+                with("/kind", json!("maintenance")),
+                "/status: investigating is no status of maintenance; it has scheduled in_progress verifying completed",
+            ),
             (with("/support_url", json!("javascript:alert(1)")), "/support_url: is not an http or https address"),
             (with("/support_url", json!("https://u:p@x.example/")), "/support_url: has a user name or password"),
             (with("/support_url", json!("https://x.example/ y")), "/support_url: has a blank"),
@@ -326,9 +335,15 @@ mod tests {
             (with("/regions", json!(vec!["r"; 201])), "/regions: has 201 entries; the most is 200"),
             (with("/impact", json!([])), "/impact: expected an object, not a list"),
             (with("/impact/users", json!(-1)), "/impact/users: expected a whole number from 0 up, not -1"),
-            (with("/restored_percent", json!(101)), "/restored_percent: expected a whole number from 0 to 100, not 101"),
+            (
+                with("/restored_percent", json!(101)),
+                "/restored_percent: expected a whole number from 0 to 100, not 101",
+            ),
             (with("/corrects", json!(0)), "/corrects: expected the id (upd_…) or the number of an update, not 0"),
-            (with("/cause/confirmed_by", json!("Ann")), "/cause/confirmed_by: cause.confirmed_by is stamped from a person's token, never read from a machine's event"),
+            (
+                with("/cause/confirmed_by", json!("Ann")),
+                "/cause/confirmed_by: cause.confirmed_by is stamped from a person's token, never read from a machine's event",
+            ),
             (json!(["x"]), "expected an object, not a list"),
         ];
         for (event, message) in table {
@@ -342,7 +357,8 @@ mod tests {
     fn a_cause_is_confirmed_by_the_name_on_the_token_and_by_no_other() {
         let ann = Principal::Person("Ann".into());
         let confirmed = |value: Value, by: &Principal| parse_value(with("/cause/confirmed_by", value), by);
-        for (given, stamped) in [(json!(true), json!("Ann")), (json!("Ann"), json!("Ann")), (json!(null), json!(null))] {
+        for (given, stamped) in [(json!(true), json!("Ann")), (json!("Ann"), json!("Ann")), (json!(null), json!(null))]
+        {
             assert_eq!(confirmed(given, &ann).expect("parses").says["cause.confirmed_by"], stamped);
         }
         assert!(confirmed(json!("Bob"), &ann).is_err());
@@ -353,7 +369,8 @@ mod tests {
     #[test]
     fn equal_content_has_an_equal_digest_whatever_its_order_and_blanks() {
         let digest = |text: &str| parse_native(text.as_bytes(), &machine()).expect("parses").digest;
-        let one = r#"{"id":"1","source":"s","incident":"i","at":"2021-10-04T15:51:00Z","impact":{"users":1,"data":"none"}}"#;
+        let one =
+            r#"{"id":"1","source":"s","incident":"i","at":"2021-10-04T15:51:00Z","impact":{"users":1,"data":"none"}}"#;
         let other = r#"{ "impact": {"data":"\u006eone", "users":1}, "at":"2021-10-04T15:51:00Z",
             "incident":"i", "source":"s", "id":"2" }"#;
         assert_eq!(digest(one), digest(other));

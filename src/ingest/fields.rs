@@ -104,7 +104,8 @@ fn read_group(
     by: &Principal,
     says: &mut Map<String, Value>,
 ) -> Result<(), BadEvent> {
-    let members = || FIELDS.iter().filter_map(|(name, shape)| Some((name.strip_prefix(group)?.strip_prefix('.')?, shape)));
+    let members =
+        || FIELDS.iter().filter_map(|(name, shape)| Some((name.strip_prefix(group)?.strip_prefix('.')?, shape)));
     match value {
         // With a cause its confirmation goes too: a later cause has to be confirmed anew.
         Value::Null => says.extend(members().map(|(name, shape)| (format!("{group}.{name}"), shape.nothing()))),
@@ -223,7 +224,8 @@ pub(super) fn rfc3339(text: &str) -> Option<Time> {
         None => rest,
     };
     let fraction = &rest[..rest.len() - offset.len()];
-    let offset_fits = offset == "Z" || shape(offset, "+00:00") || shape(offset, "-00:00");
+    let offset_fits = offset == "Z"
+        || (shape(offset, "+00:00") || shape(offset, "-00:00")) && &offset[1..3] < "24" && &offset[4..] < "60";
     if fraction == "." || !offset_fits {
         return None;
     }
@@ -339,7 +341,10 @@ fn clean(text: &str, most: usize, place: &str, bad: fn(char) -> bool) -> Result<
 }
 
 pub(super) fn expected(what: &str, value: &Value, place: &str) -> BadEvent {
-    BadEvent::new(place, format!("expected {what}, not {}", if what.contains("number") { shown(value) } else { name_of(value).into() }))
+    BadEvent::new(
+        place,
+        format!("expected {what}, not {}", if what.contains("number") { shown(value) } else { name_of(value).into() }),
+    )
 }
 
 fn shown(value: &Value) -> String {
