@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::clock::Time;
 use crate::id::IncidentId;
-use crate::ingest::event::{Event, Principal};
+use crate::ingest::event::{Event, Principal, fits};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name { $(#[serde(rename = $word)] $variant),+ }
 
         impl $name {
@@ -32,7 +32,7 @@ macro_rules! words {
 
         impl std::str::FromStr for $name {
             type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
+            fn from_str(text: &str) -> std::result::Result<Self, String> {
                 $name::ALL.iter().copied().find(|w| w.word() == text).ok_or_else(|| {
                     let words: Vec<&str> = $name::ALL.iter().map(|w| w.word()).collect();
                     format!("{text:?} is none of {}", words.join(" "))
@@ -261,6 +261,10 @@ pub enum Refused {
     Missing(&'static str),
     #[error("update {0} does not exist, so it cannot be corrected")]
     NoSuchUpdate(i64),
+    #[error("the update to correct belongs to another incident")]
+    OtherIncident,
+    #[error("{1} is no status of an incident of kind {0}")]
+    Status(Kind, Status),
     #[error("at {0} lies in the future; a clock is wrong")]
     Future(Time),
 }
@@ -299,6 +303,9 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
             }
         }
     };
+    if event.corrects_of.is_some_and(|other| other != incident.id) {
+        return Err(Refused::OtherIncident);
+    }
     if let Some(wrong) = event.corrects.filter(|wrong| !(1..=incident.last_number).contains(wrong)) {
         return Err(Refused::NoSuchUpdate(wrong));
     }
@@ -307,6 +314,10 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
     let overtaken = incident.state.youngest.get(&event.source).is_some_and(|youngest| order.before(*youngest));
     fold(&mut incident.state, event, order, overtaken);
     let after = incident.state.facts();
+    let kind = after.kind.unwrap_or(Kind::Incident);
+    if let Some(status) = after.status.filter(|status| !fits(kind, *status)) {
+        return Err(Refused::Status(kind, status));
+    }
     let occasion = occasion(before.as_ref(), &after, event);
     let ended = after.status.is_some_and(Status::ended);
     incident.closed = if ended { incident.closed.or(Some(now)) } else { None };
@@ -339,9 +350,10 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
 fn fold(state: &mut State, event: &Event, order: Order, overtaken: bool) {
     let mut cause_said = false;
     for (name, value) in &event.says {
-        let stands = state.said.get(name).is_some_and(|said| {
-            overtaken && (said.source != event.source || order.before(said.order))
-        });
+        let stands = state
+            .said
+            .get(name)
+            .is_some_and(|said| overtaken && (said.source != event.source || order.before(said.order)));
         if stands {
             continue;
         }
@@ -404,6 +416,7 @@ mod tests {
             mode: None,
             says: says.as_object().expect("object").clone(),
             corrects: None,
+            corrects_of: None,
             retracts: false,
             by: Principal::Machine("m".into()),
         }
@@ -502,8 +515,11 @@ mod tests {
             (json!({"summary": "what it was"}), Occasion::Summary),
             (json!({"status": "investigating"}), Occasion::Relapse),
         ];
-        let events: Vec<Event> =
-            table.iter().enumerate().map(|(n, (says, _))| event(&n.to_string(), Some(n as i64), n as i64, says.clone())).collect();
+        let events: Vec<Event> = table
+            .iter()
+            .enumerate()
+            .map(|(n, (says, _))| event(&n.to_string(), Some(n as i64), n as i64, says.clone()))
+            .collect();
         let (incident, changes) = run(&events);
         for (change, (says, occasion)) in changes.iter().zip(&table) {
             assert_eq!(change.occasion, *occasion, "{says}");

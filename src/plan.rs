@@ -213,7 +213,12 @@ impl Match {
 }
 
 impl Plans {
-    pub fn new(mut all: Vec<Plan>, audiences: BTreeMap<String, Clearance>, components: BTreeSet<String>, deadline: Duration) -> Plans {
+    pub fn new(
+        mut all: Vec<Plan>,
+        audiences: BTreeMap<String, Clearance>,
+        components: BTreeSet<String>,
+        deadline: Duration,
+    ) -> Plans {
         all.sort_by(|a, b| (a.order, &a.name).cmp(&(b.order, &b.name)));
         Plans { all, audiences, components, deadline }
     }
@@ -227,7 +232,14 @@ impl Plans {
 
 /// The broadcasts that a change calls for, in the order in which their steps own a person of several audiences.
 /// `by_hand`: the plan that a person named, instead of those that match.
-pub fn draw(change: &Change, threads: &[Thread], plans: &Plans, by_hand: Option<&str>, now: Time, chance: &mut fastrand::Rng) -> Vec<Draw> {
+pub fn draw(
+    change: &Change,
+    threads: &[Thread],
+    plans: &Plans,
+    by_hand: Option<&str>,
+    now: Time,
+    chance: &mut fastrand::Rng,
+) -> Vec<Draw> {
     if change.update.late || change.update.corrects.is_some() {
         return Vec::new(); // corrections go to those whom the wrong update reached: `corrections`
     }
@@ -277,7 +289,13 @@ pub fn draw(change: &Change, threads: &[Thread], plans: &Plans, by_hand: Option<
 }
 
 /// One broadcast for each audience that the wrong update was told to, for exactly those whom it reached or may have.
-pub fn corrections(change: &Change, wrong: &[Wrong], plans: &Plans, now: Time, chance: &mut fastrand::Rng) -> Vec<Draw> {
+pub fn corrections(
+    change: &Change,
+    wrong: &[Wrong],
+    plans: &Plans,
+    now: Time,
+    chance: &mut fastrand::Rng,
+) -> Vec<Draw> {
     if change.update.late {
         return Vec::new();
     }
@@ -382,7 +400,8 @@ pub fn load(directory: Option<&Path>) -> Result<Vec<Plan>, BadPlan> {
             }
         }
         Some(directory) => {
-            let bad = |error: std::io::Error| BadPlan { place: directory.display().to_string(), message: error.to_string() };
+            let bad =
+                |error: std::io::Error| BadPlan { place: directory.display().to_string(), message: error.to_string() };
             for entry in std::fs::read_dir(directory).map_err(bad)? {
                 let path = entry.map_err(bad)?.path();
                 if path.extension().is_some_and(|extension| extension == "toml") {
@@ -432,6 +451,7 @@ mod tests {
             mode: None,
             says: says.as_object().expect("object").clone(),
             corrects: None,
+            corrects_of: None,
             retracts: false,
             by: Principal::Machine("m".into()),
         };
@@ -469,7 +489,8 @@ mod tests {
     fn steps_are_drawn_where_the_plan_fits_and_something_is_news_to_the_audience() {
         let plans = plans(TWO_STEPS);
         let mut chance = fastrand::Rng::with_seed(1);
-        let mut drawn = |change: &Change, threads: &[Thread]| draw(change, threads, &plans, None, Time(1_000), &mut chance);
+        let mut drawn =
+            |change: &Change, threads: &[Thread]| draw(change, threads, &plans, None, Time(1_000), &mut chance);
         let minor = change(None, json!({"title": "t", "status": "investigating", "severity": "minor"}));
         assert!(drawn(&minor, &[]).is_empty());
         let major = change(Some(minor), json!({"severity": "major"}));
@@ -498,15 +519,21 @@ mod tests {
             status: Some(Status::Investigating),
             severity: Some(Severity::Major),
         };
-        let mut held = |change: &Change| draw(change, std::slice::from_ref(&thread), &plans, None, Time(1_000), &mut chance)[1].held;
+        let mut held = |change: &Change| {
+            draw(change, std::slice::from_ref(&thread), &plans, None, Time(1_000), &mut chance)[1].held
+        };
         assert_eq!(held(&second), Held::Until(Time(900_500)));
         assert_eq!(held(&change(Some(second), json!({"status": "identified"}))), Held::Not);
     }
 
     #[test]
     fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_name() {
-        let error = parse("p", "p.toml", "title = \"x\"\n[[step]]\nname = \"a\"\naudiense = \"b\"\nroutes = [\"sms\"]\npriority = \"high\"\n")
-            .expect_err("refused");
+        let error = parse(
+            "p",
+            "p.toml",
+            "title = \"x\"\n[[step]]\nname = \"a\"\naudiense = \"b\"\nroutes = [\"sms\"]\npriority = \"high\"\n",
+        )
+        .expect_err("refused");
         assert_eq!(error.to_string(), "p.toml:4: unknown key \"audiense\"; did you mean \"audience\"?");
     }
 }

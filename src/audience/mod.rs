@@ -82,7 +82,9 @@ pub fn select(selection: &Selection, subscriber: &Subscriber, told: bool) -> Res
         return Err(Omission::NotEnrolled);
     }
     if !selection.listed.is_empty() {
-        let listed = |a: &Address| selection.listed.iter().any(|l| l.split_once(':') == Some((a.kind.as_str(), a.value.as_str())));
+        let listed = |a: &Address| {
+            selection.listed.iter().any(|l| l.split_once(':') == Some((a.kind.as_str(), a.value.as_str())))
+        };
         return if subscriber.addresses.iter().any(listed) { Ok(()) } else { Err(Omission::NotListed) };
     }
     if !selection.told_by.is_empty() || selection.only_if_told {
@@ -133,7 +135,7 @@ impl Quiet {
     /// When quiet ends, if `now` lies within it.
     pub fn ends(self, zone: &str, now: Time) -> Option<Time> {
         let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
-        let local = now.timestamp().to_zoned(zone);
+        let local = now.timestamp().to_zoned_datetime(zone);
         let minute = (local.hour() as u16) * 60 + local.minute() as u16;
         let within = match self.from < self.to {
             true => (self.from..self.to).contains(&minute),
@@ -143,7 +145,14 @@ impl Quiet {
             return None;
         }
         let day = if minute < self.to { local.clone() } else { local.tomorrow().ok()? };
-        let end = day.with().hour((self.to / 60) as i8).minute((self.to % 60) as i8).second(0).subsec_nanosecond(0).build().ok()?;
+        let end = day
+            .with()
+            .hour((self.to / 60) as i8)
+            .minute((self.to % 60) as i8)
+            .second(0)
+            .subsec_nanosecond(0)
+            .build()
+            .ok()?;
         Some(Time(end.timestamp().as_millisecond()))
     }
 }
@@ -211,18 +220,38 @@ pub mod tests {
             ("enrolled", |sel, s| (sel.mode, s.exercises) = (Mode::Exercise, true), false, Ok(())),
             ("other component", |_, s| s.components = ["mail".to_string()].into(), false, Err(Omission::NotInterested)),
             ("one of two", |_, s| s.components = ["mail".to_string(), "web".into()].into(), false, Ok(())),
-            ("other region", |sel, s| (sel.regions, s.regions) = (["eu".to_string()].into(), ["us".to_string()].into()), false, Err(Omission::NotInterested)),
-            ("global", |sel, s| (sel.regions, s.regions) = (["global".to_string()].into(), ["us".to_string()].into()), false, Ok(())),
+            (
+                "other region",
+                |sel, s| (sel.regions, s.regions) = (["eu".to_string()].into(), ["us".to_string()].into()),
+                false,
+                Err(Omission::NotInterested),
+            ),
+            (
+                "global",
+                |sel, s| (sel.regions, s.regions) = (["global".to_string()].into(), ["us".to_string()].into()),
+                false,
+                Ok(()),
+            ),
             ("only critical", |_, s| s.severity = Severity::Critical, false, Err(Omission::BelowSeverity)),
             ("resolved, untold", |sel, _| sel.only_if_told = true, false, Err(Omission::NotTold)),
             ("resolved, told", |sel, _| sel.only_if_told = true, true, Ok(())),
-            ("correction ignores interests", |sel, s| (sel.told_by, s.components) = (vec![1], ["mail".to_string()].into()), true, Ok(())),
+            (
+                "correction ignores interests",
+                |sel, s| (sel.told_by, s.components) = (vec![1], ["mail".to_string()].into()),
+                true,
+                Ok(()),
+            ),
             ("correction, untold", |sel, _| sel.told_by = vec![1], false, Err(Omission::NotTold)),
             (
                 "owned by an earlier step",
                 |sel, s| {
                     s.audiences.insert("staff".into());
-                    sel.not_in = vec![Selected { audience: "staff".into(), components: BTreeSet::new(), regions: BTreeSet::new(), severity: Severity::Major }];
+                    sel.not_in = vec![Selected {
+                        audience: "staff".into(),
+                        components: BTreeSet::new(),
+                        regions: BTreeSet::new(),
+                        severity: Severity::Major,
+                    }];
                 },
                 false,
                 Err(Omission::ToldElsewhere),
@@ -232,7 +261,12 @@ pub mod tests {
                 |sel, s| {
                     s.audiences.insert("staff".into());
                     s.severity = Severity::Major;
-                    sel.not_in = vec![Selected { audience: "staff".into(), components: BTreeSet::new(), regions: BTreeSet::new(), severity: Severity::Minor }];
+                    sel.not_in = vec![Selected {
+                        audience: "staff".into(),
+                        components: BTreeSet::new(),
+                        regions: BTreeSet::new(),
+                        severity: Severity::Minor,
+                    }];
                 },
                 false,
                 Ok(()),

@@ -130,7 +130,8 @@ impl Walk<'_> {
     /// One way for one member: the first address that a channel of the member can use.
     fn member(&self, member: &str, left_out: &mut Vec<LeftOut>) -> Member {
         let fits = |channel: &&Candidate| channel.kind == member || channel.name == member;
-        let served = |tried: &Tried| tried.served && self.channels.iter().any(|c| c.id == tried.way.channel && fits(&c));
+        let served =
+            |tried: &Tried| tried.served && self.channels.iter().any(|c| c.id == tried.way.channel && fits(&c));
         if self.tried.iter().any(served) {
             return Member::Served;
         }
@@ -195,7 +196,15 @@ mod tests {
     fn channel(id: u16, name: &str, kind: &str, address_kind: &str, domains: &[&str]) -> Candidate {
         let mut domains: BTreeSet<String> = domains.iter().map(|d| d.to_string()).collect();
         domains.insert(name.into());
-        Candidate { id: ChannelId(id), name: name.into(), kind: kind.into(), address_kind: address_kind.into(), weight: 1, domains, blocked: None }
+        Candidate {
+            id: ChannelId(id),
+            name: name.into(),
+            kind: kind.into(),
+            address_kind: address_kind.into(),
+            weight: 1,
+            domains,
+            blocked: None,
+        }
     }
 
     fn channels() -> Vec<Candidate> {
@@ -231,14 +240,40 @@ mod tests {
         assert_eq!(go(&mail, &["sms+email"], &none, &[], 0), ways(&[(1, 4)]), "the usable members");
         assert_eq!(go(&mail, &["sms"], &none, &[], 0), Routed::Nowhere(Omission::NoAddress));
         assert_eq!(go(&both, &["sms-b"], &none, &[], 0), ways(&[(1, 3)]), "a channel by name");
-        let rejected = |channel| Tried { way: Way { place: 1, channel: ChannelId(channel) }, rejected: true, deferrals: 0, served: false };
-        assert_eq!(go(&both, &["sms", "email"], &none, &[rejected(2)], 0), ways(&[(1, 3)]), "another channel of the kind");
-        assert_eq!(go(&both, &["sms", "email"], &none, &[rejected(2), rejected(3)], 0), ways(&[(2, 4)]), "then the next route");
+        let rejected = |channel| Tried {
+            way: Way { place: 1, channel: ChannelId(channel) },
+            rejected: true,
+            deferrals: 0,
+            served: false,
+        };
+        assert_eq!(
+            go(&both, &["sms", "email"], &none, &[rejected(2)], 0),
+            ways(&[(1, 3)]),
+            "another channel of the kind"
+        );
+        assert_eq!(
+            go(&both, &["sms", "email"], &none, &[rejected(2), rejected(3)], 0),
+            ways(&[(2, 4)]),
+            "then the next route"
+        );
         assert_eq!(go(&both, &["sms"], &none, &[rejected(2), rejected(3)], 0), Routed::Nowhere(Omission::Rejected));
-        let deferred = |channel, n| Tried { way: Way { place: 1, channel: ChannelId(channel) }, rejected: false, deferrals: n, served: false };
-        assert_eq!(go(&both, &["sms-a", "email"], &none, &[deferred(2, 4)], 0), ways(&[(1, 2)]), "stays for five tries");
+        let deferred = |channel, n| Tried {
+            way: Way { place: 1, channel: ChannelId(channel) },
+            rejected: false,
+            deferrals: n,
+            served: false,
+        };
+        assert_eq!(
+            go(&both, &["sms-a", "email"], &none, &[deferred(2, 4)], 0),
+            ways(&[(1, 2)]),
+            "stays for five tries"
+        );
         assert_eq!(go(&both, &["sms-a", "email"], &none, &[deferred(2, 5)], 0), ways(&[(2, 4)]), "then takes the next");
-        assert_eq!(go(&both, &["sms-a"], &none, &[deferred(2, 5)], 0), ways(&[(1, 2)]), "after the last it begins again");
+        assert_eq!(
+            go(&both, &["sms-a"], &none, &[deferred(2, 5)], 0),
+            ways(&[(1, 2)]),
+            "after the last it begins again"
+        );
     }
 
     #[test]
@@ -251,7 +286,10 @@ mod tests {
         let reasons: Vec<(u16, Blocked)> = left_out.iter().map(|l| (l.way.place, l.why)).collect();
         assert_eq!(reasons, [(1, Blocked::Unverified), (2, Blocked::Suppressed)]);
         who.addresses.pop();
-        assert_eq!(route(&who, &routes(&["sms-a"]), &channels(), &BTreeSet::new(), &[], 0).0, Routed::Nowhere(Omission::Suppressed));
+        assert_eq!(
+            route(&who, &routes(&["sms-a"]), &channels(), &BTreeSet::new(), &[], 0).0,
+            Routed::Nowhere(Omission::Suppressed)
+        );
     }
 
     #[test]

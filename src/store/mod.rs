@@ -311,7 +311,10 @@ pub enum Upserted {
     Updated(SubscriberId),
     Unchanged(SubscriberId),
     /// An address belongs to somebody else.
-    Taken { kind: String, place: usize },
+    Taken {
+        kind: String,
+        place: usize,
+    },
 }
 
 /// A subscriber as it is written: without ids, versions and places, which the store keeps.
@@ -369,7 +372,14 @@ pub trait Store: Send + Sync + 'static {
     /// Held to running, with supersession. False where it was not held.
     async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<bool>;
     /// False where the broadcast was not in `from`.
-    async fn change_state(&self, id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<bool>;
+    async fn change_state(
+        &self,
+        id: BroadcastId,
+        from: Vec<BroadcastState>,
+        to: BroadcastState,
+        now: Time,
+        by: &str,
+    ) -> Result<bool>;
     async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
     async fn end_timer(&self, kind: TimerKind, subject: i64, due: Time) -> Result<()>;
 
@@ -402,7 +412,12 @@ pub trait Store: Send + Sync + 'static {
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>>;
     async fn subscriber_by_key(&self, key: &str) -> Result<Option<Subscriber>>;
     async fn subscriber_by_address(&self, kind: &str, value: &str) -> Result<Option<Subscriber>>;
-    async fn subscribers(&self, after: Option<SubscriberId>, audience: Option<&str>, limit: usize) -> Result<Vec<Subscriber>>;
+    async fn subscribers(
+        &self,
+        after: Option<SubscriberId>,
+        audience: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Subscriber>>;
     async fn remove_subscriber(&self, id: SubscriberId, now: Time) -> Result<bool>;
     /// Suppresses an address and answers whose it was.
     async fn suppress(&self, kind: &str, value: &str, reason: &str, now: Time) -> Result<Option<SubscriberId>>;
@@ -425,4 +440,3 @@ pub trait Store: Send + Sync + 'static {
     async fn ready(&self) -> Result<()>;
     async fn close(&self) -> Result<()>;
 }
-

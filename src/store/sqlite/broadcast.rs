@@ -25,7 +25,8 @@ pub fn insert(
 ) -> Result<BroadcastId> {
     let id = BroadcastId(next_id(db, "broadcast")?);
     let audience = &draw.step.audience;
-    let shards: i64 = first(db, "SELECT shards FROM audience WHERE name = ?1", [audience], |row| row.get(0))?.unwrap_or(0);
+    let shards: i64 =
+        first(db, "SELECT shards FROM audience WHERE name = ?1", [audience], |row| row.get(0))?.unwrap_or(0);
     let code = unique_code(db, draw.code, id)?;
     run(
         db,
@@ -54,11 +55,7 @@ pub fn insert(
             shards
         ],
     )?;
-    run(
-        db,
-        "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
-        (incident.0, audience),
-    )?;
+    run(db, "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING", (incident.0, audience))?;
     set_timer(db, TimerKind::Deadline, id.0, draw.deadline, "")?;
     match draw.held {
         Held::Not => {

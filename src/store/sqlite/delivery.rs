@@ -22,7 +22,12 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
     lane = excluded.lane, due = excluded.due
   WHERE excluded.state >= delivery.state";
 
-pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<BTreeMap<BroadcastId, i64>> {
+pub fn record(
+    db: &Connection,
+    key: &hmac::Key,
+    facts: &[Fact],
+    closed: &[ManifestKey],
+) -> Result<BTreeMap<BroadcastId, i64>> {
     let mut tally = Tally::new();
     let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
     let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
@@ -55,7 +60,17 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             run(
                 db,
                 "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)",
-                (broadcast.0, subscriber.0, place, fact.began.0, fact.channel.0, outcome, fault, &fact.detail, &fact.reference),
+                (
+                    broadcast.0,
+                    subscriber.0,
+                    place,
+                    fact.began.0,
+                    fact.channel.0,
+                    outcome,
+                    fault,
+                    &fact.detail,
+                    &fact.reference,
+                ),
             )?;
         }
         if let Some(reference) = fact.reference.as_ref().filter(|_| fact.indexed) {

@@ -47,7 +47,8 @@ fn seen(db: &Connection, source: &str, id: &str) -> Result<Option<([u8; 32], Ing
     )
 }
 
-const INCIDENT: &str = "SELECT i.id, i.key, i.version, i.mode, i.state, i.opened, i.closed, i.last_number FROM incident i";
+const INCIDENT: &str =
+    "SELECT i.id, i.key, i.version, i.mode, i.state, i.opened, i.closed, i.last_number FROM incident i";
 
 fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     Ok(Incident {
@@ -182,7 +183,15 @@ fn write_incident(db: &Connection, change: &Change) -> Result<Option<IncidentId>
     run(
         db,
         "INSERT INTO incident VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
-        (id.0, &incident.key, incident.mode.word(), json(&incident.state)?, incident.last_number, incident.opened.0, closed),
+        (
+            id.0,
+            &incident.key,
+            incident.mode.word(),
+            json(&incident.state)?,
+            incident.last_number,
+            incident.opened.0,
+            closed,
+        ),
     )?;
     run(db, "INSERT INTO incident_alias VALUES (?1, ?2)", (&incident.key, id.0))?;
     Ok(Some(id))
@@ -226,6 +235,7 @@ pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Resu
     if written == 0 {
         return Ok(None);
     }
-    let number = first(db, "SELECT last_number FROM incident WHERE id = ?1", [tick.incident.0], |row| row.get(0))?.unwrap_or(0);
+    let number =
+        first(db, "SELECT last_number FROM incident WHERE id = ?1", [tick.incident.0], |row| row.get(0))?.unwrap_or(0);
     write_draws(db, tick.incident, number, tick.version + 1, tick.draws, templates, now).map(Some)
 }

@@ -47,10 +47,8 @@ pub fn page(
         (Some(from), Some(to)) => told(db, id, incident, audience, selection, from.id, to.id)?,
         _ => BTreeSet::new(),
     };
-    let members = members
-        .into_iter()
-        .map(|subscriber| Member { told: told.contains(&subscriber.id.0), subscriber })
-        .collect();
+    let members =
+        members.into_iter().map(|subscriber| Member { told: told.contains(&subscriber.id.0), subscriber }).collect();
     Ok((members, end))
 }
 
@@ -88,8 +86,16 @@ pub fn told(
 }
 
 /// Writes a manifest, the rows of whoever waits, and the moved cursor: fenced by the epoch.
-pub fn decide(db: &Connection, key: &hmac::Key, own: i64, manifest: Manifest, rows: Vec<Fact>, wordings: &[Wording]) -> Result<()> {
-    let current = first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
+pub fn decide(
+    db: &Connection,
+    key: &hmac::Key,
+    own: i64,
+    manifest: Manifest,
+    rows: Vec<Fact>,
+    wordings: &[Wording],
+) -> Result<()> {
+    let current =
+        first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
     if manifest.epoch != own || current != Some(own) {
         return Err(StoreError::Fenced);
     }
@@ -105,9 +111,10 @@ pub fn decide(db: &Connection, key: &hmac::Key, own: i64, manifest: Manifest, ro
         }
     }
     let with_rows: BTreeSet<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
-    let open = manifest.decided.iter().any(|decided| {
-        matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0)
-    });
+    let open = manifest
+        .decided
+        .iter()
+        .any(|decided| matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0));
     debug_assert!(in_memory > 0 || !open);
     if let (Some(from), Some(to)) = (manifest.decided.first(), manifest.decided.last()) {
         run(

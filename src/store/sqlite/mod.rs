@@ -64,7 +64,8 @@ impl Sqlite {
         threads: bool,
         owned: Option<std::fs::File>,
     ) -> Result<Sqlite> {
-        let connection = Connection::open(path).map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?;
+        let connection =
+            Connection::open(path).map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?;
         prepare(&connection)?;
         connection.execute_batch("PRAGMA wal_autocheckpoint = 0").map_err(failed)?;
         migrate(&connection)?;
@@ -139,12 +140,14 @@ impl Sqlite {
 fn lock(path: &Path) -> Result<std::fs::File> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
     let wrong = |error: &dyn std::fmt::Display| StoreError::Failed(format!("{}: {error}", beside.display()));
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|e| wrong(&e))?;
+    let file =
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(|e| wrong(&e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(StoreError::Failed(format!("{}: another loudhailer sends from this store; stop it first", path.display())))
-        }
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Failed(format!(
+            "{}: another loudhailer sends from this store; stop it first",
+            path.display()
+        ))),
         Err(std::fs::TryLockError::Error(error)) => Err(wrong(&error)),
     }
 }
@@ -162,7 +165,8 @@ fn prepare(connection: &Connection) -> Result<()> {
 
 /// Brings the schema to this version, in one transaction. It changes tables only: an upgrade tells nobody anything.
 fn migrate(connection: &Connection) -> Result<()> {
-    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let version = version as usize;
     if version > MIGRATIONS.len() {
         return Err(StoreError::Failed(format!(
             "the store has schema {version}, and this program knows {}: start a newer program",
@@ -214,7 +218,8 @@ fn checkpoint(path: PathBuf) -> Result<std::sync::mpsc::Sender<()>> {
     std::thread::Builder::new()
         .name("checkpoint".into())
         .spawn(move || {
-            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(200)) {
+            while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(Duration::from_millis(200))
+            {
                 let length = std::fs::metadata(&log).map_or(0, |log| log.len());
                 let kind = match length {
                     0..4_194_304 => continue,
@@ -396,7 +401,12 @@ impl Store for Sqlite {
         self.read(move |db| subscriber::by_blind(db, &blind)).await
     }
 
-    async fn subscribers(&self, after: Option<SubscriberId>, audience: Option<&str>, limit: usize) -> Result<Vec<Subscriber>> {
+    async fn subscribers(
+        &self,
+        after: Option<SubscriberId>,
+        audience: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Subscriber>> {
         let audience = audience.map(str::to_string);
         self.read(move |db| subscriber::list(db, after, audience.as_deref(), limit)).await
     }

@@ -51,7 +51,9 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
 fn reference(matching: &Matching) -> String {
     match matching {
         Matching::Reference(reference) => reference.clone(),
-        Matching::Delivery(DeliveryId { broadcast, subscriber, place }) => format!("\u{1}{}:{}:{place}", broadcast.0, subscriber.0),
+        Matching::Delivery(DeliveryId { broadcast, subscriber, place }) => {
+            format!("\u{1}{}:{}:{place}", broadcast.0, subscriber.0)
+        }
     }
 }
 
@@ -92,9 +94,10 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact) -> Result<()> {
 fn apply(db: &Connection, key: &hmac::Key, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<bool> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let at = (broadcast.0, who.0, place);
-    let state = first(db, "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3", at, |row| {
-        row.get::<_, i64>(0)
-    })?;
+    let state =
+        first(db, "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3", at, |row| {
+            row.get::<_, i64>(0)
+        })?;
     let Some(state) = state.map(DeliveryState::from_number) else { return Ok(false) };
     let before = ending(db, broadcast, who)?;
     run(
@@ -157,15 +160,7 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
     run(
         db,
         "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, 'rejected', ?6, ?7, NULL)",
-        (
-            broadcast.0,
-            who.0,
-            place,
-            began,
-            channel,
-            receipt.fault.unwrap_or(Fault::Message).word(),
-            &receipt.detail,
-        ),
+        (broadcast.0, who.0, place, began, channel, receipt.fault.unwrap_or(Fault::Message).word(), &receipt.detail),
     )?;
     run(
         db,

@@ -15,7 +15,8 @@ use crate::incident::Severity;
 use crate::store::pack::{Damaged, Packer, Unpacker};
 use crate::store::{Result, StoreError, SubscriberDraft, Upserted};
 
-pub const SUBSCRIBER: &str = "SELECT s.id, s.version, s.foreign_key, s.flags, s.name, s.locale, s.zone, s.quiet, s.severity,
+pub const SUBSCRIBER: &str =
+    "SELECT s.id, s.version, s.foreign_key, s.flags, s.name, s.locale, s.zone, s.quiet, s.severity,
   s.interests, s.addresses FROM subscriber s";
 
 const SHARDS: i64 = 64;
@@ -29,14 +30,14 @@ pub fn blind(key: &hmac::Key, kind: &str, value: &str) -> Vec<u8> {
 }
 
 pub fn read(row: &Row<'_>) -> rusqlite::Result<Subscriber> {
-    let blob = |column: usize| row.get_ref(column)?.as_blob().map_err(Into::into);
-    let damaged = |error: Damaged| {
-        rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Blob, Box::new(error))
-    };
+    let blob = |column: usize| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
+    let damaged =
+        |error: Damaged| rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Blob, Box::new(error));
     let flags: i64 = row.get(3)?;
     let quiet: i64 = row.get(7)?;
     let mut interests = Unpacker(blob(9)?);
-    let (audiences, components, regions) = (|| Ok((interests.texts()?, interests.texts()?, interests.texts()?)))().map_err(damaged)?;
+    let (audiences, components, regions) =
+        (|| Ok((interests.texts()?, interests.texts()?, interests.texts()?)))().map_err(damaged)?;
     let (_, addresses) = unpack_addresses(blob(10)?).map_err(damaged)?;
     Ok(Subscriber {
         id: SubscriberId(row.get(0)?),
@@ -46,7 +47,7 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<Subscriber> {
         locale: row.get(5)?,
         zone: row.get(6)?,
         quiet: (quiet >= 0).then(|| Quiet { from: (quiet / 1440) as u16, to: (quiet % 1440) as u16 }),
-        severity: Severity::ALL.get(row.get::<_, usize>(8)?).copied().unwrap_or(Severity::Info),
+        severity: Severity::ALL.get(usize::from(row.get::<_, u8>(8)?)).copied().unwrap_or(Severity::Info),
         exercises: flags & EXERCISES != 0,
         withdrawn: flags & WITHDRAWN != 0,
         audiences,
@@ -110,7 +111,12 @@ pub fn by_blind(db: &Connection, blind: &[u8]) -> Result<Option<Subscriber>> {
     first(db, &format!("{SUBSCRIBER} JOIN address a ON a.subscriber = s.id WHERE a.blind = ?1"), [blind], read)
 }
 
-pub fn list(db: &Connection, after: Option<SubscriberId>, audience: Option<&str>, limit: usize) -> Result<Vec<Subscriber>> {
+pub fn list(
+    db: &Connection,
+    after: Option<SubscriberId>,
+    audience: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Subscriber>> {
     let after = after.map_or(-1, |id| id.0);
     match audience {
         Some(audience) => all(
@@ -185,13 +191,21 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
     }
     let mut next_place = match own {
         Some(id) => {
-            let bytes = first(db, "SELECT addresses FROM subscriber WHERE id = ?1", [id], |row| row.get::<_, Vec<u8>>(0))?;
-            bytes.map(|bytes| unpack_addresses(&bytes)).transpose().map_err(|e| StoreError::Failed(e.to_string()))?.map_or(1, |(next, _)| next)
+            let bytes =
+                first(db, "SELECT addresses FROM subscriber WHERE id = ?1", [id], |row| row.get::<_, Vec<u8>>(0))?;
+            bytes
+                .map(|bytes| unpack_addresses(&bytes))
+                .transpose()
+                .map_err(|e| StoreError::Failed(e.to_string()))?
+                .map_or(1, |(next, _)| next)
         }
         None => 1,
     };
     for (address, blind) in wanted.addresses.iter_mut().zip(&blinds) {
-        let before = known.iter().flat_map(|known| &known.addresses).find(|a| a.kind == address.kind && a.value == address.value);
+        let before = known
+            .iter()
+            .flat_map(|known| &known.addresses)
+            .find(|a| a.kind == address.kind && a.value == address.value);
         match before {
             Some(before) => {
                 address.place = before.place;
@@ -204,7 +218,8 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
             None => {
                 address.place = next_place;
                 next_place += 1;
-                address.suppressed = first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some();
+                address.suppressed =
+                    first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some();
             }
         }
     }
@@ -219,7 +234,8 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
             }
             wanted.version += 1;
             keep_past(db, known.id, now)?;
-            for gone in known.addresses.iter().filter(|old| !wanted.addresses.iter().any(|new| new.place == old.place)) {
+            for gone in known.addresses.iter().filter(|old| !wanted.addresses.iter().any(|new| new.place == old.place))
+            {
                 run(db, "DELETE FROM address WHERE blind = ?1", [blind(key, &gone.kind, &gone.value)])?;
             }
             write(db, &wanted, next_place, &blinds)?;
@@ -260,11 +276,7 @@ fn write(db: &Connection, subscriber: &Subscriber, next_place: u16, blinds: &[Ve
         ],
     )?;
     for (address, blind) in subscriber.addresses.iter().zip(blinds) {
-        run(
-            db,
-            "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)",
-            (blind, subscriber.id.0, address.place),
-        )?;
+        run(db, "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)", (blind, subscriber.id.0, address.place))?;
     }
     Ok(())
 }
@@ -278,7 +290,13 @@ fn keep_past(db: &Connection, id: SubscriberId, now: Time) -> Result<()> {
     .map(drop)
 }
 
-fn memberships(db: &Connection, id: SubscriberId, before: &BTreeSet<String>, after: &BTreeSet<String>, now: Time) -> Result<()> {
+fn memberships(
+    db: &Connection,
+    id: SubscriberId,
+    before: &BTreeSet<String>,
+    after: &BTreeSet<String>,
+    now: Time,
+) -> Result<()> {
     for left in before.difference(after) {
         run(
             db,
@@ -287,7 +305,8 @@ fn memberships(db: &Connection, id: SubscriberId, before: &BTreeSet<String>, aft
         )?;
     }
     for joined in after.difference(before) {
-        let audience = match first(db, "SELECT id FROM audience WHERE name = ?1", [joined], |row| row.get::<_, i64>(0))? {
+        let audience = match first(db, "SELECT id FROM audience WHERE name = ?1", [joined], |row| row.get::<_, i64>(0))?
+        {
             Some(audience) => audience,
             None => {
                 let audience = next_id(db, "audience")?;
@@ -324,7 +343,14 @@ pub fn unsuppress(db: &Connection, blind: &[u8]) -> Result<Option<SubscriberId>>
     mark(db, blind, false, Time(0))
 }
 
-pub fn suppress_place(db: &Connection, key: &hmac::Key, id: SubscriberId, place: u16, reason: &str, now: Time) -> Result<()> {
+pub fn suppress_place(
+    db: &Connection,
+    key: &hmac::Key,
+    id: SubscriberId,
+    place: u16,
+    reason: &str,
+    now: Time,
+) -> Result<()> {
     let Some(subscriber) = one(db, id)? else { return Ok(()) };
     match subscriber.addresses.iter().find(|address| address.place == place) {
         Some(address) => suppress(db, &blind(key, &address.kind, &address.value), reason, now).map(drop),
@@ -339,7 +365,8 @@ fn mark(db: &Connection, blind: &[u8], suppressed: bool, now: Time) -> Result<Op
     let Some((id, place)) = found else { return Ok(None) };
     let bytes = first(db, "SELECT addresses FROM subscriber WHERE id = ?1", [id], |row| row.get::<_, Vec<u8>>(0))?;
     let Some(bytes) = bytes else { return Ok(None) };
-    let (next_place, mut addresses) = unpack_addresses(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let (next_place, mut addresses) =
+        unpack_addresses(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
     let changed = addresses.iter_mut().find(|address| address.place == place && address.suppressed != suppressed);
     if let Some(address) = changed {
         address.suppressed = suppressed;

@@ -14,12 +14,8 @@ use crate::ingest::DeadRecord;
 use crate::store::{BreakerRow, Frozen, JournalRow, Result, StoreError, TokenRow, Wording, WordingKey};
 
 pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
-    run(
-        db,
-        "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)",
-        (&frozen.digest[..], frozen.kind, &frozen.bytes),
-    )
-    .map(drop)
+    run(db, "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)", (&frozen.digest[..], frozen.kind, &frozen.bytes))
+        .map(drop)
 }
 
 pub fn frozen(db: &Connection, digest: &[u8; 32]) -> Result<Option<Vec<u8>>> {
@@ -98,12 +94,9 @@ pub fn set_breaker(db: &Connection, row: &BreakerRow) -> Result<()> {
 }
 
 pub fn spent(db: &Connection, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
-    all(
-        db,
-        "SELECT bucket, spent FROM permit WHERE name = ?1 AND bucket >= ?2 ORDER BY bucket",
-        (name, from),
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
+    all(db, "SELECT bucket, spent FROM permit WHERE name = ?1 AND bucket >= ?2 ORDER BY bucket", (name, from), |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 pub fn spend(db: &Connection, name: &str, bucket: i64, count: i64) -> Result<()> {
@@ -177,7 +170,8 @@ pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, rec
         |row| row.get::<_, i64>(0),
     )?;
     for incident in old {
-        let broadcasts = all(db, "SELECT id FROM broadcast WHERE incident = ?1", [incident], |row| row.get::<_, i64>(0))?;
+        let broadcasts =
+            all(db, "SELECT id FROM broadcast WHERE incident = ?1", [incident], |row| row.get::<_, i64>(0))?;
         for broadcast in broadcasts {
             for table in ["delivery", "attempt", "manifest", "progress", "wording", "reference"] {
                 gone += run(db, &format!("DELETE FROM {table} WHERE broadcast = ?1"), [broadcast])?;

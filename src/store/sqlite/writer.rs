@@ -116,7 +116,9 @@ impl Writer {
     /// Reads on the writer's own connection: inline mode has no other.
     pub fn read_inline<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Option<Result<T>> {
         match &self.mode {
-            Mode::Inline { connection, .. } => Some(work(&connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))),
+            Mode::Inline { connection, .. } => {
+                Some(work(&connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner())))
+            }
             Mode::Thread { .. } => None,
         }
     }
@@ -190,7 +192,8 @@ fn run(connection: Connection, jobs: Receiver<Job>, flag: &AtomicBool) {
 
 /// A job that fails undoes its own work alone; a panic in it is contained.
 fn savepoint(connection: &Connection, work: Work) -> Result<Answer> {
-    let run = |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
+    let run =
+        |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
     run("SAVEPOINT job")?;
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
         .unwrap_or_else(|_| Err(StoreError::Failed("a job of the writer panicked".into())));
