@@ -66,7 +66,7 @@ enum Kind {
     /// Both from the system (tokio's timer, so a paused runtime moves them together).
     System { began: tokio::time::Instant, offset: AtomicI64, calendar: Calendar },
     /// Both moved by hand.
-    Manual { calendar: AtomicI64, monotonic: AtomicU64, sleepers: Mutex<Sleepers> },
+    Manual { start: i64, calendar: AtomicI64, monotonic: AtomicU64, sleepers: Mutex<Sleepers> },
 }
 
 enum Calendar {
@@ -102,6 +102,7 @@ impl Clock {
     pub fn manual(start: Time) -> Clock {
         Clock {
             kind: Kind::Manual {
+                start: start.0,
                 calendar: AtomicI64::new(start.0),
                 monotonic: AtomicU64::new(0),
                 sleepers: Mutex::default(),
@@ -133,6 +134,22 @@ impl Clock {
         }
     }
 
+    /// Calendar time that goes on as the monotonic clock does, whatever a scene shows: what retries are due by.
+    pub fn steady(&self) -> Time {
+        match &self.kind {
+            Kind::System { calendar: Calendar::Set, .. } => Time(jiff::Timestamp::now().as_millisecond()),
+            Kind::System { .. } => self.calendar(),
+            Kind::Manual { start, monotonic, .. } => {
+                Time(start + (monotonic.load(Ordering::Acquire) / 1_000_000) as i64)
+            }
+        }
+    }
+
+    /// The steady time at which the calendar will show `due`.
+    pub fn steady_at(&self, due: Time) -> Time {
+        Time(self.steady().0.saturating_add(due.0.saturating_sub(self.calendar().0)))
+    }
+
     pub async fn sleep_until(&self, due: Instant) {
         match &self.kind {
             Kind::System { began, .. } => tokio::time::sleep_until(*began + due).await,
@@ -155,7 +172,7 @@ impl Clock {
 
     /// Moves a clock that is in a test's hand, both times together, and wakes whoever is due.
     pub fn advance(&self, span: Duration) {
-        let Kind::Manual { calendar, monotonic, sleepers } = &self.kind else { return };
+        let Kind::Manual { calendar, monotonic, sleepers, .. } = &self.kind else { return };
         calendar.fetch_add(span.as_millis() as i64, Ordering::Relaxed);
         let now = monotonic.fetch_add(span.as_nanos() as u64, Ordering::AcqRel) + span.as_nanos() as u64;
         let mut sleepers = sleepers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -117,6 +117,42 @@ impl Serialize for UpdateId {
     }
 }
 
+/// An address of a subscriber, as it stands in an unsubscribe link: forging one needs the installation's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Withdrawal {
+    pub subscriber: SubscriberId,
+    pub place: u16,
+}
+
+impl Withdrawal {
+    pub fn public(self, key: &hmac::Key) -> String {
+        let body = format!("{}_{}", encode(self.subscriber.0 as u64), encode(self.place.into()));
+        format!("uns_{body}_{}", tag("uns", &body, key))
+    }
+
+    pub fn read(text: &str, key: &hmac::Key) -> Result<Withdrawal, BadId> {
+        let parse = || {
+            let mut parts = signed(text.strip_prefix("uns_")?, "uns", key)?.split('_').map(decode);
+            let subscriber = SubscriberId(i64::try_from(parts.next()??).ok()?);
+            Some(Withdrawal { subscriber, place: u16::try_from(parts.next()??).ok()? })
+        };
+        parse().ok_or_else(|| BadId { given: text.into(), expected: "uns_…" })
+    }
+}
+
+/// The body of a text that ends with its own tag.
+fn signed<'a>(text: &'a str, purpose: &str, key: &hmac::Key) -> Option<&'a str> {
+    let (body, given) = text.rsplit_once('_')?;
+    let expected = tag(purpose, body, key);
+    bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_bytes(), given.as_bytes())).then_some(body)
+}
+
+/// 80 bits of an HMAC, so that a tag for one purpose is none for another.
+fn tag(purpose: &str, body: &str, key: &hmac::Key) -> String {
+    let tag = hmac::sign(key, format!("{purpose}:{body}").as_bytes());
+    tag.as_ref()[..16].iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
+}
+
 /// One broadcast to one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryId {
@@ -124,8 +160,6 @@ pub struct DeliveryId {
     pub subscriber: SubscriberId,
     pub place: u16,
 }
-
-const DELIVERY_FORM: &str = "dlv_…";
 
 impl DeliveryId {
     /// The public form, with a tag made with the installation's key.
@@ -136,18 +170,12 @@ impl DeliveryId {
             encode(self.subscriber.0 as u64),
             encode(self.place.into())
         );
-        let tag = Self::tag(&body, key);
-        format!("dlv_{body}_{tag}")
+        format!("dlv_{body}_{}", tag("dlv", &body, key))
     }
 
     pub fn read(text: &str, key: &hmac::Key) -> Result<DeliveryId, BadId> {
         let parse = || {
-            let (body, tag) = text.strip_prefix("dlv_")?.rsplit_once('_')?;
-            let expected = Self::tag(body, key);
-            if !bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_bytes(), tag.as_bytes())) {
-                return None;
-            }
-            let mut parts = body.split('_').map(decode);
+            let mut parts = signed(text.strip_prefix("dlv_")?, "dlv", key)?.split('_').map(decode);
             let (broadcast, subscriber, place) = (parts.next()??, parts.next()??, parts.next()??);
             Some(DeliveryId {
                 broadcast: BroadcastId(i64::try_from(broadcast).ok()?),
@@ -155,12 +183,7 @@ impl DeliveryId {
                 place: u16::try_from(place).ok()?,
             })
         };
-        parse().ok_or_else(|| BadId { given: text.into(), expected: DELIVERY_FORM })
-    }
-
-    fn tag(body: &str, key: &hmac::Key) -> String {
-        let tag = hmac::sign(key, body.as_bytes());
-        tag.as_ref()[..10].iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
+        parse().ok_or_else(|| BadId { given: text.into(), expected: "dlv_…" })
     }
 }
 
@@ -192,5 +215,15 @@ mod tests {
             let forged = String::from_utf8(forged).expect("ascii");
             assert!(DeliveryId::read(&forged, &key).is_err(), "{forged} was taken for {text}");
         }
+    }
+
+    #[test]
+    fn a_tag_for_one_purpose_is_none_for_another() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef0123456789abcdef");
+        let withdrawal = Withdrawal { subscriber: SubscriberId(3 << 48 | 5), place: 2 };
+        let text = withdrawal.public(&key);
+        assert_eq!(Withdrawal::read(&text, &key), Ok(withdrawal));
+        assert!(DeliveryId::read(&text.replace("uns_", "dlv_"), &key).is_err());
+        assert!(Withdrawal::read(&text[..text.len() - 1], &key).is_err());
     }
 }

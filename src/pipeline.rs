@@ -1,1 +1,147 @@
-//! To be laid.
+//! The whole flow. An event comes in and is on disk with every broadcast it calls for; the planner decides page after page of
+//! recipients, on disk before anything is sent; each lane sends what is most urgent and records what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::app::App;
+use crate::channel::{Outcome, Parcel};
+use crate::dispatch::lane::Lane;
+use crate::dispatch::live::{Delivery, Live};
+use crate::dispatch::recorder::{Entry, Recorded};
+use crate::dispatch::{Engine, planner, recorder};
+use crate::incident::{self, Mode};
+use crate::ingest::event::{BadEvent, Event};
+use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
+use crate::plan::{self, Priority};
+use crate::render::message::Fields;
+use crate::store::{Committed, Cursor, StoreError};
+
+/// Takes an event in. When this returns, the incident's new state and every broadcast it calls for are on disk, and no try
+/// of what they supersede begins any more.
+pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<Ingested, IngestError> {
+    loop {
+        let now = app.clock.calendar();
+        let known = app.store.known(&event.source, &event.id, &event.incident, event.corrects).await?;
+        if let Some((digest, seen)) = known.seen {
+            return match digest == event.digest {
+                true => Ok(seen),
+                false => Err(IngestError::Conflict { r#source: event.source, id: event.id }),
+            };
+        }
+        let change = incident::apply(known.incident, &event, now, app.max_event_age)?;
+        let draws = {
+            let mut chance = fastrand::Rng::with_seed(app.engine.draw_seed());
+            match event.corrects {
+                Some(_) => plan::corrections(&change, &known.wrong, &app.plans.load(), now, &mut chance),
+                None => plan::draw(&change, &known.threads, &app.plans.load(), by_hand, now, &mut chance),
+            }
+        };
+        let (mode, late, down) = (change.incident.mode, change.update.late, change.after.platforms_down.clone());
+        let over = change.incident.closed.is_some();
+        match app.store.commit(change, draws, app.freeze_templates().await?).await? {
+            Committed::Done(ingested) => {
+                if mode == Mode::Real && !late {
+                    let down = if over { Default::default() } else { down.into_iter().collect() };
+                    app.engine.platforms_changed(ingested.incident, down).await?;
+                }
+                app.engine.notice(&ingested.broadcasts).await?;
+                metrics::counter!("loudhailer_events_total").increment(1);
+                return Ok(ingested);
+            }
+            Committed::Stale => continue, // someone was faster: decide again
+        }
+    }
+}
+
+/// Decides the next page of a broadcast's recipients in one shard: who, and by which way. On disk before anything is sent.
+pub async fn plan_page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cursor) -> Result<(), StoreError> {
+    planner::page(engine, live, shard, cursor).await
+}
+
+/// Sends one delivery whose slot, permit and room are taken, and records what came of it.
+pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room: OwnedSemaphorePermit) {
+    engine.attempt_begins(&delivery);
+    let (engine, lane) = (engine.clone(), lane.clone());
+    engine.attempts.clone().spawn(async move {
+        let began = engine.clock.calendar();
+        let started = engine.clock.monotonic();
+        // A panic in a driver is contained to its attempt.
+        let sending = std::panic::AssertUnwindSafe(lane.settings.driver.send(parcel(&engine, &delivery)));
+        let outcome =
+            sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
+        let ended = engine.clock.monotonic();
+        observe(&lane, &delivery, &outcome, started.saturating_sub(delivery.queued), ended - started);
+        if let Some(row) = lane.ended(&delivery, &outcome, &engine.clock) {
+            engine.breaker_changed(&lane, row);
+        }
+        let fact = recorder::outcome(&engine, &lane, &delivery, began, outcome);
+        engine.enter(Entry::Fact(Box::new(Recorded {
+            fact,
+            manifest: delivery.manifest,
+            attempted: true,
+            room: Some(room),
+        })));
+    });
+}
+
+/// The same id and the same bytes at every try.
+fn parcel(engine: &Engine, delivery: &Delivery) -> Parcel {
+    let id = delivery.id().public(&engine.key);
+    let unsubscribe = engine.unsubscribe_url(delivery.subscriber, delivery.place);
+    let filled = delivery.message.fill(&Fields {
+        delivery: &id,
+        name: delivery.name.as_deref(),
+        unsubscribe_url: Some(&unsubscribe),
+    });
+    Parcel {
+        id,
+        to: delivery.to.to_string(),
+        secrets: delivery.secrets.to_vec(),
+        filled,
+        unsubscribe_url: Some(unsubscribe),
+        urgent: delivery.live.broadcast.priority == Priority::Critical,
+        at: delivery.at,
+    }
+}
+
+fn observe(lane: &Lane, delivery: &Delivery, outcome: &Outcome, waited: Duration, took: Duration) {
+    let channel = lane.settings.name.clone();
+    let priority = delivery.live.broadcast.priority.word();
+    metrics::histogram!("loudhailer_wait_seconds", "channel" => channel.clone(), "priority" => priority).record(waited);
+    metrics::histogram!("loudhailer_send_seconds", "channel" => channel.clone()).record(took);
+    metrics::counter!("loudhailer_attempts_total", "channel" => channel, "outcome" => outcome.word()).increment(1);
+}
+
+#[async_trait]
+impl Intake for App {
+    async fn ingest(&self, event: Event) -> Result<Ingested, IngestError> {
+        ingest(self, event, None).await
+    }
+
+    async fn dead(&self, record: DeadRecord) -> Result<(), IngestError> {
+        Ok(self.store.dead(record, self.clock.calendar()).await?)
+    }
+}
+
+impl From<StoreError> for IngestError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => IngestError::Full { retry_after: Duration::from_secs(1) },
+            other => IngestError::Store(other.to_string()),
+        }
+    }
+}
+
+impl From<incident::Refused> for IngestError {
+    fn from(refused: incident::Refused) -> Self {
+        match refused {
+            incident::Refused::Mode { key, is, .. } => IngestError::ModeConflict { incident: key, mode: is },
+            other => IngestError::Bad(BadEvent { pointer: String::new(), message: other.to_string() }),
+        }
+    }
+}

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Time;
 use crate::incident::{CauseCategory, Change, Clearance, Facts, Kind, Mode, Occasion, Severity, Status, words};
 use crate::quantity::{Limit, Span};
+use crate::store::Broadcast;
 
 words!(
     /// What goes before what. Declared in rising order, so that the greatest is the most urgent.
@@ -151,7 +152,6 @@ pub struct Selected {
 pub struct Draw {
     pub plan: String,
     pub step: Step,
-    pub clearance: Clearance,
     pub purpose: Purpose,
     pub occasion: Occasion,
     pub held: Held,
@@ -262,7 +262,6 @@ pub fn draw(
             if news || by_hand.is_some() {
                 draws.push(Draw {
                     plan: plan.name.clone(),
-                    clearance,
                     purpose: Purpose::Update,
                     occasion: change.occasion,
                     held: hold(step, thread, &change.after, now),
@@ -303,7 +302,6 @@ pub fn corrections(
         .iter()
         .map(|wrong| Draw {
             plan: wrong.plan.clone(),
-            clearance: plans.audiences.get(&wrong.step.audience).copied().unwrap_or(Clearance::Public),
             purpose: if change.occasion == Occasion::Retraction { Purpose::Retraction } else { Purpose::Correction },
             occasion: change.occasion,
             held: if wrong.step.approval { Held::Approval } else { Held::Not },
@@ -323,6 +321,21 @@ pub fn corrections(
             step: wrong.step.clone(),
         })
         .collect()
+}
+
+/// The same again, to the same, because nothing newer was said for as long as the step allows.
+pub fn remind(last: &Broadcast, facts: &Facts, now: Time, chance: &mut fastrand::Rng) -> Draw {
+    Draw {
+        plan: last.plan.clone(),
+        step: last.step.clone(),
+        purpose: Purpose::Reminder,
+        occasion: Occasion::Reminder,
+        held: if last.step.approval { Held::Approval } else { Held::Not },
+        deadline: now.plus(last.deadline.since(last.created)),
+        selection: last.selection.clone(),
+        facts: facts.clone(),
+        code: code(chance),
+    }
 }
 
 /// The broadcasts of a wrong update towards one audience.

@@ -62,14 +62,17 @@ words!(
         NotInterested = "not_interested", BelowSeverity = "below_severity", ToldElsewhere = "told_by_another_step",
         NotTold = "not_told_before", NotEnrolled = "not_enrolled_for_exercises", Withdrawn = "withdrawn",
         NotListed = "not_listed", NoAddress = "no_address", Unverified = "unverified", Suppressed = "suppressed",
-        Rejected = "rejected",
+        Rejected = "rejected", NoWords = "no_words",
     }
 );
 
 impl Omission {
     /// `unreachable` rather than `skipped`: they should be told and can't be.
     pub fn unreachable(self) -> bool {
-        matches!(self, Omission::NoAddress | Omission::Unverified | Omission::Suppressed | Omission::Rejected)
+        matches!(
+            self,
+            Omission::NoAddress | Omission::Unverified | Omission::Suppressed | Omission::Rejected | Omission::NoWords
+        )
     }
 }
 

@@ -81,15 +81,20 @@ pub fn route(
         left_out.clear();
         for route in routes {
             let mut ways = Vec::new();
+            let mut served = false;
             for member in &route.0 {
                 let walk = Walk { subscriber, channels, platforms_down, tried, chance, patient };
                 match walk.member(member, &mut left_out) {
                     Member::Way(way) if !ways.contains(&way) => ways.push(way),
+                    Member::Served => served = true,
                     _ => {}
                 }
             }
             if !ways.is_empty() {
                 return (Routed::Ways(ways), left_out);
+            }
+            if served {
+                break; // the next route is for those whom no member of this one could serve
             }
         }
         if !left_out.iter().any(|left| left.why == Blocked::Deferred) {

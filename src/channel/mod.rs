@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Time;
 use crate::incident::words;
 use crate::render::message::Filled;
 
@@ -31,6 +32,8 @@ pub struct Parcel {
     /// Where a person unsubscribes (RFC 8058); `None` where the message has no such place.
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
+    /// When the delivery was decided: the date of a mail, the same at every try.
+    pub at: Time,
 }
 
 /// What a channel answered.
@@ -52,6 +55,17 @@ pub enum Outcome {
     Unknown {
         detail: String,
     },
+}
+
+impl Outcome {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Accepted { .. } => "accepted",
+            Outcome::Deferred { .. } => "deferred",
+            Outcome::Rejected { .. } => "rejected",
+            Outcome::Unknown { .. } => "unknown",
+        }
+    }
 }
 
 /// How a platform is talked to. `detail` in an outcome is short, without secrets and without the address.

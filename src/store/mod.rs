@@ -390,8 +390,8 @@ pub trait Store: Send + Sync + 'static {
     async fn record(&self, facts: Vec<Fact>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
     /// Open rows due, most urgent first.
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
-    /// When the first open row outside `busy` is due, by lane and priority.
-    async fn next_due(&self) -> Result<Vec<(ChannelId, Priority, Time)>>;
+    /// When the first open row of a lane after `now` is due.
+    async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
     /// Rows that wait for a way become due now: something that was down works again.
     async fn wake(&self, now: Time) -> Result<()>;

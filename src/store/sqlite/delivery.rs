@@ -20,7 +20,7 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
   ON CONFLICT DO UPDATE SET state = excluded.state, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
     tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
     lane = excluded.lane, due = excluded.due
-  WHERE excluded.state >= delivery.state";
+  WHERE excluded.state >= delivery.state OR delivery.state = 1";
 
 pub fn record(
     db: &Connection,
@@ -184,10 +184,14 @@ pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limi
     )
 }
 
-pub fn next_due(db: &Connection) -> Result<Vec<(ChannelId, Priority, Time)>> {
-    all(db, "SELECT lane, priority, min(due) FROM delivery WHERE state = 0 GROUP BY lane, priority", [], |row| {
-        Ok((ChannelId(row.get(0)?), Priority::from_rank(row.get(1)?), Time(row.get(2)?)))
-    })
+pub fn next_due(db: &Connection, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+    let next = first(
+        db,
+        "SELECT min(due) FROM delivery WHERE state = 0 AND lane = ?1 AND priority = ?2 AND due > ?3",
+        (lane.0, priority.rank(), now.0),
+        |row| row.get::<_, Option<i64>>(0),
+    )?;
+    Ok(next.flatten().map(Time))
 }
 
 /// All that a new decision about open rows needs.

@@ -325,8 +325,8 @@ impl Store for Sqlite {
         self.read(move |db| delivery::due(db, lane, priority, now, limit)).await
     }
 
-    async fn next_due(&self) -> Result<Vec<(ChannelId, Priority, Time)>> {
-        self.read(delivery::next_due).await
+    async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+        self.read(move |db| delivery::next_due(db, lane, priority, now)).await
     }
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {

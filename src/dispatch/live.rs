@@ -1,0 +1,117 @@
+//! A broadcast that is held, running or paused, as the engine has it in memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::lock;
+use crate::clock::Time;
+use crate::id::{DeliveryId, SubscriberId};
+use crate::render::message::Message;
+use crate::store::{Broadcast, BroadcastState, Cursor, ManifestKey, WordingKey};
+
+pub struct Live {
+    pub broadcast: Broadcast,
+    state: AtomicU8,
+    /// Shards still to page, and how far each has come.
+    pub(super) pages: Mutex<Pages>,
+    /// Recipients selected and not yet at an end.
+    outstanding: AtomicI64,
+    pub(super) words: Mutex<BTreeMap<WordingKey, Arc<Message>>>,
+}
+
+pub(super) struct Pages {
+    pub mask: u64,
+    pub cursors: BTreeMap<u8, Cursor>,
+}
+
+/// A manifest whose recipients do not all have a row yet.
+pub struct OpenManifest {
+    pub key: ManifestKey,
+    pub remaining: AtomicU32,
+}
+
+/// One broadcast to one address, on its way.
+pub struct Delivery {
+    pub live: Arc<Live>,
+    pub subscriber: SubscriberId,
+    pub version: i64,
+    pub overflows: u64,
+    pub place: u16,
+    pub to: Box<str>,
+    pub secrets: Box<[String]>,
+    pub name: Option<Box<str>>,
+    pub message: Arc<Message>,
+    /// Tries that ended before.
+    pub tries: u32,
+    /// When it was first decided: part of the bytes, the same at every try.
+    pub at: Time,
+    pub queued: std::time::Duration,
+    /// First tries decided in a page have no row yet.
+    pub manifest: Option<Arc<OpenManifest>>,
+    /// What was found open after a crash goes out even if superseded meanwhile … as `unknown`.
+    pub recovered: bool,
+}
+
+impl Delivery {
+    pub fn id(&self) -> DeliveryId {
+        DeliveryId { broadcast: self.live.broadcast.id, subscriber: self.subscriber, place: self.place }
+    }
+}
+
+impl Live {
+    pub fn new(broadcast: Broadcast) -> Live {
+        let outstanding = broadcast.progress.values().map(|cursor| cursor.selected - cursor.ended).sum();
+        Live {
+            state: AtomicU8::new(broadcast.state as u8),
+            pages: Mutex::new(Pages { mask: broadcast.shards, cursors: broadcast.progress.clone() }),
+            outstanding: AtomicI64::new(outstanding),
+            words: Mutex::default(),
+            broadcast,
+        }
+    }
+
+    pub fn state(&self) -> BroadcastState {
+        BroadcastState::from_number(self.state.load(Ordering::Acquire).into())
+    }
+
+    pub fn set_state(&self, state: BroadcastState) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// The next shard to page, lowest first, and where it stands.
+    pub(super) fn next_page(&self) -> Option<(u8, Cursor)> {
+        let pages = lock(&self.pages);
+        if pages.mask == 0 {
+            return None;
+        }
+        let shard = pages.mask.trailing_zeros() as u8;
+        Some((shard, pages.cursors.get(&shard).copied().unwrap_or_default()))
+    }
+
+    pub(super) fn page_decided(&self, shard: u8, cursor: Cursor, end: bool, outstanding: i64) {
+        let mut pages = lock(&self.pages);
+        pages.cursors.insert(shard, cursor);
+        if end {
+            pages.mask &= !(1 << shard);
+        }
+        self.outstanding.fetch_add(outstanding, Ordering::AcqRel);
+    }
+
+    pub fn paged(&self) -> bool {
+        lock(&self.pages).mask == 0
+    }
+
+    pub fn outstanding(&self) -> i64 {
+        self.outstanding.load(Ordering::Acquire)
+    }
+
+    pub(super) fn ended(&self, recipients: i64) {
+        self.outstanding.fetch_sub(recipients, Ordering::AcqRel);
+    }
+
+    /// Everyone has been decided and has come to an end.
+    pub fn complete(&self) -> bool {
+        self.paged() && self.outstanding() == 0
+    }
+}

@@ -1,0 +1,232 @@
+//! The recorder writes what came of attempts, many in one commit, and keeps the engine's memory in step: claims, counts,
+//! manifests that close, broadcasts that are done.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::lane::{Lane, Why};
+use super::live::{Delivery, OpenManifest};
+use super::{Engine, lock, retry};
+use crate::audience::route::ChannelId;
+use crate::channel::{Fault, Outcome};
+use crate::clock::Time;
+use crate::id::BroadcastId;
+use crate::store::{BreakerRow, BroadcastState, DeliveryState, Fact};
+
+pub enum Entry {
+    Fact(Box<Recorded>),
+    Breaker(BreakerRow),
+    /// The process ends: everything before this is written first.
+    Last,
+}
+
+pub struct Recorded {
+    pub fact: Fact,
+    pub manifest: Option<Arc<OpenManifest>>,
+    /// An attempt began for it.
+    pub attempted: bool,
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+/// Facts in one commit at most.
+const BATCH: usize = 4096;
+
+pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        if entries.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let mut recorded = Vec::with_capacity(batch.len());
+        let mut last = false;
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Fact(fact) => recorded.push(*fact),
+                Entry::Breaker(row) => write(&engine, "a breaker", || engine.store.set_breaker(row.clone())).await,
+                Entry::Last => last = true,
+            }
+        }
+        record(&engine, recorded).await;
+        if last {
+            return;
+        }
+    }
+}
+
+/// The store comes back, or the process ends: an outcome is not thrown away.
+async fn write<T, F>(engine: &Engine, what: &str, work: impl Fn() -> F) -> T
+where
+    F: Future<Output = crate::store::Result<T>>,
+{
+    let mut tries = 0;
+    loop {
+        match work().await {
+            Ok(value) => return value,
+            Err(error) => {
+                tries += 1;
+                tracing::error!(%error, tries, "{what} could not be written; trying again");
+                engine.clock.sleep(retry::backoff(tries.min(4), 0.5).min(Duration::from_secs(5))).await;
+            }
+        }
+    }
+}
+
+async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
+    if recorded.is_empty() {
+        return;
+    }
+    let closed: Vec<_> = recorded
+        .iter()
+        .filter_map(|entry| entry.manifest.as_ref())
+        .filter(|manifest| manifest.remaining.fetch_sub(1, Ordering::AcqRel) == 1)
+        .map(|manifest| manifest.key)
+        .collect();
+    let facts: Vec<Fact> = recorded.iter().map(|entry| entry.fact.clone()).collect();
+    let ended = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
+    let mut touched: BTreeMap<BroadcastId, i64> = ended;
+    for entry in &mut recorded {
+        let fact = &entry.fact;
+        let id = fact.delivery.broadcast;
+        touched.entry(id).or_default();
+        lock(&engine.claimed).remove(&fact.delivery);
+        if entry.attempted {
+            let mut attempting = lock(&engine.attempting);
+            if let Some(count) = attempting.get_mut(&id) {
+                *count -= 1;
+                if *count == 0 {
+                    attempting.remove(&id);
+                }
+            }
+        }
+        if fact.state == DeliveryState::Open {
+            engine.hint(fact.priority, fact.lane, fact.due);
+        }
+        if fact.suppress
+            && let Ok(Some(subscriber)) = engine.store.subscriber(fact.delivery.subscriber).await
+        {
+            engine.subscriber_changed(subscriber.id, subscriber.version);
+        }
+        entry.room.take();
+    }
+    for (id, recipients) in touched {
+        let Some(live) = engine.live(id) else { continue };
+        live.ended(recipients);
+        finish(engine, &live).await;
+    }
+    engine.recorded.notify_waiters();
+    engine.plan.notify_one();
+}
+
+/// Everyone has come to an end: so has the broadcast.
+pub async fn finish(engine: &Engine, live: &super::live::Live) {
+    if !live.complete() || !matches!(live.state(), BroadcastState::Running | BroadcastState::Paused) {
+        return;
+    }
+    let id = live.broadcast.id;
+    let from = vec![BroadcastState::Running, BroadcastState::Paused];
+    let now = engine.clock.calendar();
+    write(engine, "the end of a broadcast", || {
+        engine.store.change_state(id, from.clone(), BroadcastState::Done, now, "engine")
+    })
+    .await;
+    live.set_state(BroadcastState::Done);
+    lock(&engine.live).remove(&id);
+    engine.recorded.notify_waiters();
+}
+
+/// A delivery leaves its lane unsent: into a row.
+pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why) {
+    let now = engine.clock.steady();
+    let (state, at, due) = match why {
+        Why::Ended(state) => (state, lane.settings.id, now),
+        Why::Afresh => (DeliveryState::Open, ChannelId(0), now),
+        Why::Paused => (DeliveryState::Open, ChannelId(0), engine.clock.steady_at(delivery.live.broadcast.deadline)),
+        Why::Rests(until) => {
+            (DeliveryState::Open, lane.settings.id, now.plus(until.saturating_sub(engine.clock.monotonic())))
+        }
+    };
+    let fact = fact(engine, lane, &delivery, state, at, due);
+    let _ = engine.entries.send(Entry::Fact(Box::new(Recorded {
+        fact,
+        manifest: delivery.manifest,
+        attempted: false,
+        room: None,
+    })));
+}
+
+fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState, at: ChannelId, due: Time) -> Fact {
+    let now = engine.clock.calendar();
+    Fact {
+        delivery: delivery.id(),
+        state,
+        channel: lane.settings.id,
+        began: now,
+        ended: now,
+        tries: delivery.tries,
+        detail: None,
+        reference: None,
+        indexed: false,
+        priority: delivery.live.broadcast.priority,
+        lane: at,
+        due,
+        attempt: None,
+        sole: delivery.manifest.is_some(),
+        suppress: false,
+    }
+}
+
+/// What an attempt's answer means, as a fact.
+pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, outcome: Outcome) -> Fact {
+    let now = engine.clock.steady();
+    let tries = delivery.tries + 1;
+    let chance = engine.chance().f64();
+    let priority = delivery.live.broadcast.priority;
+    let next = retry::next(&outcome, tries, priority, lane.settings.repeat, chance);
+    let (state, at, due) = match next {
+        retry::Next::End(state) => (state, lane.settings.id, now),
+        retry::Next::Again(after) => (DeliveryState::Open, lane.settings.id, now.plus(after)),
+        retry::Next::Elsewhere => (DeliveryState::Open, ChannelId(0), now),
+    };
+    // What was superseded or stopped while it was on the wire is not tried again.
+    let state = match (state, delivery.live.state()) {
+        (DeliveryState::Open, ended) if !ended.live() => match outcome {
+            Outcome::Unknown { .. } => DeliveryState::Unknown,
+            Outcome::Rejected { .. } => DeliveryState::Rejected,
+            _ if ended == BroadcastState::Superseded => DeliveryState::Superseded,
+            _ if ended == BroadcastState::Expired => DeliveryState::Expired,
+            _ => DeliveryState::Cancelled,
+        },
+        (state, _) => state,
+    };
+    let mut fact = fact(engine, lane, delivery, state, at, due);
+    fact.began = began;
+    fact.tries = tries;
+    fact.indexed = lane.settings.by_reference;
+    let (word, fault) = match &outcome {
+        Outcome::Accepted { reference } => {
+            fact.reference = reference.clone();
+            ("accepted", None)
+        }
+        Outcome::Deferred { detail, .. } => {
+            fact.detail = Some(detail.clone());
+            ("deferred", None)
+        }
+        Outcome::Rejected { fault, detail } => {
+            fact.detail = Some(detail.clone());
+            fact.suppress = *fault == Fault::Address;
+            ("rejected", Some(fault.word()))
+        }
+        Outcome::Unknown { detail } => {
+            fact.detail = Some(detail.clone());
+            ("unknown", None)
+        }
+    };
+    // A first try that ends it needs no row of its own: the delivery's row says all.
+    let ends_at_once = tries == 1 && state != DeliveryState::Open;
+    fact.attempt = (!ends_at_once).then_some((word, fault));
+    fact
+}

@@ -1,0 +1,98 @@
+//! After a crash: manifests that were open are read, and whoever in them has no row is tried again by the recorded way, under
+//! the same id, with the same bytes. What was superseded meanwhile may have gone out: it is recorded `unknown`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::live::OpenManifest;
+use super::planner::{delivery, stored_words, wording_key};
+use super::{Engine, recorder};
+use crate::audience::route::ChannelId;
+use crate::id::DeliveryId;
+use crate::store::{DeliveryState, Fact, Unfinished};
+
+pub async fn run(engine: &Arc<Engine>) {
+    let mut after = None;
+    loop {
+        let found = match engine.store.unfinished(after).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, "open manifests can't be read; trying again");
+                engine.clock.sleep(std::time::Duration::from_secs(1)).await;
+                continue;
+            }
+        };
+        after = Some(found.key);
+        if let Err(error) = finish(engine, found).await {
+            tracing::error!(%error, "an open manifest can't be finished");
+        }
+        if engine.stop.is_cancelled() {
+            return;
+        }
+    }
+}
+
+async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result<()> {
+    let Unfinished { key, at, missing } = found;
+    if missing.is_empty() {
+        return engine.store.record(Vec::new(), vec![key]).await.map(drop);
+    }
+    let live = engine.live(key.broadcast);
+    let priority = live.as_ref().map_or(crate::plan::Priority::Normal, |live| live.broadcast.priority);
+    let mut rows = Vec::new();
+    let mut again = Vec::new();
+    let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
+    for (subscriber, way) in missing {
+        let id = DeliveryId { broadcast: key.broadcast, subscriber: subscriber.id, place: way.place };
+        let row = |state, lane| Fact {
+            delivery: id,
+            state,
+            channel: way.channel,
+            began: at,
+            ended: engine.clock.calendar(),
+            tries: 0,
+            detail: Some("the process ended while this was under way".into()),
+            reference: None,
+            indexed: false,
+            priority,
+            lane,
+            due: engine.clock.steady(),
+            attempt: None,
+            sole: true,
+            suppress: false,
+        };
+        let Some(live) = &live else {
+            rows.push(row(DeliveryState::Unknown, way.channel));
+            continue;
+        };
+        let Some(lane) = engine.lanes.get(&way.channel) else {
+            rows.push(row(DeliveryState::Open, ChannelId(0))); // the channel is gone: another way
+            continue;
+        };
+        match stored_words(engine, live, &wording_key(&subscriber, lane)).await {
+            Some(message) => {
+                let made = delivery(engine, live, &subscriber, way, message, at, u64::MAX, 0, Some(manifest.clone()));
+                match made {
+                    Some(mut delivery) => {
+                        delivery.recovered = true;
+                        again.push((lane.clone(), delivery));
+                    }
+                    None => rows.push(row(DeliveryState::Unknown, way.channel)),
+                }
+            }
+            None => rows.push(row(DeliveryState::Open, ChannelId(0))),
+        }
+    }
+    manifest.remaining.store(again.len() as u32, std::sync::atomic::Ordering::Release);
+    let closed = if again.is_empty() { vec![key] } else { Vec::new() };
+    let ended = engine.store.record(rows, closed).await?;
+    for (lane, delivery) in again {
+        lane.put([delivery]);
+    }
+    if let Some(live) = live {
+        live.ended(ended.get(&key.broadcast).copied().unwrap_or(0));
+        recorder::finish(engine, &live).await;
+    }
+    Ok(())
+}

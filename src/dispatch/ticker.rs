@@ -1,0 +1,95 @@
+//! The ticker acts when the calendar says so: releases what was held off, ends what is past its deadline, reminds, and notes
+//! commitments that were not kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Engine;
+use crate::clock::Time;
+use crate::id::{BroadcastId, IncidentId};
+use crate::plan;
+use crate::store::{BroadcastState, Tick, Timer, TimerKind};
+
+pub async fn run(engine: Arc<Engine>) {
+    loop {
+        let woken = engine.tick.notified();
+        let next = match due(&engine).await {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!(%error, "timers can't be read; trying again");
+                Some(engine.clock.calendar().plus(Duration::from_secs(5)))
+            }
+        };
+        let sleep = async {
+            match next {
+                Some(next) => engine.clock.sleep(next.since(engine.clock.calendar())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = engine.stop.cancelled() => return,
+            () = woken => {}
+            () = sleep => {}
+        }
+    }
+}
+
+async fn due(engine: &Arc<Engine>) -> crate::store::Result<Option<Time>> {
+    loop {
+        let (timers, next) = engine.store.due_timers(engine.clock.calendar()).await?;
+        if timers.is_empty() {
+            return Ok(next);
+        }
+        for timer in timers {
+            act(engine, &timer).await?;
+            engine.store.end_timer(timer.kind, timer.subject, timer.due).await?;
+        }
+    }
+}
+
+async fn act(engine: &Arc<Engine>, timer: &Timer) -> crate::store::Result<()> {
+    let now = engine.clock.calendar();
+    match timer.kind {
+        TimerKind::Release => {
+            let id = BroadcastId(timer.subject);
+            if engine.store.release(id, now, "clock").await? {
+                engine.notice(&[id]).await?;
+            }
+        }
+        TimerKind::Deadline => {
+            use BroadcastState::{Held, Paused, Running};
+            engine
+                .change_state(
+                    BroadcastId(timer.subject),
+                    vec![Held, Running, Paused],
+                    BroadcastState::Expired,
+                    "deadline",
+                )
+                .await?;
+        }
+        TimerKind::Reminder => remind(engine, BroadcastId(timer.subject), now).await?,
+        TimerKind::Commitment => {
+            let incident = IncidentId(timer.subject);
+            tracing::warn!(%incident, due = %timer.due, "an update was promised by now, and none has come");
+        }
+    }
+    Ok(())
+}
+
+/// Speaks again where a step wants to be heard at least so often, unless something newer was said.
+async fn remind(engine: &Arc<Engine>, id: BroadcastId, now: Time) -> crate::store::Result<()> {
+    let Some(last) = engine.store.broadcast(id).await? else { return Ok(()) };
+    let Some((incident, threads)) = engine.store.incident(last.incident).await? else { return Ok(()) };
+    let thread = threads.into_iter().find(|thread| thread.audience == last.audience);
+    let newer = thread.and_then(|thread| thread.released.first().copied()).is_some_and(|at| Some(at) != last.released);
+    if newer || incident.closed.is_some() {
+        return Ok(());
+    }
+    let draw = plan::remind(&last, &incident.state.facts(), now, &mut engine.chance());
+    let tick = Tick { incident: incident.id, version: incident.version, draws: vec![draw] };
+    if let Some(drawn) = engine.store.tick(tick, last.templates, now).await? {
+        engine.notice(&drawn).await?;
+    }
+    Ok(())
+}
