@@ -35,6 +35,8 @@ pub struct When {
     /// `"200"` or `"2xx"`, or a list of such.
     pub status: Option<OneOf>,
     pub json: BTreeMap<Pointer, OneOf>,
+    /// The whole body as text, without the blanks around it.
+    pub body: Option<OneOf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,8 +119,10 @@ impl Rule {
         }
     }
 
-    fn matches(&self, status: u16, json: &Value) -> bool {
+    fn matches(&self, status: u16, json: &Value, body: &[u8]) -> bool {
+        let is = |expected: &OneOf| std::str::from_utf8(body).is_ok_and(|text| expected.contains_text(text.trim()));
         self.matches_status(status)
+            && self.when.body.as_ref().is_none_or(is)
             && self.when.json.iter().all(|(at, expected)| at.get(json).is_some_and(|value| expected.contains(value)))
     }
 
@@ -153,7 +157,7 @@ pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Out
         true => serde_json::from_slice(answer.body).unwrap_or(Value::Null),
         false => Value::Null,
     };
-    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(status, &json)) else {
+    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(status, &json, answer.body)) else {
         return (built_in(answer, &detail(rules, status, &json), wide, now), None);
     };
     let detail = detail(rules, status, &json);

@@ -5,18 +5,23 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use async_trait::async_trait;
+use tokio::net::TcpStream;
 
-/// Where addresses of names come from. A seam, so that a test can play a resolver that rebinds.
+/// Names and connections. A seam, so that a test can play a resolver that rebinds.
 #[async_trait]
-pub trait Resolve: Send + Sync {
+pub trait Network: Send + Sync {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(address).await
+    }
 }
 
-/// The operating system's resolver.
+/// The operating system's.
 pub struct System;
 
 #[async_trait]
-impl Resolve for System {
+impl Network for System {
     async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(tokio::net::lookup_host((host, port)).await?.collect())
     }
@@ -41,14 +46,14 @@ impl Guard {
     /// The addresses to connect to. One forbidden address among several refuses them all: a public host has none.
     pub async fn addresses(
         self,
-        resolver: &dyn Resolve,
+        network: &dyn Network,
         host: &url::Host<String>,
         port: u16,
     ) -> Result<Vec<SocketAddr>, Refused> {
         let addresses = match host {
             url::Host::Ipv4(ip) => vec![SocketAddr::from((*ip, port))],
             url::Host::Ipv6(ip) => vec![SocketAddr::from((*ip, port))],
-            url::Host::Domain(name) => resolver.resolve(name, port).await.map_err(Refused::Unresolved)?,
+            url::Host::Domain(name) => network.resolve(name, port).await.map_err(Refused::Unresolved)?,
         };
         if self == Guard::PublicOnly
             && let Some(reason) = addresses.iter().find_map(|address| forbidden(address.ip()))
@@ -171,7 +176,7 @@ mod tests {
     struct Says(Vec<&'static str>);
 
     #[async_trait]
-    impl Resolve for Says {
+    impl Network for Says {
         async fn resolve(&self, _: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
             Ok(self.0.iter().map(|ip| SocketAddr::new(ip.parse().expect("an address"), port)).collect())
         }

@@ -9,9 +9,11 @@ use super::template::{Name, Part, Template};
 pub enum Position {
     /// As it is: a text body, or the beginning of a URL.
     Raw,
-    /// One segment of a URL's path, or a name or value of a query or form: everything but RFC 3986's unreserved characters is
-    /// percent-encoded.
-    Url,
+    /// One segment of a URL's path: what RFC 3986 does not allow there is percent-encoded.
+    Path,
+    /// A name or value of a query or form: everything but unreserved characters is percent-encoded, and so is what the file
+    /// itself writes.
+    Query,
     /// Inside the quotes of a JSON string.
     Json,
     /// A header's value: control characters removed.
@@ -57,7 +59,7 @@ impl Pieces {
         }
         for part in &template.parts {
             match part {
-                Part::Text(text) if position == Position::Json => {
+                Part::Text(text) if matches!(position, Position::Json | Position::Query) => {
                     let mut out = Vec::new();
                     escape(text, position, &mut out);
                     self.bytes(&out);
@@ -183,10 +185,15 @@ pub fn escape(value: &str, position: Position, out: &mut Vec<u8>) {
     match position {
         Position::Raw => out.extend_from_slice(bytes),
         Position::Header => out.extend(bytes.iter().filter(|b| !b.is_ascii_control())),
-        Position::Url => {
+        Position::Path | Position::Query => {
             for &byte in bytes {
                 match byte {
                     b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte),
+                    b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@'
+                        if position == Position::Path =>
+                    {
+                        out.push(byte);
+                    }
                     _ => out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
                 }
             }
@@ -226,7 +233,8 @@ mod tests {
     #[test]
     fn a_value_cannot_leave_its_place() {
         let nasty = "a/b?c=d&e \"\\\u{1}\r\nX: y#é";
-        assert_eq!(written(nasty, Position::Url), "a%2Fb%3Fc%3Dd%26e%20%22%5C%01%0D%0AX%3A%20y%23%C3%A9");
+        assert_eq!(written(nasty, Position::Query), "a%2Fb%3Fc%3Dd%26e%20%22%5C%01%0D%0AX%3A%20y%23%C3%A9");
+        assert_eq!(written("123:A/../b?c#d e", Position::Path), "123:A%2F..%2Fb%3Fc%23d%20e");
         assert_eq!(written(nasty, Position::Header), "a/b?c=d&e \"\\X: y#é");
         let json = format!("\"{}\"", written(nasty, Position::Json));
         assert_eq!(serde_json::from_str::<String>(&json).expect("json"), nasty);

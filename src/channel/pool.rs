@@ -12,11 +12,10 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-use super::guard::{Guard, Refused, Resolve};
+use super::guard::{Guard, Network, Refused};
 use super::request::Origin;
 use super::tls::Tls;
 
@@ -33,7 +32,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 type Sender = http1::SendRequest<Full<Bytes>>;
 
 pub struct Pool {
-    resolver: Arc<dyn Resolve>,
+    network: Arc<dyn Network>,
     guard: Guard,
     tls: Tls,
     /// Connections to one origin at one time.
@@ -67,9 +66,9 @@ pub enum Failure {
 }
 
 impl Pool {
-    pub fn new(resolver: Arc<dyn Resolve>, guard: Guard, tls: Tls, concurrency: usize, patience: Duration) -> Pool {
+    pub fn new(network: Arc<dyn Network>, guard: Guard, tls: Tls, concurrency: usize, patience: Duration) -> Pool {
         Pool {
-            resolver,
+            network,
             guard,
             tls,
             concurrency: concurrency.max(1),
@@ -142,7 +141,7 @@ impl Pool {
     }
 
     async fn connect(&self, origin: &Origin) -> Result<Sender, Failure> {
-        let resolved = timeout(CONNECT, self.guard.addresses(&*self.resolver, &origin.host, origin.port)).await;
+        let resolved = timeout(CONNECT, self.guard.addresses(&*self.network, &origin.host, origin.port)).await;
         let addresses = match resolved {
             Ok(Ok(addresses)) => addresses,
             Ok(Err(Refused::Forbidden(reason))) => return Err(Failure::Forbidden(reason)),
@@ -151,7 +150,7 @@ impl Pool {
         };
         let mut stream = None;
         for address in addresses.iter().take(4) {
-            if let Ok(Ok(connected)) = timeout(CONNECT, TcpStream::connect(address)).await {
+            if let Ok(Ok(connected)) = timeout(CONNECT, self.network.connect(*address)).await {
                 stream = Some(connected);
                 break;
             }

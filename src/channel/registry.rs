@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::file::{KINDS, Limits, Platform};
-use super::guard::{Guard, Resolve, System};
+use super::guard::{Guard, Network, System};
 use super::http::Http;
 use super::outbox::Outbox;
 use super::platforms::Platforms;
@@ -61,18 +61,18 @@ pub fn build(config: &Config, platforms: &Platforms, clock: Arc<Clock>) -> Resul
     build_with(config, platforms, clock, Arc::new(System))
 }
 
-/// As `build`, with a resolver of one's own.
+/// As `build`, with a network of one's own.
 pub fn build_with(
     config: &Config,
     platforms: &Platforms,
     clock: Arc<Clock>,
-    resolver: Arc<dyn Resolve>,
+    network: Arc<dyn Network>,
 ) -> Result<Vec<Channel>, ConfigError> {
     config
         .channels
         .iter()
         .map(|(name, own)| {
-            channel(config, name, own, platforms, &clock, &resolver)
+            channel(config, name, own, platforms, &clock, &network)
                 .map_err(|message| ConfigError::Wrong { place: format!("channels.{name}"), message })
         })
         .collect()
@@ -84,7 +84,7 @@ fn channel(
     own: &config::Channel,
     platforms: &Platforms,
     clock: &Arc<Clock>,
-    resolver: &Arc<dyn Resolve>,
+    network: &Arc<dyn Network>,
 ) -> Result<Channel, String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
         return Err("a channel's name has letters, digits, - and _ only: it stands in URLs".into());
@@ -126,7 +126,7 @@ fn channel(
                 false => concurrency,
             };
             let patience = platform.send.as_ref().map_or(std::time::Duration::from_secs(15), |send| send.timeout.0);
-            let pool = Pool::new(resolver.clone(), guard, tls, at_one_host, patience);
+            let pool = Pool::new(network.clone(), guard, tls, at_one_host, patience);
             let secrets = platform.settings.iter().filter(|(_, s)| s.secret).filter_map(|(name, _)| setting(name));
             let secrets = secrets.collect();
             Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))

@@ -269,7 +269,7 @@ fn url(
         }
         _ => {}
     }
-    if !pieces.template(&rest, Position::Url, setting) {
+    if !pieces.template(&rest, Position::Path, setting) {
         return Err("a setting is missing".into());
     }
     if !query.is_empty() {
@@ -306,10 +306,10 @@ fn members<'a>(
     for (name, template) in list {
         let mut pieces = Pieces::default();
         let mut key = Vec::new();
-        super::pieces::escape(name, Position::Url, &mut key);
+        super::pieces::escape(name, Position::Query, &mut key);
         key.push(b'=');
         pieces.bytes(&key);
-        if pieces.template(template, Position::Url, setting) {
+        if pieces.template(template, Position::Query, setting) {
             match needs(template) {
                 needs if needs.is_empty() => {
                     if always != Pieces::default() {
