@@ -1,6 +1,11 @@
 //! What a platform says later about a delivery. A request to `/v1/receipts/<channel>` comes in as it arrived; by the platform's
 //! `[receipts]` it is verified and read into receipts, or refused. Pure.
 
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -8,12 +13,13 @@ use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 use crate::channel::answer::{OneOf, Unit, is_code};
-use crate::channel::auth::{Algorithm, Encoding};
 use crate::channel::file::Setting;
 use crate::channel::pointer::{Pointer, scalar};
 use crate::channel::template::suggest;
 use crate::channel::{Fault, ReceiptStatus};
 use crate::clock::Time;
+
+pub use verify::Verify;
 
 /// `[receipts]` of a platform file.
 #[derive(Debug, Deserialize)]
@@ -40,24 +46,6 @@ pub struct Receipts {
 pub enum How {
     #[default]
     Callback,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Verify {
-    /// A keyed digest of the body in a header.
-    Hmac {
-        alg: Algorithm,
-        header: String,
-        /// The setting that has the key.
-        key: String,
-        #[serde(default)]
-        prefix: String,
-        #[serde(default)]
-        encoding: Encoding,
-    },
-    /// Twilio's: base64 of HMAC-SHA1 over the public URL and each form parameter's name and value, sorted by name.
-    Twilio { key: String },
 }
 
 /// A handshake: a GET whose token is right is answered with what it brings.
@@ -108,9 +96,9 @@ impl<'de> Deserialize<'de> for Place {
         match text.split_once(':') {
             Some(("query", name)) => Ok(Place::Query(name.into())),
             Some(("form", name)) => Ok(Place::Form(name.into())),
-            _ => Pointer::parse(&text)
-                .map(Place::Json)
-                .map_err(|_| serde::de::Error::custom(format!("{text:?} is none of query:x, form:x and a JSON pointer"))),
+            _ => Pointer::parse(&text).map(Place::Json).map_err(|_| {
+                serde::de::Error::custom(format!("{text:?} is none of query:x, form:x and a JSON pointer"))
+            }),
         }
     }
 }
@@ -246,51 +234,6 @@ impl Receipts {
         let json = |place: &Place| matches!(place, Place::Json(_));
         let (Match::Id(matching) | Match::Ref(matching)) = &self.matching;
         self.items.is_some() || json(matching) || self.status.iter().flat_map(|rule| rule.when.keys()).any(json)
-    }
-}
-
-impl Verify {
-    pub fn header(&self) -> &str {
-        match self {
-            Verify::Hmac { header, .. } => header,
-            Verify::Twilio { .. } => "X-Twilio-Signature",
-        }
-    }
-
-    /// The URLs that may have been signed: Twilio signs ours with or without its port.
-    fn urls(&self, public_url: &str, path: &str) -> Vec<String> {
-        let ours = format!("{public_url}{path}");
-        let Ok(url) = url::Url::parse(public_url) else { return vec![ours] };
-        let (Verify::Twilio { .. }, Some(host)) = (self, url.host_str()) else { return vec![ours] };
-        let rest = format!("{}{path}", url.path().trim_end_matches('/'));
-        let port = url.port_or_known_default().unwrap_or(443);
-        let scheme = url.scheme();
-        vec![ours, format!("{scheme}://{host}:{port}{rest}"), format!("{scheme}://{host}{rest}")]
-    }
-
-    /// What the header must say; `None` without a key.
-    pub fn signature(
-        &self,
-        setting: &dyn Fn(&str) -> Option<String>,
-        url: &str,
-        form: &[(String, String)],
-        body: &[u8],
-    ) -> Option<String> {
-        let key = |name: &str| setting(name).filter(|key| !key.is_empty());
-        match self {
-            Verify::Hmac { alg, key: name, prefix, encoding, .. } => {
-                let tag = ring::hmac::sign(&alg.key(key(name)?.as_bytes()), body);
-                Some(format!("{prefix}{}", encoding.write(tag.as_ref())))
-            }
-            Verify::Twilio { key: name } => {
-                let mut sorted: Vec<&(String, String)> = form.iter().collect();
-                sorted.sort();
-                sorted.dedup();
-                let signed = sorted.iter().fold(url.to_string(), |signed, (name, value)| signed + name + value);
-                let tag = ring::hmac::sign(&Algorithm::Sha1.key(key(name)?.as_bytes()), signed.as_bytes());
-                Some(Encoding::Base64.write(tag.as_ref()))
-            }
-        }
     }
 }
 

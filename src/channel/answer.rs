@@ -188,7 +188,9 @@ fn built_in(answer: &Answer<'_>, detail: &str, wide: Holds, now: Time) -> Outcom
         401..=403 => Outcome::Rejected { fault: Fault::Channel, detail },
         429 | 502..=504 => Outcome::Deferred { after, holds: wide, detail },
         // One request went wrong; the next may well go right, unless the platform itself says to wait.
-        408 | 500..=599 => Outcome::Deferred { after, holds: if after.is_some() { wide } else { Holds::Address }, detail },
+        408 | 500..=599 => {
+            Outcome::Deferred { after, holds: if after.is_some() { wide } else { Holds::Address }, detail }
+        }
         400..=499 => Outcome::Rejected { fault: Fault::Message, detail },
         _ => Outcome::Unknown { detail },
     }

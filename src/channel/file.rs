@@ -238,7 +238,10 @@ impl Platform {
             return Err(("method".into(), format!("{:?} is none of GET POST PUT PATCH", send.method)));
         }
         if !self.examples.iter().any(Example::shows_send) {
-            return Err((String::new(), "no [[example]] shows the request; a platform without one does not load".into()));
+            return Err((
+                String::new(),
+                "no [[example]] shows the request; a platform without one does not load".into(),
+            ));
         }
         Ok(())
     }
@@ -252,7 +255,7 @@ impl Platform {
             templates.extend(send.query.values().chain(send.headers.values()).chain(&send.text));
             templates.extend(send.form.iter().flat_map(BTreeMap::values));
             if let Some(json) = &send.json {
-                super::request::strings(&toml::Value::Table(json.clone()), &mut in_json);
+                super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
             }
         }
         let in_json: Vec<Template> = in_json.iter().filter_map(|text| Template::parse(text).ok()).collect();
@@ -336,14 +339,22 @@ json = { a = "x" }
     #[test]
     fn a_whole_file_loads_and_what_is_wrong_is_refused_with_its_line() {
         Platform::parse("t", WHOLE, "t.toml").expect("loads");
-        assert_eq!(error("secret = true", "sekret = true"), "t.toml:8: unknown key \"sekret\"; did you mean \"secret\"?");
+        assert_eq!(
+            error("secret = true", "sekret = true"),
+            "t.toml:8: unknown key \"sekret\"; did you mean \"secret\"?"
+        );
         assert_eq!(
             error("{{settings.token}}", "{{settings.tokn}}"),
             "t.toml:14: \"tokn\" is not in [settings]; did you mean \"token\"?"
         );
-        assert_eq!(error("url = \"", "url = \"{{tezt}}"), "t.toml:14: unknown placeholder \"tezt\"; did you mean \"text\"?");
+        assert_eq!(
+            error("url = \"", "url = \"{{tezt}}"),
+            "t.toml:14: unknown placeholder \"tezt\"; did you mean \"text\"?"
+        );
         assert!(error("a = \"{{text}}\"", "a = \"{{settings.tokn}}\"").starts_with("t.toml:15: "));
-        assert!(error("kind = \"chat\"", "kind = \"chta\"").starts_with("t.toml:5: unknown kind \"chta\"; did you mean"));
+        assert!(
+            error("kind = \"chat\"", "kind = \"chta\"").starts_with("t.toml:5: unknown kind \"chta\"; did you mean")
+        );
         assert!(error("'^[a-z]+$'", "'[a-z]+'").starts_with("t.toml:11: "));
         assert!(error("example = \"abc\"", "example = \"123\"").contains("not a t address"));
         assert!(error("json = { a = \"x\" }", "").contains("does not load"));

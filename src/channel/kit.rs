@@ -58,10 +58,7 @@ pub fn check(platform: &Platform) -> Vec<String> {
 }
 
 /// The settings of an example.
-pub fn samples<'a>(
-    platform: &'a Platform,
-    own: &'a BTreeMap<String, String>,
-) -> impl Fn(&str) -> Option<String> + 'a {
+pub fn samples<'a>(platform: &'a Platform, own: &'a BTreeMap<String, String>) -> impl Fn(&str) -> Option<String> + 'a {
     move |name| own.get(name).cloned().or_else(|| platform.settings.get(name)?.sample(name))
 }
 
@@ -131,11 +128,7 @@ fn reading(
 }
 
 /// No outcome may repeat a secret or the address.
-pub fn leaks(
-    platform: &Platform,
-    outcome: &Outcome,
-    setting: &dyn Fn(&str) -> Option<String>,
-) -> Result<(), String> {
+pub fn leaks(platform: &Platform, outcome: &Outcome, setting: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let (Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail }) = outcome
     else {
         return Ok(());

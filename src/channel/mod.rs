@@ -25,6 +25,12 @@ pub mod registry;
 /// From a parcel to its HTTP request.
 pub mod request;
 
+/// Where it goes.
+pub mod place;
+
+/// Its body and query.
+pub mod body;
+
 /// A request's parts: bytes that never change, values that do.
 pub mod pieces;
 

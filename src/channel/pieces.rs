@@ -25,7 +25,11 @@ enum Piece {
     Bytes(Vec<u8>),
     Slot(Name, Position),
     /// Left out when one of the names has no value. Written after `separator`, unless nothing stands before it.
-    Member { needs: Vec<Name>, separator: u8, pieces: Pieces },
+    Member {
+        needs: Vec<Name>,
+        separator: u8,
+        pieces: Pieces,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -212,7 +216,9 @@ pub fn escape(value: &str, position: Position, out: &mut Vec<u8>) {
                     b'\n' => out.extend(b"\\n"),
                     b'\r' => out.extend(b"\\r"),
                     b'\t' => out.extend(b"\\t"),
-                    _ => out.extend([b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+                    _ => {
+                        out.extend([b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+                    }
                 }
             }
             out.extend_from_slice(&bytes[begin..]);

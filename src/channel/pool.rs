@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::guard::{Guard, Network, Refused};
-use super::request::Origin;
+use super::place::Origin;
 use super::tls::Tls;
 
 /// An answer's body beyond this is not read.
@@ -98,7 +98,8 @@ impl Pool {
         loop {
             let (mut sender, fresh) = match endpoint.take() {
                 Some(sender) => (sender, false),
-                None => (self.connect(origin).await?, true),
+                // Boxed, because its state is large and seldom needed: it would be moved about with every request.
+                None => (Box::pin(self.connect(origin)).await?, true),
             };
             if sender.ready().await.is_err() {
                 match fresh {

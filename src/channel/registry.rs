@@ -119,8 +119,7 @@ fn channel(
                 Some(file) => Tls::with_authorities(Path::new(file))?,
                 None => Tls::default(),
             };
-            let guard =
-                if request.is_per_host() && !own.allow_private { Guard::PublicOnly } else { Guard::Open };
+            let guard = if request.is_per_host() && !own.allow_private { Guard::PublicOnly } else { Guard::Open };
             let at_one_host = match request.is_per_host() {
                 true => limits.host.concurrency.unwrap_or(concurrency).min(concurrency),
                 false => concurrency,
@@ -214,7 +213,10 @@ from = "ALERT"
     #[test]
     fn a_missing_or_wrong_word_is_refused_with_its_place_and_the_nearest_right_one() {
         let error = |from: &str, to: &str| built(&KANNEL.replacen(from, to, 1)).err().expect(to);
-        assert!(error("\"kannel\"", "\"kanel\"").starts_with("channels.sms-eu: unknown platform \"kanel\"; did you mean \"kannel\"?"));
+        assert!(
+            error("\"kannel\"", "\"kanel\"")
+                .starts_with("channels.sms-eu: unknown platform \"kanel\"; did you mean \"kannel\"?")
+        );
         assert!(error("password", "pasword").contains("no setting \"pasword\"; did you mean \"password\"?"));
         assert!(error("password = \"p\"", "").contains("setting \"password\" is missing"));
         assert!(error("\"ALERT\"", "\"A\\nB\"").contains("control character"));

@@ -13,30 +13,16 @@ use hyper::{Method, Uri};
 use ring::hmac;
 
 use super::auth::{Auth, Encoding, basic};
+use super::body::{body, members, needs};
 use super::file::{Platform, Size};
 use super::pieces::{Pieces, Position, Values};
+use super::place::{Origin, Place};
 use super::template::{Name, Part, Template};
 use super::{Fault, Outcome, Parcel, webhook};
 use crate::clock::Time;
 
 /// URLs of single parcels that are kept parsed.
 const URLS: usize = 16_384;
-
-/// Scheme, host and port: what connections are kept by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Origin {
-    pub secure: bool,
-    pub host: url::Host<String>,
-    pub port: u16,
-}
-
-/// A parsed URL.
-#[derive(Debug)]
-pub struct Place {
-    pub origin: Arc<Origin>,
-    authority: HeaderValue,
-    path: Uri,
-}
 
 pub struct Built {
     pub origin: Arc<Origin>,
@@ -169,9 +155,7 @@ impl Request {
 
     fn place(&self, values: &Values<'_>) -> Result<(Arc<Origin>, HeaderValue, Uri), Wrong> {
         match &self.url {
-            Url::Fixed { place, path: None } => {
-                Ok((place.origin.clone(), place.authority.clone(), place.path.clone()))
-            }
+            Url::Fixed { place, path: None } => Ok((place.origin.clone(), place.authority.clone(), place.path.clone())),
             Url::Fixed { place, path: Some(pieces) } => {
                 let mut path = Vec::with_capacity(512);
                 pieces.write(values, &mut path).map_err(|_| Wrong::Message)?;
@@ -220,36 +204,6 @@ fn longer_than(text: &str, most: usize) -> bool {
     text.len() > most && text.chars().count() > most
 }
 
-impl Place {
-    pub fn parse(text: &str) -> Result<Place, String> {
-        let url = url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
-        let secure = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            scheme => return Err(format!("{scheme:?} is neither http nor https")),
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("a URL with a user's name or password in it is refused".into());
-        }
-        let host = url.host().ok_or("the URL has no host")?.to_owned();
-        let port = url.port_or_known_default().ok_or("the URL has no port")?;
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_string(),
-        };
-        let path = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_string(),
-        };
-        let path = PathAndQuery::try_from(path).map_err(|error| error.to_string())?;
-        Ok(Place {
-            origin: Arc::new(Origin { secure, host, port }),
-            authority: header_value(authority.into_bytes())?,
-            path: Uri::from(path),
-        })
-    }
-}
-
 fn url(
     template: &Template,
     query: &[(&str, Template)],
@@ -286,7 +240,9 @@ fn url(
         let end = after.find(['/', '?']).or(whole.then_some(after.len()))?;
         Some(at + 3 + end)
     });
-    let Some(origin) = origin else { return Err(format!("{prefix:?} does not begin with http:// or https:// and a host")) };
+    let Some(origin) = origin else {
+        return Err(format!("{prefix:?} does not begin with http:// or https:// and a host"));
+    };
     if whole {
         return Ok(Url::Fixed { place: Place::parse(&prefix)?, path: None });
     }
@@ -295,132 +251,6 @@ fn url(
         return Err(format!("{prefix:?} has no path"));
     }
     Ok(Url::Fixed { place, path: Some(pieces.without_first(origin)) })
-}
-
-/// `a=b&c=d` of a query or form.
-fn members<'a>(
-    list: impl IntoIterator<Item = &'a (&'a str, Template)>,
-    setting: &dyn Fn(&str) -> Option<String>,
-) -> Pieces {
-    let (mut always, mut sometimes) = (Pieces::default(), Pieces::default());
-    for (name, template) in list {
-        let mut pieces = Pieces::default();
-        let mut key = Vec::new();
-        super::pieces::escape(name, Position::Query, &mut key);
-        key.push(b'=');
-        pieces.bytes(&key);
-        if pieces.template(template, Position::Query, setting) {
-            match needs(template) {
-                needs if needs.is_empty() => {
-                    if always != Pieces::default() {
-                        always.bytes(b"&");
-                    }
-                    always.append(pieces);
-                }
-                needs => sometimes.member(b'&', needs, pieces),
-            }
-        }
-    }
-    always.append(sometimes);
-    always
-}
-
-fn body(
-    send: &super::file::Send,
-    setting: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Pieces, Option<&'static str>), String> {
-    let mut pieces = Pieces::default();
-    if let Some(table) = &send.json {
-        return Ok((object(table, setting)?, Some("application/json")));
-    }
-    if let Some(form) = &send.form {
-        let list: Vec<(&str, Template)> = form.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
-        return Ok((members(&list, setting), Some("application/x-www-form-urlencoded")));
-    }
-    if let Some(text) = &send.text {
-        if !pieces.template(text, Position::Raw, setting) {
-            return Err("a setting is missing".into());
-        }
-        return Ok((pieces, Some("text/plain; charset=utf-8")));
-    }
-    Ok((pieces, None))
-}
-
-fn object(table: &toml::Table, setting: &dyn Fn(&str) -> Option<String>) -> Result<Pieces, String> {
-    let (mut always, mut sometimes) = (Pieces::default(), Pieces::default());
-    always.bytes(b"{");
-    let mut first = true;
-    for (key, value) in table {
-        let mut pieces = Pieces::default();
-        pieces.bytes(serde_json::Value::from(key.as_str()).to_string().as_bytes());
-        pieces.bytes(b":");
-        let Some((value, needs)) = json(value, setting)? else { continue };
-        pieces.append(value);
-        if needs.is_empty() {
-            if !std::mem::take(&mut first) {
-                always.bytes(b",");
-            }
-            always.append(pieces);
-        } else {
-            sometimes.member(b',', needs, pieces);
-        }
-    }
-    always.append(sometimes);
-    always.bytes(b"}");
-    Ok(always)
-}
-
-type Valued = (Pieces, Vec<Name>);
-
-/// A JSON value, and the names without which it is left out; `None`: left out always.
-fn json(value: &toml::Value, setting: &dyn Fn(&str) -> Option<String>) -> Result<Option<Valued>, String> {
-    let mut pieces = Pieces::default();
-    match value {
-        toml::Value::String(text) => {
-            let template = Template::parse(text)?;
-            // A string that is one placeholder keeps its type.
-            let quote: &[u8] = if matches!(template.only(), Some(Name::Urgent)) { b"" } else { b"\"" };
-            pieces.bytes(quote);
-            if !pieces.template(&template, Position::Json, setting) {
-                return Ok(None);
-            }
-            pieces.bytes(quote);
-            return Ok(Some((pieces, needs(&template))));
-        }
-        toml::Value::Table(table) => pieces = object(table, setting)?,
-        toml::Value::Array(items) => {
-            pieces.bytes(b"[");
-            let mut first = true;
-            for item in items {
-                let Some((item, _)) = json(item, setting)? else { continue };
-                if !std::mem::take(&mut first) {
-                    pieces.bytes(b",");
-                }
-                pieces.append(item);
-            }
-            pieces.bytes(b"]");
-        }
-        toml::Value::Integer(n) => pieces.bytes(n.to_string().as_bytes()),
-        toml::Value::Float(n) => pieces.bytes(serde_json::Value::from(*n).to_string().as_bytes()),
-        toml::Value::Boolean(flag) => pieces.bytes(flag.to_string().as_bytes()),
-        toml::Value::Datetime(time) => pieces.bytes(format!("\"{time}\"").as_bytes()),
-    }
-    Ok(Some((pieces, Vec::new())))
-}
-
-/// Every string of a value.
-pub fn strings(value: &toml::Value, out: &mut Vec<String>) {
-    match value {
-        toml::Value::String(text) => out.push(text.clone()),
-        toml::Value::Table(table) => table.values().for_each(|value| strings(value, out)),
-        toml::Value::Array(items) => items.iter().for_each(|value| strings(value, out)),
-        _ => {}
-    }
-}
-
-fn needs(template: &Template) -> Vec<Name> {
-    let of_parcel = |name: &Name| !matches!(name, Name::Setting(_));
-    template.names().filter(|(name, optional)| *optional && of_parcel(name)).map(|(name, _)| name.clone()).collect()
 }
 
 fn header(name: &str) -> Result<HeaderName, String> {

@@ -69,7 +69,8 @@ impl Template {
             if begin > 0 {
                 parts.push(Part::Text(rest[..begin].into()));
             }
-            let end = rest[begin..].find("}}").ok_or_else(|| format!("{text:?} opens a placeholder and never closes it"))?;
+            let end =
+                rest[begin..].find("}}").ok_or_else(|| format!("{text:?} opens a placeholder and never closes it"))?;
             let name = rest[begin + 2..begin + end].trim();
             let (name, optional) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
             parts.push(Part::Slot { name: Name::parse(name)?, optional });

@@ -39,7 +39,9 @@ impl Tls {
         let connector = self.connector.get_or_init(|| self.connector().map_err(|_| ()));
         let connector = connector.as_ref().map_err(|()| "the machine has no usable trust store")?;
         let name = match host {
-            url::Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| "the host's name is not valid")?,
+            url::Host::Domain(name) => {
+                ServerName::try_from(name.clone()).map_err(|_| "the host's name is not valid")?
+            }
             url::Host::Ipv4(ip) => ServerName::IpAddress((*ip).into()),
             url::Host::Ipv6(ip) => ServerName::IpAddress((*ip).into()),
         };
