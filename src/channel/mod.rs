@@ -1,6 +1,66 @@
 //! Platforms and channels, and what they answer. A *platform* is a file in `channels/`; a *channel* is a platform that the
 //! operator has set up. A driver sends one parcel and says what came of it; it decides nothing else.
 
+/// A platform as a file.
+pub mod file;
+
+/// The platforms at hand.
+pub mod platforms;
+
+/// `{{x}}` of those files.
+pub mod template;
+
+/// JSON Pointers.
+pub mod pointer;
+
+/// Examples of a file, which are its tests.
+pub mod example;
+
+/// Runs them.
+pub mod kit;
+
+/// The channels that the operator has set up.
+pub mod registry;
+
+/// From a parcel to its HTTP request.
+pub mod request;
+
+/// Where it goes.
+pub mod place;
+
+/// Its body and query.
+pub mod body;
+
+/// A request's parts: bytes that never change, values that do.
+pub mod pieces;
+
+/// The alphabet of SMS.
+pub mod gsm7;
+
+/// How a request says who sends it.
+pub mod auth;
+
+/// Signatures of webhooks.
+pub mod webhook;
+
+/// The driver of every HTTP API.
+pub mod http;
+
+/// Warm connections.
+pub mod pool;
+
+/// Their TLS.
+pub mod tls;
+
+/// Which addresses a webhook may reach.
+pub mod guard;
+
+/// What an answer means.
+pub mod answer;
+
+/// The driver that keeps messages where they are.
+pub mod outbox;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -1,0 +1,348 @@
+//! What a platform answered, read by the file's rules (the first match wins) and then by those that are built in. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::pointer::{Pointer, scalar};
+use super::{Fault, Holds, Outcome};
+use crate::clock::Time;
+use crate::incident::words;
+
+/// A platform that says "come back in a year" is asked again tomorrow.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+
+words!(Then { Accepted = "accepted", Deferred = "deferred", Rejected = "rejected", Unknown = "unknown" });
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    pub when: When,
+    pub then: Then,
+    pub fault: Option<Fault>,
+    #[serde(rename = "ref")]
+    pub reference: Option<Reference>,
+    pub holds: Option<Holds>,
+    pub after: Option<After>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct When {
+    /// `"200"` or `"2xx"`, or a list of such.
+    pub status: Option<OneOf>,
+    pub json: BTreeMap<Pointer, OneOf>,
+    /// The whole body as text, without the blanks around it.
+    pub body: Option<OneOf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOf {
+    List(Vec<Value>),
+    One(Value),
+}
+
+impl OneOf {
+    pub fn contains(&self, value: &Value) -> bool {
+        match self {
+            OneOf::One(one) => one == value,
+            OneOf::List(list) => list.contains(value),
+        }
+    }
+
+    /// As `contains`, for a value that came as text.
+    pub fn contains_text(&self, text: &str) -> bool {
+        let list = match self {
+            OneOf::One(one) => std::slice::from_ref(one),
+            OneOf::List(list) => list.as_slice(),
+        };
+        list.iter().any(|value| scalar(value).as_deref() == Some(text))
+    }
+
+    fn each(&self) -> &[Value] {
+        match self {
+            OneOf::One(one) => std::slice::from_ref(one),
+            OneOf::List(list) => list,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    pub id: Pointer,
+}
+
+/// Where the wait stands that the platform asks for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct After {
+    pub header: Option<String>,
+    pub json: Option<Pointer>,
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+words!(Unit { Second = "s", Millisecond = "ms" });
+
+impl Default for Unit {
+    fn default() -> Self {
+        Unit::Second
+    }
+}
+
+impl Rule {
+    pub fn check(&self) -> Result<(), String> {
+        for status in self.when.status.iter().flat_map(OneOf::each) {
+            let good = scalar(status).is_some_and(|s| {
+                let s = s.as_bytes();
+                s.len() == 3 && s[0].is_ascii_digit() && (s[1..] == *b"xx" || s[1..].iter().all(u8::is_ascii_digit))
+            });
+            if !good {
+                return Err(format!("{status} is no status; write \"200\" or \"2xx\""));
+            }
+        }
+        match (self.then, self.fault, &self.after) {
+            (Then::Rejected, None, _) => Err("a rejected answer needs its fault: address, message or channel".into()),
+            (Then::Accepted | Then::Deferred | Then::Unknown, Some(_), _) => {
+                Err("only a rejected answer has a fault".into())
+            }
+            (_, _, Some(After { header: Some(_), json: Some(_), .. } | After { header: None, json: None, .. })) => {
+                Err("after has either header or json".into())
+            }
+            _ if self.holds.is_some() && self.then != Then::Deferred => Err("only a deferred answer holds".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn matches(&self, status: u16, json: &Value, body: &[u8]) -> bool {
+        let is = |expected: &OneOf| std::str::from_utf8(body).is_ok_and(|text| expected.contains_text(text.trim()));
+        self.matches_status(status)
+            && self.when.body.as_ref().is_none_or(is)
+            && self.when.json.iter().all(|(at, expected)| at.get(json).is_some_and(|value| expected.contains(value)))
+    }
+
+    fn matches_status(&self, status: u16) -> bool {
+        self.when.status.as_ref().is_none_or(|list| {
+            list.each().iter().filter_map(scalar).any(|text| match text.strip_suffix("xx") {
+                Some(class) => class.parse() == Ok(status / 100),
+                None => text.parse() == Ok(status),
+            })
+        })
+    }
+
+    fn reads_json(&self) -> bool {
+        !self.when.json.is_empty()
+            || self.reference.is_some()
+            || self.after.as_ref().is_some_and(|after| after.json.is_some())
+    }
+}
+
+/// A whole answer.
+pub struct Answer<'a> {
+    pub status: u16,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+}
+
+/// Reads an answer. `wide` is what waits when the platform as a whole is busy: the host where each address has its own, else
+/// the channel. Also says which rule matched.
+pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Outcome, Option<usize>) {
+    let status = answer.status;
+    let json = match rules.iter().any(|rule| rule.matches_status(status) && rule.reads_json()) {
+        true => serde_json::from_slice(answer.body).unwrap_or(Value::Null),
+        false => Value::Null,
+    };
+    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(status, &json, answer.body)) else {
+        return (built_in(answer, &detail(rules, status, &json), wide, now), None);
+    };
+    let detail = detail(rules, status, &json);
+    let outcome = match rule.then {
+        Then::Accepted => {
+            Outcome::Accepted { reference: rule.reference.as_ref().and_then(|reference| reference.id.text(&json)) }
+        }
+        Then::Unknown => Outcome::Unknown { detail },
+        Then::Rejected => Outcome::Rejected { fault: rule.fault.unwrap_or(Fault::Message), detail },
+        Then::Deferred => {
+            let after = match &rule.after {
+                Some(After { json: Some(pointer), unit, .. }) => wait_in(pointer, &json, *unit),
+                Some(After { header: Some(name), .. }) => retry_after(answer.headers, name, now),
+                _ => None,
+            };
+            let after = after.or_else(|| retry_after(answer.headers, "retry-after", now));
+            Outcome::Deferred { after, holds: rule.holds.unwrap_or(wide), detail }
+        }
+    };
+    (outcome, Some(at))
+}
+
+/// The rules for what the file says nothing about.
+fn built_in(answer: &Answer<'_>, detail: &str, wide: Holds, now: Time) -> Outcome {
+    let detail = detail.to_string();
+    let after = retry_after(answer.headers, "retry-after", now);
+    match answer.status {
+        401..=403 => Outcome::Rejected { fault: Fault::Channel, detail },
+        429 | 502..=504 => Outcome::Deferred { after, holds: wide, detail },
+        // One request went wrong; the next may well go right, unless the platform itself says to wait.
+        408 | 500..=599 => {
+            Outcome::Deferred { after, holds: if after.is_some() { wide } else { Holds::Address }, detail }
+        }
+        400..=499 => Outcome::Rejected { fault: Fault::Message, detail },
+        _ => Outcome::Unknown { detail },
+    }
+}
+
+/// The status, and the platform's own codes: the values at the pointers that the rules look at, if they are short words. Free
+/// text is left out, since platforms like to repeat addresses in it.
+fn detail(rules: &[Rule], status: u16, json: &Value) -> String {
+    let mut detail = format!("HTTP {status}");
+    let pointers: std::collections::BTreeSet<&Pointer> = rules.iter().flat_map(|rule| rule.when.json.keys()).collect();
+    for pointer in pointers {
+        if let Some(text) = pointer.text(json).filter(|text| is_code(text)) {
+            detail.push_str(&format!(" {}={text}", pointer.as_str()));
+        }
+    }
+    detail
+}
+
+/// A short word or number. Addresses are longer numbers or have other characters.
+pub fn is_code(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_uppercase() || b == b'_';
+    match text.as_bytes() {
+        [] => false,
+        digits if digits.iter().all(u8::is_ascii_digit) => digits.len() <= 6,
+        bytes => bytes.len() <= 32 && bytes.iter().all(|b| word(*b)),
+    }
+}
+
+fn wait_in(pointer: &Pointer, json: &Value, unit: Unit) -> Option<Duration> {
+    let value: f64 = pointer.text(json)?.parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0)?;
+    let seconds = if unit == Unit::Millisecond { value / 1000.0 } else { value };
+    Some(Duration::from_secs_f64(seconds.min(LONGEST_WAIT.as_secs_f64())))
+}
+
+/// `Retry-After` in both forms (RFC 9110, section 10.2.3): seconds, or a date.
+pub fn retry_after(headers: &HeaderMap, name: &str, now: Time) -> Option<Duration> {
+    let text = headers.get(name)?.to_str().ok()?.trim();
+    let wait = match text.bytes().all(|b| b.is_ascii_digit()) {
+        true => Duration::from_secs(text.parse().ok()?),
+        false => {
+            let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+            Time(date.as_millisecond()).since(now)
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_by(rules: &str, status: u16, header: Option<(&'static str, &str)>, body: &str) -> Outcome {
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(default)]
+            answer: Vec<Rule>,
+        }
+        let rules = toml::from_str::<File>(rules).expect("rules").answer;
+        rules.iter().for_each(|rule| rule.check().expect("a good rule"));
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = header {
+            headers.insert(name, value.parse().expect("header"));
+        }
+        let now = Time::parse("1994-11-06T08:49:07Z").expect("time");
+        read(&rules, &Answer { status, headers: &headers, body: body.as_bytes() }, Holds::Channel, now).0
+    }
+
+    #[test]
+    fn an_answer_that_the_file_says_nothing_about_is_read_by_its_status() {
+        use Fault::{Channel, Message};
+        let rejected = |fault, status| Outcome::Rejected { fault, detail: format!("HTTP {status}") };
+        let deferred = |holds, status| Outcome::Deferred { after: None, holds, detail: format!("HTTP {status}") };
+        for status in [200, 204, 301, 302, 307, 399] {
+            assert_eq!(read_by("", status, None, ""), Outcome::Unknown { detail: format!("HTTP {status}") });
+        }
+        for status in [401, 402, 403] {
+            assert_eq!(read_by("", status, None, ""), rejected(Channel, status));
+        }
+        for status in [400, 404, 409, 410, 413, 422] {
+            assert_eq!(read_by("", status, None, ""), rejected(Message, status));
+        }
+        for status in [429, 502, 503, 504] {
+            assert_eq!(read_by("", status, None, ""), deferred(Holds::Channel, status));
+        }
+        for status in [408, 500, 501, 599] {
+            assert_eq!(read_by("", status, None, ""), deferred(Holds::Address, status));
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let waits = |value: &str| match read_by("", 429, Some(("retry-after", value)), "") {
+            Outcome::Deferred { after, .. } => after.map(|after| after.as_secs()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(waits("7"), Some(7));
+        assert_eq!(waits("Sun, 06 Nov 1994 08:49:37 GMT"), Some(30));
+        assert_eq!(waits("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(waits("99999999"), Some(86_400));
+        for nonsense in ["", "soon", "-5", "1e9", "99999999999999999999999"] {
+            assert_eq!(waits(nonsense), None, "{nonsense}");
+        }
+    }
+
+    const RULES: &str = r#"
+[[answer]]
+when = { status = "200", json = { "/ok" = true } }
+then = "accepted"
+ref = { id = "/result/id" }
+[[answer]]
+when = { json = { "/error" = ["gone", "blocked"] } }
+then = "rejected"
+fault = "address"
+[[answer]]
+when = { status = ["420", "429"] }
+then = "deferred"
+holds = "account"
+after = { json = "/wait", unit = "ms" }
+"#;
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        assert_eq!(
+            read_by(RULES, 200, None, r#"{"ok":true,"result":{"id":17}}"#),
+            Outcome::Accepted { reference: Some("17".into()) }
+        );
+        assert_eq!(
+            read_by(RULES, 200, None, r#"{"ok":false,"error":"blocked"}"#),
+            Outcome::Rejected { fault: Fault::Address, detail: "HTTP 200 /error=blocked /ok=false".into() }
+        );
+        assert_eq!(
+            read_by(RULES, 420, None, r#"{"wait":1500}"#),
+            Outcome::Deferred {
+                after: Some(Duration::from_millis(1500)),
+                holds: Holds::Account,
+                detail: "HTTP 420".into()
+            }
+        );
+        for body in ["<html>", "", "{\"ok\":tr", "{\"ok\":\"true\"}"] {
+            assert!(matches!(read_by(RULES, 200, None, body), Outcome::Unknown { .. }), "{body}");
+        }
+    }
+
+    #[test]
+    fn free_text_and_numbers_as_long_as_an_address_stay_out_of_the_detail() {
+        let detail = |error: &str| match read_by(RULES, 400, None, &format!(r#"{{"error":"{error}"}}"#)) {
+            Outcome::Rejected { detail, .. } => detail,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(detail("bad_thing"), "HTTP 400 /error=bad_thing");
+        for leak in ["46700000000", "no such user +46700000000", "a@b.example"] {
+            assert_eq!(detail(leak), "HTTP 400");
+        }
+    }
+}

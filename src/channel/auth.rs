@@ -1,0 +1,87 @@
+//! How a request says who sends it. Applied last, over the final bytes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+use super::template::Template;
+use crate::incident::words;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Auth {
+    #[default]
+    None,
+    Basic {
+        user: Template,
+        password: Template,
+    },
+    Bearer {
+        token: Template,
+    },
+    Header {
+        name: String,
+        value: Template,
+    },
+    Query {
+        name: String,
+        value: Template,
+    },
+    /// A keyed digest of the body, in a header.
+    Hmac {
+        alg: Algorithm,
+        header: String,
+        key: Template,
+        #[serde(default)]
+        prefix: String,
+        #[serde(default)]
+        encoding: Encoding,
+    },
+}
+
+words!(Algorithm { Sha1 = "sha1", Sha256 = "sha256", Sha512 = "sha512" });
+words!(Encoding { Hex = "hex", Base64 = "base64" });
+
+impl Default for Encoding {
+    fn default() -> Self {
+        Encoding::Hex
+    }
+}
+
+impl Algorithm {
+    pub fn key(self, secret: &[u8]) -> hmac::Key {
+        let algorithm = match self {
+            Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Algorithm::Sha256 => hmac::HMAC_SHA256,
+            Algorithm::Sha512 => hmac::HMAC_SHA512,
+        };
+        hmac::Key::new(algorithm, secret)
+    }
+}
+
+impl Encoding {
+    pub fn write(self, bytes: &[u8]) -> String {
+        match self {
+            Encoding::Base64 => STANDARD.encode(bytes),
+            Encoding::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+impl Auth {
+    pub fn templates(&self) -> Vec<&Template> {
+        match self {
+            Auth::None => vec![],
+            Auth::Basic { user, password } => vec![user, password],
+            Auth::Bearer { token } => vec![token],
+            Auth::Header { value, .. } | Auth::Query { value, .. } => vec![value],
+            Auth::Hmac { key, .. } => vec![key],
+        }
+    }
+}
+
+/// `Basic …` of RFC 7617.
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}

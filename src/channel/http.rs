@@ -1,0 +1,80 @@
+//! The one driver of every platform that is an HTTP API, webhooks included. A parcel comes in, one request goes out over a warm
+//! connection, an outcome comes back. Redirects are not followed. What is not known is said to be unknown.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::answer::{self, Answer};
+use super::file::Platform;
+use super::pool::{Failure, Pool};
+use super::request::Request;
+use super::{Driver, Fault, Holds, Outcome, Parcel, webhook};
+use crate::clock::Clock;
+
+pub struct Http {
+    platform: Arc<Platform>,
+    request: Request,
+    pool: Pool,
+    clock: Arc<Clock>,
+    /// What may appear in no outcome.
+    secrets: Vec<String>,
+}
+
+impl Http {
+    pub fn new(platform: Arc<Platform>, request: Request, pool: Pool, clock: Arc<Clock>, secrets: Vec<String>) -> Http {
+        Http { platform, request, pool, clock, secrets }
+    }
+
+    /// What waits when the other side is busy.
+    fn wide(&self) -> Holds {
+        if self.request.is_per_host() { Holds::Host } else { Holds::Channel }
+    }
+
+    async fn exchange(&self, parcel: &Parcel) -> Outcome {
+        let built = match self.request.build(parcel, self.clock.calendar()) {
+            Ok(built) => built,
+            Err(outcome) => return outcome,
+        };
+        match self.pool.exchange(&built.origin, built.request).await {
+            Ok(received) => {
+                let answer = Answer { status: received.status, headers: &received.headers, body: &received.body };
+                answer::read(&self.platform.answers, &answer, self.wide(), self.clock.calendar()).0
+            }
+            Err(Failure::NotSent(reason)) => {
+                Outcome::Deferred { after: None, holds: self.wide(), detail: reason.into() }
+            }
+            Err(Failure::Forbidden(reason)) => Outcome::Rejected {
+                fault: Fault::Address,
+                detail: format!("the target is {reason}, which this channel does not allow"),
+            },
+            Err(Failure::Lost(reason)) => Outcome::Unknown { detail: reason.into() },
+        }
+    }
+}
+
+#[async_trait]
+impl Driver for Http {
+    async fn send(&self, parcel: Parcel) -> Outcome {
+        let mut outcome = self.exchange(&parcel).await;
+        if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
+            &mut outcome
+        {
+            scrub(detail, self.secrets.iter().chain([&parcel.to]));
+        }
+        outcome
+    }
+
+    fn host<'a>(&self, to: &'a str) -> Option<&'a str> {
+        if self.request.is_per_host() { webhook::host(to) } else { None }
+    }
+}
+
+/// The last line of defence: a platform that echoes a secret or the address in its codes is not repeated.
+fn scrub<'a>(detail: &mut String, private: impl Iterator<Item = &'a String>) {
+    for text in private.filter(|text| text.len() > 3) {
+        if detail.contains(text.as_str()) {
+            *detail = detail.replace(text.as_str(), "…");
+        }
+    }
+}

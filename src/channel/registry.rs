@@ -1,0 +1,226 @@
+//! The channels that the operator has set up: each a platform with its settings, limits, failure domains and driver.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::file::{KINDS, Limits, Platform};
+use super::guard::{Guard, Network, System};
+use super::http::Http;
+use super::outbox::Outbox;
+use super::platforms::Platforms;
+use super::pool::Pool;
+use super::request::Request;
+use super::template::suggest;
+use super::tls::Tls;
+use super::{Driver, Repeat};
+use crate::clock::Clock;
+use crate::config::{self, Config, ConfigError};
+use crate::receipt::{Arrived, BadReceipt, Reading};
+use crate::render::message::{Format, Markup};
+
+/// Attempts at one time, where neither the platform nor the operator says.
+const CONCURRENCY: usize = 32;
+
+/// A setting that every platform reached over HTTP has: a PEM file of further authorities.
+const CA_FILE: &str = "ca_file";
+
+pub struct Channel {
+    pub name: String,
+    /// Given by the store; 0 until then.
+    pub id: u16,
+    pub platform: Arc<Platform>,
+    pub kind: String,
+    pub weight: u32,
+    /// Failure domains: itself, its platform, and what both depend on.
+    pub depends: Vec<String>,
+    /// The platform's, with the operator's rates beside its own.
+    pub limits: Limits,
+    /// Channels with the same account share their limits.
+    pub account: Option<String>,
+    pub concurrency: usize,
+    pub repeat: Repeat,
+    pub format: Format,
+    pub markup: Markup,
+    pub address_kind: String,
+    pub driver: Arc<dyn Driver>,
+    settings: BTreeMap<String, String>,
+    public_url: String,
+}
+
+impl Channel {
+    /// Reads what came to `/v1/receipts/<channel>`; `None` if the platform reports nothing.
+    pub fn receipts(&self, arrived: &Arrived<'_>) -> Option<Result<Reading, BadReceipt>> {
+        let receipts = self.platform.receipts.as_ref()?;
+        Some(receipts.read(arrived, &|name| self.settings.get(name).cloned(), &self.public_url))
+    }
+}
+
+/// Sets up every channel of the configuration, in the order of their names.
+pub fn build(config: &Config, platforms: &Platforms, clock: Arc<Clock>) -> Result<Vec<Channel>, ConfigError> {
+    build_with(config, platforms, clock, Arc::new(System))
+}
+
+/// As `build`, with a network of one's own.
+pub fn build_with(
+    config: &Config,
+    platforms: &Platforms,
+    clock: Arc<Clock>,
+    network: Arc<dyn Network>,
+) -> Result<Vec<Channel>, ConfigError> {
+    config
+        .channels
+        .iter()
+        .map(|(name, own)| {
+            channel(config, name, own, platforms, &clock, &network)
+                .map_err(|message| ConfigError::Wrong { place: format!("channels.{name}"), message })
+        })
+        .collect()
+}
+
+fn channel(
+    config: &Config,
+    name: &str,
+    own: &config::Channel,
+    platforms: &Platforms,
+    clock: &Arc<Clock>,
+    network: &Arc<dyn Network>,
+) -> Result<Channel, String> {
+    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        return Err("a channel's name has letters, digits, - and _ only: it stands in URLs".into());
+    }
+    let platform = platforms.get(&own.platform)?;
+    let kind = own.kind.clone().unwrap_or_else(|| platform.kind.clone());
+    if !KINDS.contains(&kind.as_str()) {
+        let near = suggest(&kind, KINDS.iter().copied());
+        return Err(format!("unknown kind {kind:?}{near} (known: {})", KINDS.join(" ")));
+    }
+    let settings = settings(platform, own)?;
+    let setting = |name: &str| settings.get(name).cloned();
+    let mut limits = platform.limits.clone();
+    limits.rate.extend(own.rate.iter().copied());
+    let concurrency = own.concurrency.or(limits.concurrency).unwrap_or(CONCURRENCY);
+    if concurrency == 0 {
+        return Err("concurrency: a channel makes at least one attempt at one time".into());
+    }
+    let mut depends = vec![name.to_string()];
+    for domain in [&platform.name].into_iter().chain(&platform.depends).chain(&own.depends) {
+        if !depends.contains(domain) {
+            depends.push(domain.clone());
+        }
+    }
+    let public_url = config.public_url();
+    let driver: Arc<dyn Driver> = match platform.driver.as_str() {
+        "outbox" => Arc::new(Outbox),
+        "http" | "webhook" => {
+            let callback = format!("{public_url}/v1/receipts/{name}?delivery=");
+            let request = Request::new(platform, &setting, callback)?;
+            let tls = match settings.get(CA_FILE) {
+                Some(file) => Tls::with_authorities(Path::new(file))?,
+                None => Tls::default(),
+            };
+            let guard = if request.is_per_host() && !own.allow_private { Guard::PublicOnly } else { Guard::Open };
+            let at_one_host = match request.is_per_host() {
+                true => limits.host.concurrency.unwrap_or(concurrency).min(concurrency),
+                false => concurrency,
+            };
+            let patience = platform.send.as_ref().map_or(std::time::Duration::from_secs(15), |send| send.timeout.0);
+            let pool = Pool::new(network.clone(), guard, tls, at_one_host, patience);
+            let secrets = platform.settings.iter().filter(|(_, s)| s.secret).filter_map(|(name, _)| setting(name));
+            let secrets = secrets.collect();
+            Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))
+        }
+        other => return Err(format!("driver {other:?} is not there")),
+    };
+    Ok(Channel {
+        name: name.into(),
+        id: 0,
+        kind,
+        weight: own.weight,
+        depends,
+        account: limits.account.as_ref().and_then(|account| account.constant(setting)),
+        limits,
+        concurrency,
+        repeat: platform.repeat,
+        format: platform.format,
+        markup: platform.markup,
+        address_kind: platform.address.kind.clone(),
+        driver,
+        platform: platform.clone(),
+        settings,
+        public_url,
+    })
+}
+
+/// The operator's settings over the platform's defaults.
+fn settings(platform: &Platform, own: &config::Channel) -> Result<BTreeMap<String, String>, String> {
+    let mut settings = BTreeMap::new();
+    let over_http = matches!(platform.driver.as_str(), "http" | "webhook");
+    for (name, value) in &own.settings {
+        if !platform.settings.contains_key(name) && !(over_http && name == CA_FILE) {
+            let near = suggest(name, platform.settings.keys().map(String::as_str));
+            return Err(format!("platform {:?} has no setting {name:?}{near}", platform.name));
+        }
+        if value.expose().chars().any(char::is_control) {
+            return Err(format!("setting {name:?} has a control character in it"));
+        }
+        settings.insert(name.clone(), value.expose().to_string());
+    }
+    for (name, setting) in &platform.settings {
+        match (&setting.default, settings.contains_key(name)) {
+            (_, true) => {}
+            (Some(default), false) => drop(settings.insert(name.clone(), default.clone())),
+            (None, false) if setting.optional => {}
+            (None, false) => return Err(format!("setting {name:?} is missing: {}", setting.help)),
+        }
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Time;
+
+    fn built(text: &str) -> Result<Vec<Channel>, String> {
+        let config = Config::from_toml(text, "own.toml", std::iter::empty()).map_err(|error| error.to_string())?;
+        let platforms = Platforms::embedded().map_err(|error| error.to_string())?;
+        build(&config, &platforms, Arc::new(Clock::manual(Time(0)))).map_err(|error| error.to_string())
+    }
+
+    const KANNEL: &str = r#"
+[channels.sms-eu]
+platform = "kannel"
+depends = ["carrier-a"]
+rate = ["7/s"]
+[channels.sms-eu.settings]
+url = "http://127.0.0.1:13013"
+username = "u"
+password = "p"
+from = "ALERT"
+"#;
+
+    #[test]
+    fn a_channel_is_its_platform_with_the_operators_words_over_it() {
+        let channels = built(KANNEL).expect("builds");
+        let [channel] = channels.as_slice() else { panic!("one channel") };
+        assert_eq!((channel.name.as_str(), channel.kind.as_str(), channel.weight), ("sms-eu", "sms", 1));
+        assert_eq!(channel.depends, ["sms-eu", "kannel", "carrier-a"]);
+        assert_eq!(channel.limits.rate, ["7/s".parse().expect("limit")]);
+        assert_eq!(channel.address_kind, "phone");
+    }
+
+    #[test]
+    fn a_missing_or_wrong_word_is_refused_with_its_place_and_the_nearest_right_one() {
+        let error = |from: &str, to: &str| built(&KANNEL.replacen(from, to, 1)).err().expect(to);
+        assert!(
+            error("\"kannel\"", "\"kanel\"")
+                .starts_with("channels.sms-eu: unknown platform \"kanel\"; did you mean \"kannel\"?")
+        );
+        assert!(error("password", "pasword").contains("no setting \"pasword\"; did you mean \"password\"?"));
+        assert!(error("password = \"p\"", "").contains("setting \"password\" is missing"));
+        assert!(error("\"ALERT\"", "\"A\\nB\"").contains("control character"));
+        assert!(error("depends =", "kind = \"smss\"\ndepends =").contains("did you mean \"sms\"?"));
+        assert!(error("http://127.0.0.1:13013", "127.0.0.1:13013").contains("http"));
+    }
+}
