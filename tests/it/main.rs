@@ -1,1 +1,3 @@
+//! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
+mod peers;
