@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,24 +16,41 @@ use rdkafka::message::{Headers, Message};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What `tests/run` exported as `PEER_NAME`, for a name such as `kafka`. Without it the test says that it is skipped and
-/// returns early (`let Some(kafka) = peer("kafka") else { return };`).
+/// returns early: `let Some(kafka) = peer("kafka") else { return };`.
 ///
 /// # Panics
 /// In CI, where a missing peer is a failure.
 pub fn peer(name: &str) -> Option<String> {
-    let variable = format!("PEER_{}", name.to_uppercase());
-    if let Ok(value) = std::env::var(&variable) {
-        return Some(value);
+    peers([name]).map(|[value]| value)
+}
+
+/// Several at once: a test that needs them all is skipped once.
+pub fn peers<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
+    let variable = |name: &str| std::env::var(format!("PEER_{}", name.to_uppercase())).ok();
+    if let Some(missing) = names.into_iter().find(|name| variable(name).is_none()) {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no peer {missing}: in CI every peer has to be there");
+        // Straight to standard error: the harness hides what a passing test prints, and tests/run counts these lines.
+        let _ = writeln!(std::io::stderr(), "skipped: no peer {missing} (start the tests with tests/run)");
+        return None;
     }
-    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{variable} is not set: in CI every peer has to be there");
-    // Straight to standard error: the test harness hides what a passing test prints, and tests/run counts these lines.
-    let _ = writeln!(std::io::stderr(), "skipped: no peer {name} (start the tests with tests/run)");
+    Some(names.map(|name| variable(name).unwrap_or_default()))
+}
+
+/// Asks a peer again and again until it has an answer, for 20 s: a process that is not ours gives no notice.
+pub fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
     None
 }
 
 /// The mails that Postfix accepted for this recipient, whole, in no order.
 pub fn mails_to(recipient: &str) -> Vec<String> {
-    let Some(maildir) = peer("maildir") else { return Vec::new() };
+    let Ok(maildir) = std::env::var("PEER_MAILDIR") else { return Vec::new() };
     let header = format!("Delivered-To: {recipient}\n");
     let Ok(entries) = std::fs::read_dir(Path::new(&maildir).join("new")) else { return Vec::new() };
     entries
@@ -103,10 +120,7 @@ fn kafka_answers_on_its_plain_listener() {
 
 #[test]
 fn kafka_demands_the_right_password() {
-    let (Some(kafka), Some(user), Some(password)) = (peer("kafka_sasl"), peer("kafka_user"), peer("kafka_password"))
-    else {
-        return;
-    };
+    let Some([kafka, user, password]) = peers(["kafka_sasl", "kafka_user", "kafka_password"]) else { return };
     let sasl = |password: &str| {
         let settings = [
             ("security.protocol", "sasl_plaintext"),
@@ -123,14 +137,14 @@ fn kafka_demands_the_right_password() {
 
 #[test]
 fn kafka_speaks_tls_under_the_authority_of_the_tests() {
-    let (Some(kafka), Some(authority)) = (peer("kafka_tls"), peer("ca")) else { return };
+    let Some([kafka, authority]) = peers(["kafka_tls", "ca"]) else { return };
     let settings = [("security.protocol", "ssl"), ("ssl.ca.location", authority.as_str())];
     assert!(broker_answers(&consumer(&kafka, &settings)));
 }
 
 #[test]
 fn the_second_kafka_client_produces_records_with_headers() {
-    let (Some(kafka), Some(produce)) = (peer("kafka"), peer("kafka_produce")) else { return };
+    let Some([kafka, produce]) = peers(["kafka", "kafka_produce"]) else { return };
     let mut child = Command::new(produce).arg("peers-answer").stdin(Stdio::piped()).spawn().unwrap();
     let record = b"ce_id=7|content-type=application/json; charset=utf-8\tkey\t{\"a\":\"=|\"}\n";
     child.stdin.take().unwrap().write_all(record).unwrap();
@@ -138,7 +152,7 @@ fn the_second_kafka_client_produces_records_with_headers() {
 
     let consumer = consumer(&kafka, &[("session.timeout.ms", "6000")]);
     consumer.subscribe(&["peers-answer"]).unwrap();
-    let message = consumer.poll(PATIENCE).expect("a record within the time").unwrap();
+    let message = eventually(|| consumer.poll(Duration::ZERO)).expect("no record came").unwrap();
     let headers = message.headers().unwrap();
     let headers: Vec<_> = headers.iter().map(|header| (header.key, header.value.unwrap_or_default())).collect();
     assert_eq!(headers, [("ce_id", &b"7"[..]), ("content-type", b"application/json; charset=utf-8")]);
@@ -172,11 +186,8 @@ fn postfix_puts_what_it_accepts_into_the_maildir() {
     let mail = "Subject: peers\r\n\r\nHello.\r\n.";
     let answers = converse(&postfix, &["EHLO tests", "MAIL FROM:<a@example.test>", &rcpt, "DATA", mail]);
     assert!(answers[5].starts_with("250"), "{answers:?}");
-    let arrived = (0..200).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        mails_to(recipient).iter().any(|mail| mail.contains("Subject: peers"))
-    });
-    assert!(arrived, "the mail did not arrive within 10 s");
+    let arrived = eventually(|| mails_to(recipient).pop()).expect("the mail did not arrive");
+    assert!(arrived.contains("Subject: peers"), "{arrived}");
 }
 
 #[test]
@@ -194,28 +205,24 @@ fn kannel_refuses_a_wrong_password() {
 
 #[test]
 fn kannel_hands_a_message_on_to_the_smsc() {
-    let (Some(kannel), Some(user), Some(password), Some(smsc)) =
-        (peer("kannel"), peer("kannel_user"), peer("kannel_password"), peer("smsc_control"))
-    else {
-        return;
-    };
+    let names = ["kannel", "kannel_user", "kannel_password", "smsc_control"];
+    let Some([kannel, user, password, smsc]) = peers(names) else { return };
     let query = format!("?username={user}&password={password}&to=46709990000&from=ALERT&text=hello");
     let answer = http_get(&kannel, &format!("/cgi-bin/sendsms{query}"));
     assert!(answer.split(' ').nth(1) == Some("202"), "{answer}");
-    let arrived = (0..200).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        http_get(&smsc, "/messages?to=46709990000").contains("\"octets\":\"68656c6c6f\"")
+    let hello = "\"octets\":\"68656c6c6f\"";
+    let arrived = eventually(|| {
+        let messages = http_get(&smsc, "/messages?to=46709990000");
+        messages.contains(hello).then_some(messages)
     });
-    assert!(arrived, "the message did not arrive within 10 s");
+    assert!(arrived.is_some(), "the message did not arrive");
 }
 
 #[test]
 fn the_programs_that_tests_start_themselves_run() {
-    let (Some(chromium), Some(driver), Some(strace)) = (peer("chromium"), peer("chromedriver"), peer("strace")) else {
-        return;
-    };
-    for (program, argument) in [(chromium, "--version"), (driver, "--version"), (strace, "--version")] {
-        let output = Command::new(&program).arg(argument).output().unwrap();
+    let Some(programs) = peers(["chromium", "chromedriver", "strace"]) else { return };
+    for program in programs {
+        let output = Command::new(&program).arg("--version").output().unwrap();
         assert!(output.status.success(), "{program}: {output:?}");
     }
 }
