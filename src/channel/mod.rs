@@ -1,11 +1,14 @@
 //! Platforms and channels, and what they answer. A *platform* is a file in `channels/`; a *channel* is a platform that the
 //! operator has set up. A driver sends one parcel and says what came of it; it decides nothing else.
 
+pub mod smtp;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Time;
 use crate::incident::words;
 use crate::render::message::Filled;
 
@@ -31,6 +34,8 @@ pub struct Parcel {
     /// Where a person unsubscribes (RFC 8058); `None` where the message has no such place.
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
+    /// When this delivery was decided: the `Date` of a mail, the same at every try.
+    pub at: Time,
 }
 
 /// What a channel answered.
