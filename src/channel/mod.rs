@@ -61,6 +61,9 @@ pub mod answer;
 /// The driver that keeps messages where they are.
 pub mod outbox;
 
+/// The SMTP driver.
+pub mod smtp;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -1,1 +1,4 @@
+//! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
+
 mod channels;
+mod peers;

@@ -1,0 +1,116 @@
+//! SMTP. A parcel becomes a mail (`mail`), waits for a connection (`queue`), is sent in a conversation of our own (`connection`,
+//! `conversation`), and what the server says becomes its outcome (`verdict`). Each parcel gets the outcome that is its own, also
+//! where several are under way on one connection.
+//!
+//! Connections are opened as mails wait for them, at most one for each attempt at one time, or half as many where the server
+//! offers PIPELINING, since each then has two mails under way. They close after a minute without mail.
+
+mod connection;
+mod conversation;
+mod encode;
+mod mail;
+mod queue;
+mod reply;
+#[cfg(test)]
+mod script;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::connection::Connection;
+use self::mail::Head;
+use self::queue::{Job, Queue, Serving};
+use self::settings::Settings;
+use super::{Driver, Outcome, Parcel};
+use crate::config::{Secret, Sender};
+
+pub struct Smtp {
+    settings: Arc<Settings>,
+    head: Head,
+    queue: Arc<Queue>,
+    room: Semaphore,
+    /// Dropped with the driver, and all connections with it: nobody is left then who could hear an outcome.
+    workers: Mutex<JoinSet<()>>,
+}
+
+impl Smtp {
+    /// `concurrency` is the number of parcels that may be under way at one time; further ones wait. An error names the setting.
+    pub fn new(settings: &BTreeMap<String, Secret>, sender: &Sender, concurrency: usize) -> Result<Smtp, String> {
+        let settings = Settings::read(settings, sender)?;
+        Ok(Smtp {
+            head: Head::new(&settings),
+            settings: Arc::new(settings),
+            queue: Arc::new(Queue::new(concurrency)),
+            room: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            workers: Mutex::default(),
+        })
+    }
+}
+
+#[async_trait]
+impl Driver for Smtp {
+    async fn send(&self, parcel: Parcel) -> Outcome {
+        let mail = match self.head.mail(&parcel) {
+            Ok(mail) => mail,
+            Err(outcome) => return outcome,
+        };
+        // Never closed; and without room the mail has not begun.
+        let _room = self.room.acquire().await;
+        let (job, outcome) = Job::new(mail, parcel.urgent);
+        if self.queue.push(job) {
+            let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            while workers.try_join_next().is_some() {}
+            workers.spawn(work(self.settings.clone(), self.queue.clone()));
+        }
+        outcome.await.unwrap_or_else(|_| Outcome::Unknown { detail: "the conversation broke off".into() })
+    }
+}
+
+/// One connection after the other, as long as mail waits.
+async fn work(settings: Arc<Settings>, queue: Arc<Queue>) {
+    let mut place = Place { queue: &queue, serving: Serving::Nothing, connected: false, left: false };
+    while let Some(job) = queue.take_or_leave(&mut place.serving) {
+        match Connection::open(&settings).await {
+            Ok(connection) => {
+                queue.connected(connection.offers.pipelining);
+                place.connected = true;
+                conversation::converse(connection, job, &mut place.serving, &settings, &queue).await;
+                queue.disconnected();
+                place.connected = false;
+            }
+            Err(outcome) => {
+                if queue.unreachable(job, outcome, &mut place.serving) {
+                    break;
+                }
+            }
+        }
+    }
+    place.left = true;
+}
+
+/// What the queue counts for a worker, given back also if it panics.
+struct Place<'a> {
+    queue: &'a Queue,
+    serving: Serving,
+    connected: bool,
+    left: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.connected {
+            self.queue.disconnected();
+        }
+        if !self.left {
+            self.queue.abandoned(self.serving);
+        }
+    }
+}

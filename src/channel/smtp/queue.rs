@@ -1,0 +1,334 @@
+//! Mails waiting for a connection, and connections waiting for a mail. A mail goes to an idle connection at once; else it waits,
+//! and another connection is opened while there are fewer than allowed. An eighth of the connections is kept from ordinary mail,
+//! so that an urgent one does not wait for answers to others.
+//!
+//! While a mail waits there is a worker that will ask for it: workers leave only under the lock, with nothing to take.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::mail::Mail;
+use crate::channel::Outcome;
+
+/// After a connection was refused beside open ones, the server seems to allow no more.
+const NO_GROWTH: Duration = Duration::from_secs(5);
+
+pub(super) struct Job {
+    pub mail: Mail,
+    pub urgent: bool,
+    /// It was on a connection that proved dead before the server said anything to it.
+    pub again: bool,
+    answer: oneshot::Sender<Outcome>,
+}
+
+impl Job {
+    pub fn new(mail: Mail, urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
+        let (answer, outcome) = oneshot::channel();
+        (Job { mail, urgent, again: false, answer }, outcome)
+    }
+
+    /// Nobody listening is no error: whoever asked has gone, and the attempt is theirs to judge.
+    pub fn answer(self, outcome: Outcome) {
+        let _ = self.answer.send(outcome);
+    }
+}
+
+/// What a worker is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Serving {
+    Nothing,
+    Urgent,
+    Bulk,
+}
+
+pub(super) enum Next {
+    Job(Job),
+    Wait(oneshot::Receiver<Job>),
+}
+
+pub(super) struct Queue {
+    concurrency: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    urgent: VecDeque<Job>,
+    bulk: VecDeque<Job>,
+    /// The connection that was last busy is asked first, so that what is too much falls idle.
+    idle: Vec<oneshot::Sender<Job>>,
+    workers: usize,
+    connected: usize,
+    serving_bulk: usize,
+    stop_and_wait: bool,
+    grow_from: Option<Instant>,
+}
+
+impl State {
+    /// Pipelining keeps two mails on a connection under way, one waiting for its answer and one for its turn.
+    fn limit(&self, concurrency: usize) -> usize {
+        if self.stop_and_wait { concurrency.max(1) } else { concurrency.div_ceil(2).max(1) }
+    }
+
+    fn bulk_allowed(&self, concurrency: usize) -> bool {
+        let limit = self.limit(concurrency);
+        self.serving_bulk < limit - limit / 8
+    }
+
+    fn take(&mut self, concurrency: usize) -> Option<Job> {
+        if let Some(job) = pop(&mut self.urgent) {
+            return Some(job);
+        }
+        if !self.bulk_allowed(concurrency) {
+            return None;
+        }
+        let job = pop(&mut self.bulk)?;
+        self.serving_bulk += 1;
+        Some(job)
+    }
+
+    fn release(&mut self, serving: &mut Serving) {
+        if *serving == Serving::Bulk {
+            self.serving_bulk -= 1;
+        }
+        *serving = Serving::Nothing;
+    }
+
+    /// To an idle connection, or back.
+    fn hand_over(&mut self, mut job: Job, concurrency: usize) -> Option<Job> {
+        if !job.urgent && !self.bulk_allowed(concurrency) {
+            return Some(job);
+        }
+        while let Some(idle) = self.idle.pop() {
+            let urgent = job.urgent;
+            match idle.send(job) {
+                Ok(()) => {
+                    self.serving_bulk += usize::from(!urgent);
+                    return None;
+                }
+                // It closed meanwhile.
+                Err(back) => job = back,
+            }
+        }
+        Some(job)
+    }
+}
+
+/// The first job that somebody still waits for.
+fn pop(jobs: &mut VecDeque<Job>) -> Option<Job> {
+    while let Some(job) = jobs.pop_front() {
+        if !job.answer.is_closed() {
+            return Some(job);
+        }
+    }
+    None
+}
+
+impl Queue {
+    pub fn new(concurrency: usize) -> Queue {
+        Queue { concurrency, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No step below leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `true` asks for one worker more, which is counted already.
+    pub fn push(&self, job: Job) -> bool {
+        let mut state = self.lock();
+        let Some(job) = state.hand_over(job, self.concurrency) else { return false };
+        if job.urgent { state.urgent.push_back(job) } else { state.bulk.push_back(job) }
+        let may_grow = state.grow_from.is_none_or(|from| Instant::now() >= from) || state.workers == 0;
+        let grow = may_grow && state.workers < state.limit(self.concurrency);
+        state.workers += usize::from(grow);
+        grow
+    }
+
+    /// A job whose mail never left, to be taken next.
+    pub fn put_back(&self, mut job: Job) {
+        job.again = true;
+        let mut state = self.lock();
+        if let Some(job) = state.hand_over(job, self.concurrency) {
+            if job.urgent { state.urgent.push_front(job) } else { state.bulk.push_front(job) }
+        }
+    }
+
+    /// For a worker without a connection: `None` means that it has left.
+    pub fn take_or_leave(&self, serving: &mut Serving) -> Option<Job> {
+        let mut state = self.lock();
+        state.release(serving);
+        let job = state.take(self.concurrency);
+        match &job {
+            Some(job) => *serving = if job.urgent { Serving::Urgent } else { Serving::Bulk },
+            None => state.workers -= 1,
+        }
+        job
+    }
+
+    /// For a connection whose answers are all in. Whoever waits and is handed a job sets `serving` by it.
+    pub fn take_or_wait(&self, serving: &mut Serving) -> Next {
+        let mut state = self.lock();
+        state.release(serving);
+        match state.take(self.concurrency) {
+            Some(job) => {
+                *serving = if job.urgent { Serving::Urgent } else { Serving::Bulk };
+                Next::Job(job)
+            }
+            None => {
+                let (sender, receiver) = oneshot::channel();
+                // Those that closed are dropped now and then, lest they pile up where no mail comes.
+                if state.idle.len() > self.concurrency {
+                    state.idle.retain(|idle| !idle.is_closed());
+                }
+                state.idle.push(sender);
+                Next::Wait(receiver)
+            }
+        }
+    }
+
+    /// For a connection that is about to write a body: what may follow in the same write. Nothing does while an urgent mail
+    /// waits, which would have to wait for the body's answer.
+    pub fn take_behind(&self, serving: Serving) -> Option<Job> {
+        let mut state = self.lock();
+        if serving != Serving::Bulk || !state.urgent.is_empty() {
+            return None;
+        }
+        pop(&mut state.bulk)
+    }
+
+    pub fn connected(&self, pipelining: bool) {
+        let mut state = self.lock();
+        state.connected += 1;
+        state.stop_and_wait = !pipelining;
+    }
+
+    pub fn disconnected(&self) {
+        self.lock().connected -= 1;
+    }
+
+    /// No connection was to be had for `job`. Beside open ones, which take over, the worker leaves (`true`); without any, nothing
+    /// that waits can be sent, and all of it gets this answer.
+    pub fn unreachable(&self, job: Job, outcome: Outcome, serving: &mut Serving) -> bool {
+        let mut state = self.lock();
+        state.release(serving);
+        state.grow_from = Some(Instant::now() + NO_GROWTH);
+        if state.connected > 0 {
+            state.workers -= 1;
+            drop(state);
+            self.put_back(job);
+            return true;
+        }
+        let State { urgent, bulk, .. } = &mut *state;
+        let waiting: Vec<Job> = urgent.drain(..).chain(bulk.drain(..)).collect();
+        state.grow_from = None;
+        drop(state);
+        for job in std::iter::once(job).chain(waiting) {
+            job.answer(outcome.clone());
+        }
+        false
+    }
+
+    /// A worker ended without leaving by one of the ways above.
+    pub fn abandoned(&self, mut serving: Serving) {
+        let mut state = self.lock();
+        state.release(&mut serving);
+        state.workers -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
+        Job::new(Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Vec::new() }, urgent)
+    }
+
+    #[test]
+    fn workers_grow_to_half_the_concurrency_and_to_all_of_it_without_pipelining() {
+        let queue = Queue::new(8);
+        let mut kept = Vec::new();
+        let mut push = |queue: &Queue| {
+            let (job, outcome) = job(false);
+            kept.push(outcome);
+            queue.push(job)
+        };
+        assert_eq!((0..8).filter(|_| push(&queue)).count(), 4);
+        queue.connected(false);
+        assert_eq!((0..8).filter(|_| push(&queue)).count(), 4);
+    }
+
+    #[test]
+    fn bulk_leaves_connections_for_the_urgent() {
+        let queue = Queue::new(16);
+        let kept: Vec<_> = (0..20).map(|_| job(false)).map(|(job, outcome)| (queue.push(job), outcome)).collect();
+        let mut serving = [Serving::Nothing; 8];
+        let taken = serving.iter_mut().filter_map(|serving| match queue.take_or_wait(serving) {
+            Next::Job(job) => Some(job),
+            Next::Wait(_) => None,
+        });
+        assert_eq!(taken.count(), 7);
+        let mut waiting = Serving::Nothing;
+        let Next::Wait(mut receiver) = queue.take_or_wait(&mut waiting) else { panic!("took an eighth bulk mail") };
+        let (urgent, _outcome) = job(true);
+        assert!(!queue.push(urgent), "an idle connection was there");
+        assert!(receiver.try_recv().is_ok_and(|job| job.urgent));
+        drop(kept);
+    }
+
+    #[test]
+    fn nothing_follows_a_body_while_an_urgent_mail_waits() {
+        let queue = Queue::new(2);
+        let (first, _first) = job(false);
+        queue.push(first);
+        assert!(queue.take_behind(Serving::Urgent).is_none());
+        let (urgent, _urgent) = job(true);
+        queue.push(urgent);
+        assert!(queue.take_behind(Serving::Bulk).is_none());
+        let mut serving = Serving::Nothing;
+        assert!(queue.take_or_leave(&mut serving).is_some_and(|job| job.urgent));
+        assert!(queue.take_behind(Serving::Bulk).is_some());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_not_sent() {
+        let queue = Queue::new(2);
+        let (gone, outcome) = job(false);
+        queue.push(gone);
+        drop(outcome);
+        assert!(queue.take_or_leave(&mut Serving::Nothing).is_none());
+    }
+
+    #[test]
+    fn without_any_connection_all_that_waits_is_answered() {
+        let queue = Queue::new(2);
+        let outcome = Outcome::Unknown { detail: "x".into() };
+        let (first, mut first_outcome) = job(false);
+        let (second, mut second_outcome) = job(true);
+        queue.push(second);
+        let mut serving = Serving::Nothing;
+        assert!(!queue.unreachable(first, outcome.clone(), &mut serving));
+        assert_eq!(first_outcome.try_recv(), Ok(outcome.clone()));
+        assert_eq!(second_outcome.try_recv(), Ok(outcome));
+    }
+
+    #[test]
+    fn beside_an_open_connection_the_mail_is_left_to_it() {
+        let queue = Queue::new(8);
+        queue.connected(true);
+        let Next::Wait(mut idle) = queue.take_or_wait(&mut Serving::Nothing) else { panic!("nothing waits") };
+        let (mail, mut outcome) = job(false);
+        // The worker that fails is one of those counted by a push.
+        let (other, _other) = job(false);
+        queue.lock().workers = 2;
+        assert!(queue.unreachable(mail, Outcome::Unknown { detail: "x".into() }, &mut Serving::Nothing));
+        assert!(idle.try_recv().is_ok());
+        assert!(outcome.try_recv().is_err());
+        assert!(!queue.push(other), "grew right after a refusal");
+    }
+}
