@@ -1,25 +1,268 @@
-//! Composition root: the only place that knows all parts.
+//! Composition root: the only place that knows all parts. `build` reads everything and fails early; nothing is sent before
+//! `run_until_stopped`.
 
+mod words;
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
+use ring::hmac;
+use tokio_util::sync::CancellationToken;
 
+use self::words::FrozenWords;
+use crate::audience::route::ChannelId;
+use crate::channel::platforms::Platforms;
+use crate::channel::registry::{self, Channel};
 use crate::clock::Clock;
-use crate::dispatch::Engine;
-use crate::plan::Plans;
-use crate::store::{Result, Store};
+use crate::config::Config;
+use crate::dispatch::{self, Engine, lane};
+use crate::ingest::kafka::{Health, Kafka};
+use crate::plan::{self, Plans};
+use crate::render::{Templates, clearances};
+use crate::store::sqlite::Sqlite;
+use crate::store::{Frozen, Store};
 
 pub struct App {
+    pub config: Config,
     pub clock: Arc<Clock>,
     pub store: Arc<dyn Store>,
     pub engine: Arc<Engine>,
     pub plans: ArcSwap<Plans>,
+    pub templates: ArcSwap<Templates>,
+    pub channels: Vec<(ChannelId, Channel)>,
+    pub key: hmac::Key,
     pub max_event_age: Duration,
+    /// `None`: no brokers are configured.
+    pub kafka: Option<Health>,
+    pub stop: CancellationToken,
 }
 
+/// Everything built and bound, and nothing running yet.
+pub struct Built {
+    pub app: Arc<App>,
+    listener: TcpListener,
+    outcomes: tokio::sync::mpsc::UnboundedReceiver<dispatch::recorder::Entry>,
+    kafka: Option<Kafka>,
+}
+
+/// How long attempts on the wire may take to end when the process stops.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
+
 impl App {
-    pub async fn freeze_templates(&self) -> Result<[u8; 32]> {
-        Ok([0; 32])
+    /// Where the store is, from `store.url`.
+    pub fn store_path(config: &Config) -> anyhow::Result<PathBuf> {
+        match config.store.url.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() => Ok(path.into()),
+            _ => bail!("store.url: {:?} is not a store; write sqlite:FILE", config.store.url),
+        }
     }
+
+    pub async fn build(mut config: Config, clock: Arc<Clock>) -> anyhow::Result<Built> {
+        // Every TLS connection uses the one provider; a second call, as in tests, changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind(config.server.listen)
+            .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
+        config.server.listen = listener.local_addr()?;
+        let path = App::store_path(&config)?;
+        let store: Arc<dyn Store> = Arc::new(Sqlite::own(&path, config.server.queue)?);
+        if !config.server.listen.ip().is_loopback() && store.tokens().await?.is_empty() {
+            bail!(
+                "server.listen: {} is reachable by others, and no token protects it; make one with loudhailer token create",
+                config.server.listen
+            );
+        }
+        let app = App::assemble(config, clock, store).await?;
+        let (app, outcomes, kafka) = app;
+        Ok(Built { app, listener, outcomes, kafka })
+    }
+
+    async fn assemble(
+        config: Config,
+        clock: Arc<Clock>,
+        store: Arc<dyn Store>,
+    ) -> anyhow::Result<(Arc<App>, tokio::sync::mpsc::UnboundedReceiver<dispatch::recorder::Entry>, Option<Kafka>)>
+    {
+        let templates = Arc::new(load_templates(&config)?);
+        let plans = load_plans(&config)?;
+        let platforms = load_platforms(&config)?;
+        let channels = registry::build(&config, &platforms, clock.clone())?;
+        let names = channels.iter().map(|channel| channel.name.clone()).collect();
+        let numbers = store.channels(names).await?;
+        let mut lanes = Vec::new();
+        let mut numbered = Vec::new();
+        for channel in channels {
+            let Some((_, id, paused)) = numbers.iter().find(|(name, ..)| *name == channel.name) else { continue };
+            lanes.push(lane_settings(&channel, *id, *paused));
+            numbered.push((*id, channel));
+        }
+        let key = installation_key(&*store).await?;
+        let words = FrozenWords::new(config.clone(), store.clone(), templates.clone());
+        let parts = dispatch::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            words: Arc::new(words),
+            lanes,
+            key: key.clone(),
+            public_url: config.public_url(),
+            settings: dispatch::Settings {
+                lane: config.engine.lane,
+                page: config.engine.page,
+                attempt_room: config.engine.attempt_room,
+            },
+            seed: fastrand::u64(..),
+        };
+        let (engine, outcomes) = Engine::new(parts).await?;
+        let frozen = Frozen { digest: templates.digest(), kind: "templates", bytes: templates.to_bytes() };
+        store.freeze(frozen).await?;
+        let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
+        let app = App {
+            max_event_age: config.events.max_event_age.0,
+            kafka: kafka.as_ref().map(Kafka::health),
+            plans: ArcSwap::from_pointee(plans),
+            templates: ArcSwap::new(templates),
+            channels: numbered,
+            stop: CancellationToken::new(),
+            config,
+            clock,
+            store,
+            engine,
+            key,
+        };
+        Ok((Arc::new(app), outcomes, kafka))
+    }
+
+    pub fn channel(&self, name: &str) -> Option<&(ChannelId, Channel)> {
+        self.channels.iter().find(|(_, channel)| channel.name == name)
+    }
+
+    pub fn channel_name(&self, id: ChannelId) -> &str {
+        self.channels.iter().find(|(known, _)| *known == id).map_or("", |(_, channel)| &channel.name)
+    }
+}
+
+impl Built {
+    pub fn port(&self) -> u16 {
+        self.app.config.server.listen.port()
+    }
+
+    /// Sends and serves until `app.stop` is cancelled; then stops taking, lets open attempts end, and returns.
+    pub async fn run_until_stopped(self) -> anyhow::Result<()> {
+        let Built { app, listener, outcomes, kafka } = self;
+        app.engine.start(outcomes);
+        let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
+        let upkeep = tokio::spawn(upkeep(app.clone()));
+        let server = crate::api::serve(app.clone(), listener)?;
+        let handle = server.handle();
+        let serving = tokio::spawn(server);
+        app.stop.cancelled().await;
+        // Taking ends first, so that what is accepted is also what is written.
+        let _ = tokio::time::timeout(LAST_ATTEMPTS, handle.stop(true)).await;
+        if let Some(consumer) = consumer {
+            let _ = tokio::time::timeout(LAST_ATTEMPTS, consumer).await;
+        }
+        app.engine.shut_down(LAST_ATTEMPTS).await;
+        upkeep.abort();
+        app.store.close().await?;
+        let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        Ok(())
+    }
+}
+
+/// Deletes by age what the configuration no longer wants kept.
+async fn upkeep(app: Arc<App>) {
+    loop {
+        let now = app.clock.calendar();
+        let before = |span: Duration| crate::clock::Time(now.0.saturating_sub(span.as_millis() as i64));
+        let keep = &app.config.retention;
+        let waits = Duration::from_secs(24 * 3600); // receipts that match nothing yet
+        loop {
+            match app
+                .store
+                .retain(before(keep.incidents.0), before(keep.events.0), before(keep.journal.0), before(waits))
+                .await
+            {
+                Ok(0) => break,
+                Ok(rows) => tracing::debug!(rows, "deleted by age"),
+                Err(error) => {
+                    tracing::warn!(%error, "retention failed; trying again in an hour");
+                    break;
+                }
+            }
+        }
+        app.clock.sleep(Duration::from_secs(3600)).await;
+    }
+}
+
+fn optional(path: &Path) -> Option<&Path> {
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+pub fn load_templates(config: &Config) -> anyhow::Result<Templates> {
+    let clearances = clearances(config.audiences.iter());
+    Templates::load(optional(&config.paths.templates), clearances).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("templates can't be used:\n{}", lines.join("\n"))
+    })
+}
+
+pub fn load_plans(config: &Config) -> anyhow::Result<Plans> {
+    let plans = plan::load(optional(&config.paths.plans))?;
+    let mut known: BTreeSet<&str> = config.audiences.keys().map(String::as_str).collect();
+    known.insert("");
+    for plan in &plans {
+        for step in &plan.steps {
+            if !known.contains(step.audience.as_str()) {
+                let nearest = known.iter().min_by_key(|name| strsim::levenshtein(name, &step.audience)).unwrap_or(&"");
+                bail!(
+                    "plan {}, step {}: audience {:?} is not registered; did you mean {nearest:?}?",
+                    plan.name,
+                    step.name,
+                    step.audience
+                );
+            }
+        }
+    }
+    let audiences = config.audiences.iter().map(|(name, audience)| (name.clone(), audience.clearance)).collect();
+    Ok(Plans::new(plans, audiences, config.components.keys().cloned().collect(), config.engine.deadline.0))
+}
+
+pub fn load_platforms(config: &Config) -> anyhow::Result<Platforms> {
+    Ok(match optional(&config.paths.channels) {
+        Some(directory) => Platforms::load(directory)?,
+        None => Platforms::embedded()?,
+    })
+}
+
+fn lane_settings(channel: &Channel, id: ChannelId, paused: bool) -> lane::Settings {
+    lane::Settings {
+        id,
+        name: channel.name.clone(),
+        kind: channel.kind.clone(),
+        address_kind: channel.address_kind.clone(),
+        weight: channel.weight,
+        domains: channel.depends.iter().cloned().collect(),
+        rates: channel.limits.rate.clone(),
+        account: channel.account.clone(),
+        host_concurrency: channel.limits.host.concurrency,
+        concurrency: channel.concurrency,
+        repeat: channel.repeat,
+        format: channel.format,
+        markup: channel.markup,
+        by_reference: channel.by_reference(),
+        paused,
+        driver: channel.driver.clone(),
+    }
+}
+
+/// Signs delivery ids and unsubscribe links: the store's own, unless the configuration has one.
+async fn installation_key(store: &dyn Store) -> anyhow::Result<hmac::Key> {
+    use base64::Engine;
+    let text = store.meta("key").await?.context("the store has no key")?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).context("the store's key is damaged")?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }

@@ -43,7 +43,7 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
         };
         let (mode, late, down) = (change.incident.mode, change.update.late, change.after.platforms_down.clone());
         let over = change.incident.closed.is_some();
-        match app.store.commit(change, draws, app.freeze_templates().await?).await? {
+        match app.store.commit(change, draws, app.templates.load().digest()).await? {
             Committed::Done(ingested) => {
                 if mode == Mode::Real && !late {
                     let down = if over { Default::default() } else { down.into_iter().collect() };

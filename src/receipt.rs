@@ -146,6 +146,11 @@ pub enum BadReceipt {
 }
 
 impl Receipts {
+    /// Whether they name the platform's reference rather than our id.
+    pub fn by_reference(&self) -> bool {
+        matches!(self.matching, Match::Ref(_))
+    }
+
     pub fn check(&self, settings: &BTreeMap<String, Setting>) -> Result<(), String> {
         let key = match &self.verify {
             Some(Verify::Hmac { key, .. } | Verify::Twilio { key }) => Some(key),

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::template::Template;
 use crate::incident::words;

@@ -91,6 +91,7 @@ impl Example {
             },
             unsubscribe_url: self.unsubscribe_url.clone(),
             urgent: self.urgent,
+            at: crate::clock::Time(0),
         }
     }
 

@@ -11,6 +11,7 @@ use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
 use super::request::Request;
+use super::smtp::Smtp;
 use super::template::suggest;
 use super::tls::Tls;
 use super::{Driver, Repeat};
@@ -49,6 +50,11 @@ pub struct Channel {
 }
 
 impl Channel {
+    /// Whether its receipts come by the platform's reference rather than by our id.
+    pub fn by_reference(&self) -> bool {
+        self.platform.receipts.as_ref().is_some_and(|receipts| receipts.by_reference())
+    }
+
     /// Reads what came to `/v1/receipts/<channel>`; `None` if the platform reports nothing.
     pub fn receipts(&self, arrived: &Arrived<'_>) -> Option<Result<Reading, BadReceipt>> {
         let receipts = self.platform.receipts.as_ref()?;
@@ -129,6 +135,10 @@ fn channel(
             let secrets = platform.settings.iter().filter(|(_, s)| s.secret).filter_map(|(name, _)| setting(name));
             let secrets = secrets.collect();
             Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))
+        }
+        "smtp" => {
+            let settings = settings.iter().map(|(name, value)| (name.clone(), config::Secret::new(value.clone())));
+            Arc::new(Smtp::new(&settings.collect(), &config.sender, concurrency)?)
         }
         other => return Err(format!("driver {other:?} is not there")),
     };

@@ -43,8 +43,7 @@ struct Walk<'a> {
 
 impl<'a> Guard<'a> {
     pub fn check(&'a self, part: &'a str, template: &'a Template) -> Vec<Found> {
-        let mut walk =
-            Walk { guard: self, found: Vec::new(), elements: 0, open: vec![part], include_line: None };
+        let mut walk = Walk { guard: self, found: Vec::new(), elements: 0, open: vec![part], include_line: None };
         walk.template(template, &Known::new(), false, 0);
         walk.found
     }
@@ -131,23 +130,25 @@ impl<'a> Walk<'a> {
             Presence::Optional => known.contains(name.path),
             Presence::In(occasions) => known.contains(name.path) || occasions.contains(&self.guard.occasion),
             Presence::With(group) => {
-                known.contains(name.path)
-                    || names::find(group).is_some_and(|(group, _)| self.there(group, known))
+                known.contains(name.path) || names::find(group).is_some_and(|(group, _)| self.there(group, known))
             }
         }
     }
 
     fn field(&mut self, helper: &HelperTemplate, line: usize, in_block: bool) {
         if in_block {
-            let message = "a recipient's field may not stand inside if, unless, each or with: words are the same for all";
+            let message =
+                "a recipient's field may not stand inside if, unless, each or with: words are the same for all";
             return self.report(line, "fields", message.into());
         }
         let [Parameter::Literal(Value::String(name)), Parameter::Literal(Value::String(_))] = &helper.params[..] else {
             return self.report(line, "fields", "write {{field \"name\" \"what stands there without one\"}}".into());
         };
         if !Fields::NAMES.contains(&name.as_str()) {
-            let hint = nearest(name, Fields::NAMES.iter().map(|n| n.to_string()))
-                .map_or_else(|| format!("; there are {}", Fields::NAMES.join(", ")), |near| format!("; did you mean {near:?}?"));
+            let hint = nearest(name, Fields::NAMES.iter().map(|n| n.to_string())).map_or_else(
+                || format!("; there are {}", Fields::NAMES.join(", ")),
+                |near| format!("; did you mean {near:?}?"),
+            );
             self.report(line, "fields", format!("no field is called {name:?}{hint}"));
         }
     }
@@ -237,8 +238,10 @@ impl<'a> Walk<'a> {
     fn comparable(&mut self, name: &names::Name, word: &str, line: usize) {
         let Shape::Word(words) = name.shape else { return };
         if !words.contains(&word) {
-            let hint = nearest(word, words.iter().map(|w| w.to_string()))
-                .map_or_else(|| format!("; it is one of {}", words.join(" ")), |near| format!("; did you mean {near:?}?"));
+            let hint = nearest(word, words.iter().map(|w| w.to_string())).map_or_else(
+                || format!("; it is one of {}", words.join(" ")),
+                |near| format!("; did you mean {near:?}?"),
+            );
             self.report(line, "names", format!("{} is never {word:?}{hint}", name.path));
         }
     }

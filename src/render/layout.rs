@@ -10,8 +10,22 @@ use super::{nearest, parse};
 
 /// What a layout may name.
 pub const NAMES: &[&str] = &[
-    "headline", "short", "body", "body_html", "chat", "post", "push", "voice", "lang", "sender", "status_page",
-    "status_url", "code", "check", "genuine", "manage",
+    "headline",
+    "short",
+    "body",
+    "body_html",
+    "chat",
+    "post",
+    "push",
+    "voice",
+    "lang",
+    "sender",
+    "status_page",
+    "status_url",
+    "code",
+    "check",
+    "genuine",
+    "manage",
 ];
 
 /// The layouts there must be.
@@ -23,7 +37,8 @@ pub struct Layouts(BTreeMap<String, Template>);
 impl Layouts {
     pub fn add(&mut self, name: &str, text: &str) -> Result<(), Found> {
         if !NEEDED.contains(&name) {
-            let hint = nearest(name, NEEDED.iter().map(|n| n.to_string())).map(|near| format!("; did you mean {near}?"));
+            let hint =
+                nearest(name, NEEDED.iter().map(|n| n.to_string())).map(|near| format!("; did you mean {near}?"));
             return Err((0, "layout", format!("there is no format {name}{}", hint.unwrap_or_default())));
         }
         check(&parse::parse(text)?)?;
@@ -59,7 +74,8 @@ fn check(template: &Template) -> Result<(), Found> {
             TemplateElement::Expression(helper) | TemplateElement::HtmlExpression(helper) => {
                 let name = helper.name.as_name().unwrap_or("");
                 if name != "field" && (!NAMES.contains(&name) || !helper.params.is_empty()) {
-                    let hint = nearest(name, NAMES.iter().map(|n| n.to_string())).map(|near| format!("; did you mean {near}?"));
+                    let hint = nearest(name, NAMES.iter().map(|n| n.to_string()))
+                        .map(|near| format!("; did you mean {near}?"));
                     return Err((line, "names", format!("a layout has no {name}{}", hint.unwrap_or_default())));
                 }
             }

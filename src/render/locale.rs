@@ -99,7 +99,8 @@ impl Locale {
 
     fn and_before(&self, word: &str) -> &str {
         let word = word.to_lowercase();
-        let like_i = ["i", "í"].iter().any(|i| word.starts_with(i)) || word.starts_with("hi") && !word.starts_with("hie");
+        let like_i =
+            ["i", "í"].iter().any(|i| word.starts_with(i)) || word.starts_with("hi") && !word.starts_with("hie");
         self.and_before_i.as_deref().filter(|_| like_i).unwrap_or(&self.and)
     }
 
@@ -162,7 +163,8 @@ mod tests {
     #[test]
     fn lists_end_with_the_languages_and() {
         let set = Templates::embedded().expect("loads");
-        let names = |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let names =
+            |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(set.locale("en").list(&names(3), 9), "Facebook, WhatsApp and Instagram");
         assert_eq!(set.locale("es").list(&names(3), 9), "Facebook, WhatsApp e Instagram");
         assert_eq!(set.locale("es").list(&names(2), 9), "Facebook y WhatsApp");

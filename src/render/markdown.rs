@@ -74,7 +74,11 @@ impl Writer {
                 if self.lists.is_empty() {
                     self.block("");
                 }
-                let open = if first.is_some() { "<ol style=\"margin: 0 0 12px 0\">" } else { "<ul style=\"margin: 0 0 12px 0\">" };
+                let open = if first.is_some() {
+                    "<ol style=\"margin: 0 0 12px 0\">"
+                } else {
+                    "<ul style=\"margin: 0 0 12px 0\">"
+                };
                 self.mail_only(open);
                 self.lists.push(first);
             }
@@ -261,8 +265,7 @@ pub fn escape_of(markup: Markup) -> Escape {
 fn is_plain_url(word: &str) -> bool {
     let rest = word.strip_prefix("https://").or_else(|| word.strip_prefix("http://"));
     rest.is_some_and(|rest| {
-        rest.len() > 3
-            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"/?&=%._~+#@:;,-".contains(&b))
+        rest.len() > 3 && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"/?&=%._~+#@:;,-".contains(&b))
     })
 }
 

@@ -32,22 +32,11 @@ pub use problem::{Level, Problem};
 pub use templates::{Fallback, Templates, clearances};
 pub use write::render;
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::Time;
 use crate::config;
-use crate::incident::{Clearance, Facts, Mode, Text, words};
+pub use crate::incident::Occasion;
+use crate::incident::{Clearance, Facts, Mode, Text};
 use message::{Format, Markup, Message};
-
-words!(
-    /// What a message is about; each is a template of its own.
-    Occasion {
-        Investigating = "investigating", Acknowledged = "acknowledged", Identified = "identified", Update = "update",
-        Restoring = "restoring", Resolved = "resolved", Relapse = "relapse", Scheduled = "scheduled", Started = "started",
-        Extended = "extended", Completed = "completed", Correction = "correction", Retraction = "retraction",
-        Holding = "holding", Reminder = "reminder", Summary = "summary",
-    }
-);
 
 impl Occasion {
     /// Whether the words of an update could stand in for it.

@@ -35,20 +35,11 @@ const fn name(path: &'static str, clearance: Clearance, presence: Presence, shap
     Name { path, clearance, presence, shape }
 }
 
-const STATUS: &[&str] = &[
-    "investigating",
-    "identified",
-    "monitoring",
-    "resolved",
-    "scheduled",
-    "in_progress",
-    "verifying",
-    "completed",
-];
+const STATUS: &[&str] =
+    &["investigating", "identified", "monitoring", "resolved", "scheduled", "in_progress", "verifying", "completed"];
 const SEVERITY: &[&str] = &["info", "minor", "major", "critical"];
 const KIND: &[&str] = &["incident", "maintenance"];
-const CAUSE: &[&str] =
-    &["technical_failure", "cyberattack", "traffic_surge", "third_party", "human_error", "unknown"];
+const CAUSE: &[&str] = &["technical_failure", "cyberattack", "traffic_surge", "third_party", "human_error", "unknown"];
 const DATA: &[&str] = &["none", "at_risk", "lost", "exposed"];
 
 use Presence::{Always, In, Optional, With};

@@ -87,8 +87,10 @@ pub fn parts(text: &str) -> Result<BTreeMap<String, (usize, Template)>, Vec<Foun
                     continue;
                 };
                 if !PARTS.contains(&name.as_str()) {
-                    let hint = nearest(name, PARTS.iter().map(|p| p.to_string()))
-                        .map_or_else(|| format!("; there are {}", PARTS.join(" ")), |near| format!("; did you mean {near:?}?"));
+                    let hint = nearest(name, PARTS.iter().map(|p| p.to_string())).map_or_else(
+                        || format!("; there are {}", PARTS.join(" ")),
+                        |near| format!("; did you mean {near:?}?"),
+                    );
                     found.push((line, "parts", format!("there is no part {name:?}{hint}")));
                 } else if parts.insert(name.clone(), (line, block.template.clone().unwrap_or_default())).is_some() {
                     found.push((line, "parts", format!("{name} is said twice")));

@@ -156,8 +156,10 @@ impl Templates {
             let occasions = [occasion, Occasion::Update];
             occasions.iter().flat_map(|occasion| locales.iter().map(|locale| (*occasion, *locale))).collect()
         };
-        let places = [audience, FALLBACK_AUDIENCE].into_iter().flat_map(|a| pairs.iter().map(move |(o, l)| (a, *o, *l)));
-        let file = places.into_iter().find_map(|(audience, occasion, locale)| self.exact(audience, occasion, locale))?;
+        let places =
+            [audience, FALLBACK_AUDIENCE].into_iter().flat_map(|a| pairs.iter().map(move |(o, l)| (a, *o, *l)));
+        let file =
+            places.into_iter().find_map(|(audience, occasion, locale)| self.exact(audience, occasion, locale))?;
         let mut fallbacks = Vec::new();
         if file.audience != audience {
             fallbacks.push(Fallback::Audience { wanted: audience.into(), used: file.audience.clone() });
@@ -172,7 +174,11 @@ impl Templates {
     }
 
     /// What `{{> name}}` may include in a file: its own parts, and shared partials in its language, else without one.
-    pub(super) fn partials_of(&self, parts: &BTreeMap<String, (usize, Template)>, locale: &str) -> BTreeMap<String, Template> {
+    pub(super) fn partials_of(
+        &self,
+        parts: &BTreeMap<String, (usize, Template)>,
+        locale: &str,
+    ) -> BTreeMap<String, Template> {
         let mut partials = BTreeMap::new();
         for wanted in [FALLBACK_LOCALE, locale] {
             for ((name, has), template) in &self.partials {
@@ -295,7 +301,13 @@ fn shown(file: &str, (line, check, message): Found) -> Problem {
 /// Two levels of folders; symbolic links are followed, as mounted configuration needs.
 fn read_directory(directory: &Path, below: &str, texts: &mut BTreeMap<String, String>) -> Result<(), Vec<Problem>> {
     let unreadable = |path: &Path, error: std::io::Error| {
-        vec![Problem { file: path.display().to_string(), line: 0, level: Level::Block, check: "file", message: error.to_string() }]
+        vec![Problem {
+            file: path.display().to_string(),
+            line: 0,
+            level: Level::Block,
+            check: "file",
+            message: error.to_string(),
+        }]
     };
     for entry in std::fs::read_dir(directory).map_err(|error| unreadable(directory, error))? {
         let path = entry.map_err(|error| unreadable(directory, error))?.path();
@@ -310,7 +322,13 @@ fn read_directory(directory: &Path, below: &str, texts: &mut BTreeMap<String, St
             let size = path.metadata().map_err(|error| unreadable(&path, error))?.len();
             if size > parse::LARGEST_FILE as u64 {
                 let message = format!("{size} bytes; a template has at most {}", parse::LARGEST_FILE);
-                return Err(vec![Problem { file: path.display().to_string(), line: 0, level: Level::Block, check: "size", message }]);
+                return Err(vec![Problem {
+                    file: path.display().to_string(),
+                    line: 0,
+                    level: Level::Block,
+                    check: "size",
+                    message,
+                }]);
             }
             let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
             texts.insert(format!("{below}{name}"), text);

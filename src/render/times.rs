@@ -36,10 +36,7 @@ pub fn parts(time: Time, now: Time, zone: &TimeZone, locale: &Locale) -> Value {
     } else if local.date() == utc.date() {
         (format!("{short_utc} ({short})"), format!("{short_utc} ({short}), {date}"))
     } else {
-        (
-            format!("{short_utc}, {} ({short}, {day})", self::day(&utc, locale)),
-            format!("{utc_full} ({short}, {date})"),
-        )
+        (format!("{short_utc}, {} ({short}, {day})", self::day(&utc, locale)), format!("{utc_full} ({short}, {date})"))
     };
     json!({
         "full": format!("{short}, {date}"),
@@ -53,11 +50,7 @@ fn short(time: &ZonedDateTime, locale: &Locale) -> String {
 }
 
 fn day(time: &ZonedDateTime, locale: &Locale) -> String {
-    locale
-        .time
-        .day
-        .replace("{d}", &time.day().to_string())
-        .replace("{month}", &locale.time.months_short[month(time)])
+    locale.time.day.replace("{d}", &time.day().to_string()).replace("{month}", &locale.time.months_short[month(time)])
 }
 
 fn date(time: &ZonedDateTime, locale: &Locale) -> String {

@@ -218,7 +218,10 @@ impl<'a> View<'a> {
             Text::Plain(text) => (self.scene.sender.locale.as_str(), text),
             Text::ByLocale(texts) => {
                 let operators = base(&self.scene.sender.locale);
-                texts.get_key_value(operators).or_else(|| texts.iter().next()).map(|(tag, text)| (tag.as_str(), text))?
+                texts
+                    .get_key_value(operators)
+                    .or_else(|| texts.iter().next())
+                    .map(|(tag, text)| (tag.as_str(), text))?
             }
         };
         let text = clean(text);

@@ -287,6 +287,21 @@ pub struct BreakerRow {
     pub until: Time,
 }
 
+/// An update as it was taken.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct UpdateRow {
+    pub number: i64,
+    pub source: String,
+    pub at: Time,
+    pub taken: Time,
+    pub late: bool,
+    pub occasion: Occasion,
+    pub said_by: String,
+    pub corrects: Option<i64>,
+    /// What was true after it.
+    pub facts: Facts,
+}
+
 /// What is to be drawn or released by the clock or by a person rather than by an event.
 #[derive(Debug, Clone)]
 pub struct Tick {
@@ -361,6 +376,8 @@ pub trait Store: Send + Sync + 'static {
     /// What the clock or a person calls for, likewise. `None`: stale.
     async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>>;
     async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
+    /// Its updates, oldest first.
+    async fn updates(&self, id: IncidentId) -> Result<Vec<UpdateRow>>;
     async fn open_incidents(&self) -> Result<Vec<Incident>>;
     async fn freeze(&self, frozen: Frozen) -> Result<()>;
     async fn frozen(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>>;

@@ -293,6 +293,10 @@ mod tests {
         };
         assert_eq!(Offers::read(&reply), expected);
         let reply = Reply { code: 250, enhanced: None, lines: vec!["STARTTLS".into(), "SIZE 0".into()] };
-        assert_eq!(Offers::read(&reply), Offers { declares_size: true, ..Offers::default() }, "the first line is a name");
+        assert_eq!(
+            Offers::read(&reply),
+            Offers { declares_size: true, ..Offers::default() },
+            "the first line is a name"
+        );
     }
 }

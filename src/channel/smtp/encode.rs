@@ -30,7 +30,10 @@ fn encoding(text: &str) -> Encoding {
         return Encoding::Base64;
     }
     let short = || text.split('\n').all(|line| line.len() <= LONGEST_LINE);
-    let lone_return = || text.contains('\r') && text.bytes().zip(text.bytes().skip(1).chain([0])).any(|pair| pair.0 == b'\r' && pair.1 != b'\n');
+    let lone_return = || {
+        text.contains('\r')
+            && text.bytes().zip(text.bytes().skip(1).chain([0])).any(|pair| pair.0 == b'\r' && pair.1 != b'\n')
+    };
     if quoted == 0 && short() && !lone_return() { Encoding::SevenBit } else { Encoding::QuotedPrintable }
 }
 
@@ -42,9 +45,7 @@ pub(super) fn part(subtype: &str, text: &str, out: &mut Vec<u8>) {
         Encoding::QuotedPrintable => "quoted-printable",
         Encoding::Base64 => "base64",
     };
-    for piece in
-        ["Content-Type: text/", subtype, "; charset=utf-8\r\nContent-Transfer-Encoding: ", name, "\r\n\r\n"]
-    {
+    for piece in ["Content-Type: text/", subtype, "; charset=utf-8\r\nContent-Transfer-Encoding: ", name, "\r\n\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     match encoding {
@@ -64,7 +65,8 @@ pub(super) fn part(subtype: &str, text: &str, out: &mut Vec<u8>) {
             }
         }
         Encoding::Base64 => {
-            let mut text: Vec<u8> = lines(text).flat_map(|line| [line.as_bytes(), b"\r\n"]).flatten().copied().collect();
+            let mut text: Vec<u8> =
+                lines(text).flat_map(|line| [line.as_bytes(), b"\r\n"]).flatten().copied().collect();
             if text.is_empty() {
                 text.extend_from_slice(b"\r\n");
             }
@@ -123,8 +125,7 @@ pub(super) fn subject(text: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"\r\n");
         return;
     }
-    let mut value: String =
-        text.chars().take(LONGEST_SUBJECT).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut value: String = text.chars().take(LONGEST_SUBJECT).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST_SUBJECT).is_some() {
         value.push('…');
     }
@@ -169,7 +170,9 @@ mod tests {
 
     #[test]
     fn no_line_is_a_lone_dot_whatever_the_encoding() {
-        for text in [".", "a\n.\n.b\n..", "ü\n.\n.b", &format!("{}.{}", "ü".repeat(2) + &"x".repeat(63), "y".repeat(90))] {
+        for text in
+            [".", "a\n.\n.b\n..", "ü\n.\n.b", &format!("{}.{}", "ü".repeat(2) + &"x".repeat(63), "y".repeat(90))]
+        {
             let written = written(text);
             let body = written.split_once("\r\n\r\n").expect("headers").1;
             for line in body.split("\r\n") {
@@ -188,7 +191,14 @@ mod tests {
 
     #[test]
     fn a_subject_cannot_begin_a_header() {
-        for text in ["x\r\nBcc: all@example.com", "ü\nBcc: all@example.com", "\u{85}x", &"long ".repeat(400), &"x".repeat(4000), "=?utf-8?q?a=0Ab?="] {
+        for text in [
+            "x\r\nBcc: all@example.com",
+            "ü\nBcc: all@example.com",
+            "\u{85}x",
+            &"long ".repeat(400),
+            &"x".repeat(4000),
+            "=?utf-8?q?a=0Ab?=",
+        ] {
             let mut out = Vec::new();
             subject(text, &mut out);
             let out = String::from_utf8(out).expect("ascii");

@@ -62,7 +62,8 @@ impl Head {
         let mut put = |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
         put(&["To: <", &to, ">\r\nMessage-ID: <", id, "@", &self.domain, ">\r\n", &self.list_id]);
         if let Some(url) = &parcel.unsubscribe_url {
-            if url.is_empty() || url.len() > 900 || !url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b)) {
+            if url.is_empty() || url.len() > 900 || !url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b))
+            {
                 return Err(rejected(Fault::Message, "an unsubscribe link that a header cannot have"));
             }
             put(&["List-Unsubscribe: <", url, ">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"]);
@@ -158,11 +159,18 @@ pub(super) mod tests {
         let raw = unstuffed(&mail.bytes);
         let parsed = MessageParser::default().parse(&raw).expect("parses");
         assert_eq!(parsed.subject(), Some("Störung bei Zahlungen"));
-        assert_eq!(parsed.body_text(0).expect("text").replace("\r\n", "\n"), "Zahlungen schlagen fehl.\n.\n\nNächste Meldung: 16:30\n");
-        assert_eq!(parsed.body_html(0).expect("html").replace("\r\n", "\n"), "<p>Zahlungen schlagen <b>fehl</b>.</p>\n.hidden\n");
+        assert_eq!(
+            parsed.body_text(0).expect("text").replace("\r\n", "\n"),
+            "Zahlungen schlagen fehl.\n.\n\nNächste Meldung: 16:30\n"
+        );
+        assert_eq!(
+            parsed.body_html(0).expect("html").replace("\r\n", "\n"),
+            "<p>Zahlungen schlagen <b>fehl</b>.</p>\n.hidden\n"
+        );
         assert_eq!(parsed.message_id(), Some("dlv_9_5_2_0123456789@acme.example"));
         assert_eq!(parsed.date().map(|date| date.to_timestamp()), Some(1633362660));
-        let address = |address: Option<&mail_parser::Address<'_>>| address.and_then(|a| a.first()?.address().map(String::from));
+        let address =
+            |address: Option<&mail_parser::Address<'_>>| address.and_then(|a| a.first()?.address().map(String::from));
         assert_eq!(address(parsed.to()).as_deref(), Some("ann@example.com"));
         assert_eq!(address(parsed.from()).as_deref(), Some("status@acme.example"));
         assert_eq!(parsed.content_type().map(|c| c.ctype()), Some("multipart"));
@@ -200,7 +208,17 @@ pub(super) mod tests {
             }
             _ => None,
         };
-        for to in ["a@b.example\r\nDATA", "a\n@b.example", "a b@c.example", "a@b>@c.example", "", "@", "a@", "a@b\u{0}c", "a@b.example>"] {
+        for to in [
+            "a@b.example\r\nDATA",
+            "a\n@b.example",
+            "a b@c.example",
+            "a@b>@c.example",
+            "",
+            "@",
+            "a@",
+            "a@b\u{0}c",
+            "a@b.example>",
+        ] {
             assert_eq!(fault(&parcel(to)), Some(Fault::Address), "{to:?}");
         }
         for url in ["https://x/\r\nBcc: a@b", "https://x/>,<mailto:a@b", "https://x/ü", ""] {
@@ -226,7 +244,9 @@ pub(super) mod tests {
     fn cost_of_building() {
         let head = head();
         let mut parcel = parcel("ann@example.com");
-        for (name, word) in [("ascii", "Payments are failing now. "), ("german", "Zahlungen für Käufer schlagen fehl. ")] {
+        for (name, word) in
+            [("ascii", "Payments are failing now. "), ("german", "Zahlungen für Käufer schlagen fehl. ")]
+        {
             parcel.filled.text = format!("{word}\n").repeat(25);
             parcel.filled.html = Some(format!("<p>{word}</p>\n").repeat(40));
             let began = Instant::now();

@@ -142,7 +142,11 @@ impl Queue {
     pub fn push(&self, job: Job) -> bool {
         let mut state = self.lock();
         let Some(job) = state.hand_over(job, self.concurrency) else { return false };
-        if job.urgent { state.urgent.push_back(job) } else { state.bulk.push_back(job) }
+        if job.urgent {
+            state.urgent.push_back(job)
+        } else {
+            state.bulk.push_back(job)
+        }
         let may_grow = state.grow_from.is_none_or(|from| Instant::now() >= from) || state.workers == 0;
         let grow = may_grow && state.workers < state.limit(self.concurrency);
         state.workers += usize::from(grow);
@@ -246,7 +250,10 @@ mod tests {
     use super::*;
 
     fn job(urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
-        Job::new(Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Vec::new() }, urgent)
+        Job::new(
+            Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Vec::new() },
+            urgent,
+        )
     }
 
     #[test]

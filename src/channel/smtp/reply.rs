@@ -84,7 +84,8 @@ fn parse(text: &str) -> Option<Reply> {
         Ok(response) => response,
         // Legal, if rare: a code without text, a line that ends in LF alone (RFC 5321 section 4.2 asks clients to bear with it).
         Err(_) => {
-            let lines = text.lines().map(|line| if line.len() == 3 { format!("{line} \r\n") } else { format!("{line}\r\n") });
+            let lines =
+                text.lines().map(|line| if line.len() == 3 { format!("{line} \r\n") } else { format!("{line}\r\n") });
             lines.collect::<String>().parse().ok()?
         }
     };

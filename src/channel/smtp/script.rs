@@ -99,7 +99,12 @@ impl Session {
 
 /// Answers by what the recipient's name says: `unknown` (DATA then gets 354), `gone` (503), `busy`, `spam`, `later`; all others
 /// are accepted, with the recipient as queue id. Each session ends after `mails` of them, without a word.
-pub async fn crowd(server: Server, offers: &'static [&'static str], mails: usize, bodies: mpsc::UnboundedSender<String>) {
+pub async fn crowd(
+    server: Server,
+    offers: &'static [&'static str],
+    mails: usize,
+    bodies: mpsc::UnboundedSender<String>,
+) {
     loop {
         let session = server.session().await;
         tokio::spawn(answer(session, offers, mails, bodies.clone()));

@@ -158,7 +158,8 @@ fn host(url: &Url) -> Result<(String, ServerName<'static>, bool), String> {
         Host::Ipv4(ip) => (ip.to_string(), ip.is_loopback()),
         Host::Ipv6(ip) => (ip.to_string(), ip.is_loopback()),
     };
-    let name = ServerName::try_from(text.clone()).map_err(|_| "url: no name that a certificate can have".to_string())?;
+    let name =
+        ServerName::try_from(text.clone()).map_err(|_| "url: no name that a certificate can have".to_string())?;
     Ok((text, name, loopback))
 }
 
@@ -175,8 +176,7 @@ fn tls_client(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
     let config = match ca_file {
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            let certificates =
-                rustls::pki_types::CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
+            let certificates = rustls::pki_types::CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
             for certificate in certificates {
                 roots.add(certificate.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))?;
             }

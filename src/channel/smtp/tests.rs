@@ -41,7 +41,11 @@ fn send(driver: &Arc<Smtp>, to: &str) -> JoinHandle<Outcome> {
 }
 
 /// Both are waiting in the driver before the first answer is given: the second goes out behind the first one's body.
-async fn two(server: &Server, driver: &Arc<Smtp>, offers: &[&str]) -> (Session, JoinHandle<Outcome>, JoinHandle<Outcome>) {
+async fn two(
+    server: &Server,
+    driver: &Arc<Smtp>,
+    offers: &[&str],
+) -> (Session, JoinHandle<Outcome>, JoinHandle<Outcome>) {
     let first = send(driver, "a@x.example");
     let mut session = server.greeted(offers).await;
     assert_eq!(session.envelope().await, "a@x.example");

@@ -10,7 +10,7 @@ use crate::id::{BroadcastId, IncidentId, UpdateId};
 use crate::incident::{Change, Incident};
 use crate::ingest::Ingested;
 use crate::plan::{Draw, Thread, Wrong};
-use crate::store::{Committed, Known, Result, Tick, TimerKind};
+use crate::store::{Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
     let seen = seen(db, source, id)?;
@@ -72,6 +72,28 @@ pub fn incident(db: &Connection, id: IncidentId) -> Result<Option<(Incident, Vec
         Some(incident) => Ok(Some((incident, threads(db, id)?))),
         None => Ok(None),
     }
+}
+
+pub fn updates(db: &Connection, incident: IncidentId) -> Result<Vec<UpdateRow>> {
+    all(
+        db,
+        "SELECT number, source, at, taken, late, occasion, said_by, corrects, facts FROM incident_update
+         WHERE incident = ?1 ORDER BY number",
+        [incident.0],
+        |row| {
+            Ok(UpdateRow {
+                number: row.get(0)?,
+                source: row.get(1)?,
+                at: Time(row.get(2)?),
+                taken: Time(row.get(3)?),
+                late: row.get(4)?,
+                occasion: word(row, 5)?,
+                said_by: row.get(6)?,
+                corrects: row.get(7)?,
+                facts: parsed(row, 8)?,
+            })
+        },
+    )
 }
 
 pub fn open_incidents(db: &Connection) -> Result<Vec<Incident>> {

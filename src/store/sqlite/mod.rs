@@ -255,6 +255,10 @@ impl Store for Sqlite {
         self.read(move |db| ingest::incident(db, id)).await
     }
 
+    async fn updates(&self, id: IncidentId) -> Result<Vec<UpdateRow>> {
+        self.read(move |db| ingest::updates(db, id)).await
+    }
+
     async fn open_incidents(&self) -> Result<Vec<Incident>> {
         self.read(ingest::open_incidents).await
     }
