@@ -76,21 +76,24 @@ impl App {
                 config.server.listen
             );
         }
-        let app = App::assemble(config, clock, store).await?;
-        let (app, outcomes, kafka) = app;
-        Ok(Built { app, listener, outcomes, kafka })
+        let plans = load_plans(&config)?;
+        let (lanes, channels) = App::channels(&config, &clock, &*store).await?;
+        let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
+        let seed = fastrand::u64(..);
+        let (mut app, outcomes) = App::assemble(config, clock, store, plans, lanes, seed).await?;
+        app.channels = channels;
+        app.kafka = kafka.as_ref().map(Kafka::health);
+        Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
 
-    async fn assemble(
-        config: Config,
-        clock: Arc<Clock>,
-        store: Arc<dyn Store>,
-    ) -> anyhow::Result<(Arc<App>, tokio::sync::mpsc::UnboundedReceiver<dispatch::recorder::Entry>, Option<Kafka>)>
-    {
-        let templates = Arc::new(load_templates(&config)?);
-        let plans = load_plans(&config)?;
-        let platforms = load_platforms(&config)?;
-        let channels = registry::build(&config, &platforms, clock.clone())?;
+    /// The channels of the configuration, numbered by the store, and their lanes.
+    async fn channels(
+        config: &Config,
+        clock: &Arc<Clock>,
+        store: &dyn Store,
+    ) -> anyhow::Result<(Vec<lane::Settings>, Vec<(ChannelId, Channel)>)> {
+        let platforms = load_platforms(config)?;
+        let channels = registry::build(config, &platforms, clock.clone())?;
         let names = channels.iter().map(|channel| channel.name.clone()).collect();
         let numbers = store.channels(names).await?;
         let mut lanes = Vec::new();
@@ -100,6 +103,19 @@ impl App {
             lanes.push(lane_settings(&channel, *id, *paused));
             numbered.push((*id, channel));
         }
+        Ok((lanes, numbered))
+    }
+
+    /// The application over a store and lanes of any kind, deterministic in `seed`: what `build` and the simulation share.
+    pub async fn assemble(
+        config: Config,
+        clock: Arc<Clock>,
+        store: Arc<dyn Store>,
+        plans: Plans,
+        lanes: Vec<lane::Settings>,
+        seed: u64,
+    ) -> anyhow::Result<(App, tokio::sync::mpsc::UnboundedReceiver<dispatch::recorder::Entry>)> {
+        let templates = Arc::new(load_templates(&config)?);
         let key = installation_key(&*store).await?;
         let words = FrozenWords::new(config.clone(), store.clone(), templates.clone());
         let parts = dispatch::Parts {
@@ -114,18 +130,17 @@ impl App {
                 page: config.engine.page,
                 attempt_room: config.engine.attempt_room,
             },
-            seed: fastrand::u64(..),
+            seed,
         };
         let (engine, outcomes) = Engine::new(parts).await?;
         let frozen = Frozen { digest: templates.digest(), kind: "templates", bytes: templates.to_bytes() };
         store.freeze(frozen).await?;
-        let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
         let app = App {
             max_event_age: config.events.max_event_age.0,
-            kafka: kafka.as_ref().map(Kafka::health),
+            kafka: None,
             plans: ArcSwap::from_pointee(plans),
             templates: ArcSwap::new(templates),
-            channels: numbered,
+            channels: Vec::new(),
             stop: CancellationToken::new(),
             config,
             clock,
@@ -133,7 +148,7 @@ impl App {
             engine,
             key,
         };
-        Ok((Arc::new(app), outcomes, kafka))
+        Ok((app, outcomes))
     }
 
     pub fn channel(&self, name: &str) -> Option<&(ChannelId, Channel)> {

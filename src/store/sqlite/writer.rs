@@ -37,8 +37,8 @@ enum Mode {
 /// For simulation: after so many more commits the process "dies": the commit is written, and nobody is answered.
 pub struct Crash {
     pub commits_left: u64,
-    /// Told the length of the write-ahead log before the commit that nobody heard of.
-    pub at: Box<dyn FnOnce() + Send>,
+    /// Called after that commit, with the length that the write-ahead log had before it.
+    pub at: Box<dyn FnOnce(u64) + Send>,
 }
 
 impl Writer {
@@ -83,6 +83,9 @@ impl Writer {
                 receiver.await.unwrap_or_else(|_| Err(StoreError::Failed("the writer has stopped".into())))?
             }
             Mode::Inline { connection, crash } => {
+                if self.failed() {
+                    std::future::pending::<()>().await; // the process is dead
+                }
                 let dies = {
                     let mut crash = crash.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     match crash.as_mut() {
@@ -97,8 +100,11 @@ impl Writer {
                 let value = {
                     let connection = connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                     if let Some(crash) = dies {
-                        (crash.at)();
+                        self.failed.store(true, Ordering::Relaxed);
+                        let log = std::fs::metadata(format!("{}-wal", connection.path().unwrap_or_default()));
+                        let before = log.map_or(0, |log| log.len());
                         let _ = transaction(&connection, work);
+                        (crash.at)(before);
                         None
                     } else {
                         Some(transaction(&connection, work)?)
