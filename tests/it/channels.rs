@@ -157,6 +157,7 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
         filled: Filled { title: None, text: "{\"a\":1}".into(), html: None, locale: "en".into() },
         unsubscribe_url: None,
         urgent: false,
+        at: loudhailer::clock::Time(0),
     }
 }
 

@@ -1,0 +1,603 @@
+//! The engine under one seeded clock on one thread, with the real SQLite code called inline. A world of subscribers, channels
+//! that fail in every way and events at random moments; the process dies in the middle of commits and starts again. After
+//! each seed the promises are checked against what the channels saw.
+//!
+//! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use loudhailer::app::App;
+use loudhailer::audience::route::ChannelId;
+use loudhailer::audience::{Address, Subscriber};
+use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel, Repeat};
+use loudhailer::clock::{Clock, Time};
+use loudhailer::config::Config;
+use loudhailer::dispatch::lane;
+use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
+use loudhailer::incident::{Clearance, Severity};
+use loudhailer::ingest::Ingested;
+use loudhailer::ingest::event::{Principal, parse_value};
+use loudhailer::pipeline;
+use loudhailer::plan::{self, Plans};
+use loudhailer::quantity::Limit;
+use loudhailer::render::message::{Format, Markup};
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::sqlite::writer::Crash;
+use loudhailer::store::{BroadcastState, Store, SubscriberDraft, Upserted};
+use serde_json::json;
+
+const START: i64 = 1_633_361_940_000;
+const PLAN: &str = r#"
+title = "simulated"
+[[step]]
+name = "staff"
+audience = "staff"
+routes = ["sms+email", "hook"]
+priority = "critical"
+[[step]]
+name = "customers"
+audience = "customers"
+routes = ["sms", "email"]
+priority = "normal"
+at_most = "2/min"
+[[step]]
+name = "press"
+audience = "press"
+routes = ["email", "hook"]
+priority = "bulk"
+at_least = "20m"
+"#;
+
+/// One attempt, as a channel saw it begin.
+#[derive(Debug, Clone)]
+struct Attempt {
+    at: Duration,
+    channel: u16,
+    id: String,
+    to: String,
+    body: String,
+    accepted: bool,
+    /// Nobody knows: the answer was lost, or the process died.
+    lost: bool,
+}
+
+/// What outlives a crash: the channels, the clock, the chance.
+struct World {
+    chance: Mutex<fastrand::Rng>,
+    attempts: Mutex<Vec<Attempt>>,
+    /// Simulated time that former lives have used.
+    passed: Mutex<Duration>,
+    calm: std::sync::atomic::AtomicBool,
+    trace: Mutex<Vec<String>>,
+}
+
+impl World {
+    fn say(&self, line: impl FnOnce() -> String) {
+        let mut trace = self.trace.lock().expect("trace");
+        if trace.len() < 200_000 {
+            trace.push(line());
+        }
+    }
+
+    fn calm(&self) -> bool {
+        self.calm.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+struct Simulated {
+    world: Arc<World>,
+    clock: Arc<Clock>,
+    channel: u16,
+    base: Duration,
+}
+
+#[async_trait]
+impl Driver for Simulated {
+    async fn send(&self, parcel: Parcel) -> Outcome {
+        let at = self.base + self.clock.monotonic();
+        let (number, latency, choice) = {
+            let mut chance = self.world.chance.lock().expect("chance");
+            let mut attempts = self.world.attempts.lock().expect("attempts");
+            attempts.push(Attempt {
+                at,
+                channel: self.channel,
+                id: parcel.id.clone(),
+                to: parcel.to.clone(),
+                body: parcel.filled.text.clone(),
+                accepted: false,
+                lost: true,
+            });
+            (attempts.len() - 1, chance.u64(1..3000), chance.u32(..100))
+        };
+        self.world.say(|| format!("{at:?} channel {} begins {} to {}", self.channel, parcel.id, parcel.to));
+        self.clock.sleep(Duration::from_millis(latency)).await;
+        let detail = String::from("simulated");
+        let outcome = match choice {
+            _ if self.world.calm() => Outcome::Accepted { reference: None },
+            0..72 => Outcome::Accepted { reference: None },
+            72..82 => Outcome::Deferred { after: None, holds: Holds::Channel, detail },
+            82..84 => Outcome::Deferred { after: Some(Duration::from_secs(7)), holds: Holds::Channel, detail },
+            84..87 => Outcome::Rejected { fault: Fault::Address, detail },
+            87..90 => Outcome::Rejected { fault: Fault::Message, detail },
+            90..91 => Outcome::Rejected { fault: Fault::Channel, detail },
+            _ => Outcome::Unknown { detail },
+        };
+        let mut attempts = self.world.attempts.lock().expect("attempts");
+        // An unknown may have arrived or not.
+        attempts[number].accepted = matches!(outcome, Outcome::Accepted { .. });
+        attempts[number].lost = matches!(outcome, Outcome::Unknown { .. });
+        self.world.say(|| format!("channel {} answers {} {:?}", self.channel, parcel.id, outcome));
+        outcome
+    }
+}
+
+/// What the outside knows: answered, and so promised.
+#[derive(Default)]
+struct Answered {
+    events: Vec<(String, Ingested)>,
+    /// (broadcast, when the answer came): nothing of it begins later.
+    stopped: Vec<(BroadcastId, Duration)>,
+    /// (address, when): nothing to it begins later.
+    suppressed: Vec<(String, Duration)>,
+    /// A newer update of everything was released to these at that time.
+    released: Vec<(Ingested, Duration)>,
+    /// (domain, from, to)
+    down: Vec<(String, Duration, Option<Duration>)>,
+    died: Vec<Duration>,
+}
+
+struct Life {
+    app: Arc<App>,
+    clock: Arc<Clock>,
+    base: Duration,
+}
+
+const CHANNELS: [(u16, &str, &str, &str, Option<&str>, Repeat); 4] = [
+    (1, "sms-a", "sms", "phone", Some("20/s"), Repeat::Unsafe),
+    (2, "sms-b", "sms", "phone", Some("3/s"), Repeat::Safe),
+    (3, "mail", "email", "email", None, Repeat::Unsafe),
+    (4, "hook", "hook", "url", Some("50/s"), Repeat::Safe),
+];
+
+async fn live(world: &Arc<World>, path: &Path, seed: u64) -> (Life, Arc<Sqlite>) {
+    let base = *world.passed.lock().expect("passed");
+    let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
+    let store = Arc::new(Sqlite::inline(path).expect("opens"));
+    let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
+    let mut plan = plan::parse("simulated", "simulated.toml", PLAN).expect("plan");
+    plan.order = 0;
+    let audiences = ["staff", "customers", "press"].map(|name| (name.to_string(), Clearance::Public)).into();
+    let plans = Plans::new(vec![plan], audiences, BTreeSet::new(), Duration::from_secs(86_400));
+    let lanes = CHANNELS
+        .iter()
+        .map(|(id, name, kind, address_kind, rate, repeat)| lane::Settings {
+            id: ChannelId(*id),
+            name: name.to_string(),
+            kind: kind.to_string(),
+            address_kind: address_kind.to_string(),
+            weight: 1,
+            domains: [name.to_string(), format!("{kind}-net")].into(),
+            rates: rate.iter().map(|rate| rate.parse().expect("rate")).collect(),
+            account: None,
+            host_concurrency: None,
+            concurrency: 8,
+            repeat: *repeat,
+            format: if *kind == "email" { Format::Email } else { Format::Sms },
+            markup: Markup::Plain,
+            by_reference: false,
+            paused: false,
+            driver: Arc::new(Simulated { world: world.clone(), clock: clock.clone(), channel: *id, base }),
+        })
+        .collect();
+    let (app, outcomes) =
+        App::assemble(config, clock.clone(), store.clone(), plans, lanes, seed).await.expect("assembles");
+    app.engine.start(outcomes);
+    (Life { app: Arc::new(app), clock, base }, store)
+}
+
+impl Life {
+    fn now(&self) -> Duration {
+        self.base + self.clock.monotonic()
+    }
+}
+
+fn people(chance: &mut fastrand::Rng) -> Vec<SubscriberDraft> {
+    (0..chance.usize(5..40))
+        .map(|n| {
+            let audiences: BTreeSet<String> = ["staff", "customers", "press"]
+                .iter()
+                .filter(|_| chance.u32(..100) < 45)
+                .map(|name| name.to_string())
+                .collect();
+            let mut addresses = Vec::new();
+            for (kind, value) in [
+                ("phone", format!("+49{n:05}")),
+                ("email", format!("p{n}@example.org")),
+                ("url", format!("https://h{n}.example")),
+            ] {
+                if chance.u32(..100) < 60 {
+                    addresses.push(Address {
+                        place: 0,
+                        kind: kind.into(),
+                        value,
+                        verified: chance.u32(..10) > 0,
+                        suppressed: false,
+                        secrets: Vec::new(),
+                    });
+                }
+            }
+            let subscriber = Subscriber {
+                id: SubscriberId(0),
+                version: 0,
+                key: Some(format!("k{n}")),
+                name: None,
+                locale: "en".into(),
+                zone: "UTC".into(),
+                quiet: None,
+                severity: Severity::Info,
+                exercises: false,
+                withdrawn: false,
+                audiences,
+                components: BTreeSet::new(),
+                regions: BTreeSet::new(),
+                addresses,
+            };
+            SubscriberDraft { id: None, subscriber }
+        })
+        .collect()
+}
+
+/// What the outside does next.
+async fn act(life: &Life, world: &World, answered: &mut Answered, number: &mut i64, drafts: &[SubscriberDraft]) {
+    let (choice, pick, say_down) = {
+        let mut chance = world.chance.lock().expect("chance");
+        (chance.u32(..100), chance.usize(..), chance.u32(..4))
+    };
+    let app = &life.app;
+    match choice {
+        0..45 => {
+            *number += 1;
+            let statuses = ["investigating", "identified", "monitoring", "investigating", "identified", "resolved"];
+            let down: Vec<&str> = match say_down {
+                0 => vec!["sms-net"],
+                1 => vec!["mail"],
+                _ => vec![],
+            };
+            let event = json!({
+                "source": "world", "id": format!("e{number}"), "incident": "outage", "sequence": *number,
+                "at": life.clock.calendar(), "status": statuses[pick % statuses.len()], "severity": "major",
+                "title": format!("Outage, update {number}"), "summary": format!("Word number {number}."), "platforms_down": down
+            });
+            world.say(|| format!("{:?} event {number} down {down:?}", life.now()));
+            let event = parse_value(event, &Principal::Machine("world".into())).expect("event");
+            let ingested = pipeline::ingest(app, event, None).await.expect("ingests");
+            let now = life.now();
+            for (domain, _, until) in answered.down.iter_mut().filter(|(_, _, until)| until.is_none()) {
+                if !down.contains(&domain.as_str()) {
+                    *until = Some(now);
+                }
+            }
+            let over = statuses[pick % statuses.len()] == "resolved";
+            for domain in down.iter().filter(|_| !over) {
+                if !answered.down.iter().any(|(d, _, until)| d == domain && until.is_none()) {
+                    answered.down.push((domain.to_string(), now, None));
+                }
+            }
+            if over {
+                answered.down.iter_mut().filter(|d| d.2.is_none()).for_each(|d| d.2 = Some(now));
+            }
+            world.say(|| format!("{now:?} answered {ingested:?}"));
+            answered.released.push((ingested.clone(), now));
+            answered.events.push((format!("e{number}"), ingested));
+        }
+        45..55 if !answered.events.is_empty() => {
+            // The same again: the same answer.
+            let (id, before) = answered.events[pick % answered.events.len()].clone();
+            let known = app.store.known("world", &id, "outage", None).await.expect("reads").seen.expect("kept").1;
+            assert_eq!(
+                (known.update, &known.broadcasts),
+                (before.update, &before.broadcasts),
+                "event {id} was lost or changed"
+            );
+        }
+        55..63 => {
+            let all: Vec<BroadcastId> =
+                answered.events.iter().flat_map(|(_, ingested)| ingested.broadcasts.clone()).collect();
+            if let Some(id) = all.get(pick % all.len().max(1)) {
+                use BroadcastState::{Cancelled, Held, Paused, Running};
+                if app.engine.change_state(*id, vec![Held, Running, Paused], Cancelled, "world").await.expect("stops") {
+                    world.say(|| format!("{:?} stopped {id}", life.now()));
+                    answered.stopped.push((*id, life.now()));
+                }
+            }
+        }
+        63..75 => {
+            let all: Vec<BroadcastId> =
+                answered.events.iter().flat_map(|(_, ingested)| ingested.broadcasts.clone()).collect();
+            if let Some(id) = all.get(pick % all.len().max(1)) {
+                use BroadcastState::{Paused, Running};
+                if app.engine.change_state(*id, vec![Running], Paused, "world").await.expect("pauses") {
+                    world.say(|| format!("{:?} paused {id}", life.now()));
+                    let span = Duration::from_secs((pick % 60) as u64);
+                    life.clock.sleep(span).await;
+                    app.engine.change_state(*id, vec![Paused], Running, "world").await.expect("resumes");
+                }
+            }
+        }
+        75..85 => {
+            let of = &drafts[pick % drafts.len()].subscriber.addresses;
+            if let Some(address) = of.get(pick / 7 % of.len().max(1)) {
+                let now = app.clock.calendar();
+                if let Some(id) =
+                    app.store.suppress(&address.kind, &address.value, "wish", now).await.expect("suppresses")
+                {
+                    let version = app.store.subscriber(id).await.expect("reads").map_or(0, |s| s.version);
+                    app.engine.subscriber_changed(id, version);
+                    answered.suppressed.push((address.value.clone(), life.now()));
+                    world.say(|| format!("{:?} suppressed {}", life.now(), address.value));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One seed from beginning to end; what went wrong, in words.
+fn run(seed: u64) -> Result<Vec<String>, String> {
+    let directory = tempfile::tempdir().expect("directory");
+    let mut path = directory.path().join("0.db");
+    let world = Arc::new(World {
+        chance: Mutex::new(fastrand::Rng::with_seed(seed)),
+        attempts: Mutex::default(),
+        passed: Mutex::default(),
+        calm: false.into(),
+        trace: Mutex::default(),
+    });
+    let mut answered = Answered::default();
+    let mut number = 0;
+    let lives = world.chance.lock().expect("chance").usize(1..4);
+    let drafts = people(&mut world.chance.lock().expect("chance"));
+    for n in 0..lives {
+        let last = n + 1 == lives;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+        let next = directory.path().join(format!("{}.db", n + 1));
+        let died = runtime.block_on(one_life(&world, &path, &next, last, &mut answered, &mut number, &drafts, seed));
+        drop(runtime);
+        if died {
+            path = next;
+        }
+    }
+    check(&world, &answered, &path)?;
+    let trace = std::mem::take(&mut *world.trace.lock().expect("trace"));
+    Ok(trace)
+}
+
+/// Lives until the script ends (`last`), or until the process dies in a commit. True if it died.
+#[allow(clippy::too_many_arguments)]
+async fn one_life(
+    world: &Arc<World>,
+    path: &Path,
+    next: &Path,
+    last: bool,
+    answered: &mut Answered,
+    number: &mut i64,
+    drafts: &[SubscriberDraft],
+    seed: u64,
+) -> bool {
+    let (life, store) = live(world, path, seed).await;
+    if *number == 0 {
+        let results = store.upsert(drafts.to_vec(), Time(START)).await.expect("upserts");
+        assert!(
+            results.iter().all(|result| matches!(result, Upserted::Created(_) | Upserted::Unchanged(_))),
+            "{results:?}"
+        );
+        *number = 1;
+    }
+    let dead = Arc::new(tokio::sync::Notify::new());
+    let log = Arc::new(Mutex::new(0u64));
+    if !last {
+        let (notify, before) = (dead.clone(), log.clone());
+        let commits_left = world.chance.lock().expect("chance").u64(1..250);
+        store.crash_after(Crash {
+            commits_left,
+            at: Box::new(move |length| {
+                *before.lock().expect("log") = length;
+                notify.notify_one();
+            }),
+        });
+    }
+    let script = async {
+        for _ in 0..25 {
+            act(&life, world, answered, number, drafts).await;
+            let pause = world.chance.lock().expect("chance").u64(..45_000);
+            life.clock.sleep(Duration::from_millis(pause)).await;
+        }
+        if last {
+            world.calm.store(true, std::sync::atomic::Ordering::Relaxed);
+            // Everything is decided when the incident is over and each broadcast has ended.
+            life.clock.sleep(Duration::from_secs(2 * 86_400)).await;
+            life.app.engine.settled().await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    let died = tokio::select! {
+        biased;
+        () = dead.notified() => true,
+        () = script => false,
+    };
+    if died {
+        answered.died.push(life.now());
+        world.say(|| format!("{:?} the process dies", life.now()));
+        let bytes = std::fs::read(path).expect("database");
+        std::fs::write(next, bytes).expect("copy");
+        let mut wal = std::fs::read(format!("{}-wal", path.display())).unwrap_or_default();
+        let from = (*log.lock().expect("log") as usize).min(wal.len());
+        let cut = world.chance.lock().expect("chance").usize(from..=wal.len());
+        wal.truncate(cut);
+        std::fs::write(format!("{}-wal", next.display()), wal).expect("copy");
+    }
+    *world.passed.lock().expect("passed") += life.clock.monotonic();
+    died
+}
+
+/// The promises, against what the channels saw.
+fn check(world: &World, answered: &Answered, path: &PathBuf) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+    let attempts = world.attempts.lock().expect("attempts").clone();
+    runtime.block_on(async {
+        let store = Sqlite::visit(path).map_err(|error| error.to_string())?;
+        let key = {
+            use base64::Engine;
+            let text = store.meta("key").await.expect("meta").expect("key");
+            ring::hmac::Key::new(
+                ring::hmac::HMAC_SHA256,
+                &base64::engine::general_purpose::STANDARD.decode(text).expect("base64"),
+            )
+        };
+        let delivery = |id: &str| DeliveryId::read(id, &key).map_err(|error| error.to_string());
+        if !store.live().await.map_err(|e| e.to_string())?.is_empty() {
+            return Err("a broadcast never ended".into());
+        }
+        // 1. Nothing accepted is lost; every recipient ends once.
+        let mut versions: BTreeMap<BroadcastId, (i64, String)> = BTreeMap::new();
+        for (id, ingested) in &answered.events {
+            let known = store.known("world", id, "outage", None).await.map_err(|e| e.to_string())?;
+            let Some((_, seen)) = known.seen else { return Err(format!("event {id} was answered and is lost")) };
+            if seen.broadcasts != ingested.broadcasts {
+                return Err(format!("event {id} has other broadcasts than were answered"));
+            }
+        }
+        for n in 1..10_000 {
+            let Some(broadcast) = store.broadcast(BroadcastId(n)).await.map_err(|e| e.to_string())? else { break };
+            versions.insert(broadcast.id, (broadcast.version, broadcast.audience.clone()));
+            let selected: i64 = broadcast.progress.values().map(|c| c.selected).sum();
+            let ended: i64 = broadcast.progress.values().map(|c| c.ended).sum();
+            if broadcast.state == BroadcastState::Done && (selected != ended || broadcast.shards != 0) {
+                return Err(format!("{} is done with {ended} of {selected} recipients at an end", broadcast.id));
+            }
+            if ended > selected {
+                return Err(format!("{}: {ended} recipients of {selected} have ended", broadcast.id));
+            }
+        }
+        // 2. The same id and bytes at every try; again only after deferred, unknown or death.
+        let mut seen: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
+        for attempt in &attempts {
+            let before = seen.entry(&attempt.id).or_default();
+            if before.iter().any(|b| b.channel == attempt.channel && b.body != attempt.body) {
+                return Err(format!("{} has other words at a later try", attempt.id));
+            }
+            if let Some(told) = before.iter().find(|b| b.accepted) {
+                let died = answered.died.iter().any(|at| *at >= told.at && *at <= attempt.at);
+                if !died {
+                    return Err(format!("{} was accepted and is tried again at {:?}", attempt.id, attempt.at));
+                }
+            }
+            before.push(attempt);
+        }
+        // One address is not told the same update by two deliveries of one broadcast, and tries go one at a time in order.
+        let mut last: BTreeMap<&str, (i64, &Attempt)> = BTreeMap::new();
+        for attempt in &attempts {
+            let id = delivery(&attempt.id)?;
+            let Some((version, _)) = versions.get(&id.broadcast) else {
+                return Err(format!("{} is unknown", attempt.id));
+            };
+            if let Some((before, earlier)) = last.get(attempt.to.as_str())
+                && version < before
+            {
+                return Err(format!(
+                    "{} hears version {version} at {:?} after {before} at {:?}",
+                    attempt.to, attempt.at, earlier.at
+                ));
+            }
+            last.insert(&attempt.to, (*version, attempt));
+        }
+        // 4. No limit is exceeded, restarts included.
+        for (channel, name, _, _, rate, _) in CHANNELS {
+            let Some(limit) = rate.map(|rate| rate.parse::<Limit>().expect("rate")) else { continue };
+            let begun: Vec<Duration> = attempts.iter().filter(|a| a.channel == channel).map(|a| a.at).collect();
+            let mut from = 0;
+            for to in 0..begun.len() {
+                while begun[to] - begun[from] >= limit.window {
+                    from += 1;
+                }
+                if to - from + 1 > limit.count as usize {
+                    return Err(format!("{name}: {} attempts in a window that ends at {:?}", to - from + 1, begun[to]));
+                }
+            }
+        }
+        // 5, 7. Nothing begins after the answer to what forbids it.
+        for attempt in &attempts {
+            let id = delivery(&attempt.id)?;
+            let (version, audience) = &versions[&id.broadcast];
+            if answered.stopped.iter().any(|(stopped, at)| *stopped == id.broadcast && attempt.at > *at) {
+                return Err(format!("{} began at {:?}, after its stop was answered", attempt.id, attempt.at));
+            }
+            if answered.suppressed.iter().any(|(address, at)| *address == attempt.to && attempt.at > *at) {
+                return Err(format!("{} was suppressed and is written to at {:?}", attempt.to, attempt.at));
+            }
+            for (ingested, at) in answered.released.iter().filter(|(_, at)| attempt.at > *at) {
+                for newer in &ingested.broadcasts {
+                    let Some(broadcast) = store.broadcast(*newer).await.map_err(|e| e.to_string())? else { continue };
+                    let released = broadcast
+                        .released
+                        .is_some_and(|released| Duration::from_millis((released.0 - START) as u64) <= *at);
+                    if broadcast.audience == *audience && broadcast.version > *version && released {
+                        return Err(format!(
+                            "{} began at {:?}, after {newer} was released at {at:?}",
+                            attempt.id, attempt.at
+                        ));
+                    }
+                }
+            }
+            // 6. Around what is down.
+            let (_, name, kind, ..) = CHANNELS[usize::from(attempt.channel) - 1];
+            for (domain, from, to) in &answered.down {
+                let affected = domain == name || *domain == format!("{kind}-net");
+                if affected && attempt.at > *from && to.is_none_or(|to| attempt.at < to) {
+                    return Err(format!(
+                        "{name} is down since {from:?}, and {} begins at {:?}",
+                        attempt.id, attempt.at
+                    ));
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_promises_hold_under_200_seeds() {
+    if let Ok(seed) = std::env::var("SIMULATION_SEED") {
+        let seed = seed.parse().expect("a number");
+        let result = run(seed);
+        match result {
+            Ok(trace) => println!("seed {seed} holds, {} lines", trace.len()),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+        return;
+    }
+    let seeds: u64 = std::env::var("SIMULATION_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let mut attempts = 0;
+    for seed in 0..seeds {
+        let result = std::panic::catch_unwind(|| run(seed));
+        match result {
+            Ok(Ok(trace)) => attempts += trace.iter().filter(|line| line.contains(" begins ")).count(),
+            Ok(Err(error)) => panic!("seed {seed}: {error}"),
+            Err(_) => panic!("seed {seed} panicked"),
+        }
+    }
+    assert!(attempts as u64 > seeds * 20, "only {attempts} attempts in {seeds} seeds: the world is asleep");
+}
+
+#[test]
+fn a_seed_gives_the_same_world_twice() {
+    for seed in [3, 17] {
+        assert_eq!(run(seed).expect("holds"), run(seed).expect("holds"), "seed {seed}");
+    }
+}
