@@ -3,3 +3,4 @@
 mod channels;
 mod peers;
 mod simulation;
+mod smtp;

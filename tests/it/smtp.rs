@@ -52,7 +52,10 @@ async fn arrives_whole(driver: &Smtp, to: &str) {
     assert_eq!(mail.body_html(0).map(|html| html.replace("\r\n", "\n")), expected.filled.html);
     assert_eq!(mail.message_id(), Some("dlv_7_8_0_abcdefghjk@example.test"));
     assert_eq!(mail.from().and_then(|from| from.first()?.name()), Some("Größe & Co"));
-    assert!(raw.contains("\nReturn-Path: <status@example.test>\n") || raw.starts_with("Return-Path: <status@example.test>\n"));
+    assert!(
+        raw.contains("\nReturn-Path: <status@example.test>\n")
+            || raw.starts_with("Return-Path: <status@example.test>\n")
+    );
     // Postfix delivers with bare line feeds.
     assert!(raw.contains("\nList-Unsubscribe: <https://status.example.test/u/token>\n"), "{raw}");
     let text = |name: &str| match mail.header(name) {
@@ -90,7 +93,9 @@ async fn a_mail_arrives_whole_over_implicit_tls() {
 /// The system does not know the tests' authority.
 #[tokio::test]
 async fn a_certificate_that_cannot_be_verified_ends_the_channel_before_the_password() {
-    let Some([postfix, user, password]) = peers(["postfix_submission", "postfix_user", "postfix_password"]) else { return };
+    let Some([postfix, user, password]) = peers(["postfix_submission", "postfix_user", "postfix_password"]) else {
+        return;
+    };
     let url = format!("smtp://{postfix}");
     let settings = [("url", url.as_str()), ("tls", "required"), ("username", &user), ("password", &password)];
     let outcome = driver(&settings).send(parcel("stranger@example.com")).await;
@@ -115,7 +120,9 @@ async fn each_recipient_has_its_own_answer() {
     });
     for (kind, to, outcome) in futures_util::future::join_all(sends).await {
         let right = match (kind, &outcome) {
-            ("ok", Outcome::Accepted { .. }) => eventually(|| mails_to(&to).pop()).is_some() && mails_to(&to).len() == 1,
+            ("ok", Outcome::Accepted { .. }) => {
+                eventually(|| mails_to(&to).pop()).is_some() && mails_to(&to).len() == 1
+            }
             ("550", Outcome::Rejected { fault: Fault::Address, .. }) => true,
             ("554", Outcome::Rejected { fault: Fault::Message, .. }) => true,
             ("450" | "452", Outcome::Deferred { holds: Holds::Address, .. }) => true,
@@ -127,4 +134,46 @@ async fn each_recipient_has_its_own_answer() {
     }
     let outcome = driver.send(parcel("answer-421-x@example.com")).await;
     assert!(matches!(outcome, Outcome::Deferred { holds: Holds::Channel, .. }), "{outcome:?}");
+}
+
+/// Not a test of time: prints the rate (`-- --ignored --nocapture`), to be compared with smtp-source over as many sessions.
+#[tokio::test]
+#[ignore = "a measurement, run by hand"]
+async fn rate_into_a_sink() {
+    const MAILS: usize = 200_000;
+    let Some(sink) = peer("smtp_sink") else { return };
+    for connections in [1, 16, 64] {
+        let url = format!("smtp://{sink}");
+        let settings: BTreeMap<String, Secret> =
+            [("url".to_string(), Secret::new(url)), ("tls".to_string(), Secret::new("none"))].into();
+        let sender = Sender {
+            name: "Acme".into(),
+            email: "status@acme.example".into(),
+            status_page: "status.acme.example".into(),
+            locale: "en".into(),
+            zone: "UTC".into(),
+        };
+        let driver = Smtp::new(&settings, &sender, connections * 2).expect("settings");
+        let mut parcel = parcel("ann@example.com");
+        parcel.urgent = false;
+        parcel.filled.title = Some("Payments are failing".into());
+        parcel.filled.text = "Payments are failing since 15:39 UTC; we are working on it.\n".repeat(8);
+        parcel.filled.html = Some("<p>Payments are failing since 15:39 UTC; we are working on it.</p>\n".repeat(15));
+        let began = std::time::Instant::now();
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let senders = (0..connections * 2).map(|_| async {
+            let mut accepted = 0;
+            loop {
+                let n = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if n >= MAILS {
+                    return accepted;
+                }
+                let parcel = Parcel { id: format!("dlv_1_{n}_0_abcdefghjk"), ..parcel.clone() };
+                accepted += usize::from(matches!(driver.send(parcel).await, Outcome::Accepted { .. }));
+            }
+        });
+        let accepted: usize = futures_util::future::join_all(senders).await.into_iter().sum();
+        assert_eq!(accepted, MAILS);
+        println!("{connections} connections: {:.0} mails a second", MAILS as f64 / began.elapsed().as_secs_f64());
+    }
 }

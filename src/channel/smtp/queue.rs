@@ -195,14 +195,16 @@ impl Queue {
         }
     }
 
-    /// For a connection that is about to write a body: what may follow in the same write. Nothing does while an urgent mail
-    /// waits, which would have to wait for the body's answer.
+    /// For a connection that is about to write a body: what may follow in the same write, of the same urgency. Behind ordinary
+    /// mail nothing does while an urgent one waits, which the connection will be free for once the body is answered.
     pub fn take_behind(&self, serving: Serving) -> Option<Job> {
         let mut state = self.lock();
-        if serving != Serving::Bulk || !state.urgent.is_empty() {
-            return None;
+        match serving {
+            Serving::Nothing => None,
+            Serving::Urgent => pop(&mut state.urgent),
+            Serving::Bulk if state.urgent.is_empty() => pop(&mut state.bulk),
+            Serving::Bulk => None,
         }
-        pop(&mut state.bulk)
     }
 
     pub fn connected(&self, pipelining: bool) {

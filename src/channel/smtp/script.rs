@@ -19,7 +19,9 @@ impl Server {
     }
 
     pub async fn session(&self) -> Session {
-        Session { stream: BufReader::new(self.listener.accept().await.expect("a connection").0) }
+        let (stream, _) = self.listener.accept().await.expect("a connection");
+        stream.set_nodelay(true).expect("set");
+        Session { stream: BufReader::new(stream) }
     }
 
     /// The next session, up to where mail can begin.
