@@ -71,7 +71,11 @@ pub(super) async fn converse(
                 Ok(()) => connection.reply(settings.timeout * 5).await.map_err(|lost| (true, lost)),
                 Err(cut) => Err((cut.written >= dot, cut.lost)),
             };
-            let lost = reply.as_ref().err().map(|(_, lost)| *lost).or(connection.closing.then_some(Lost::Closed));
+            let lost = match &reply {
+                Err((_, lost)) => Some(*lost),
+                Ok(reply) if reply.code / 100 == 3 => Some(Lost::Garbled),
+                Ok(_) => connection.closing.then_some(Lost::Closed),
+            };
             job.answer(match (refused, reply) {
                 // What a server says to an empty body or RSET changes nothing.
                 (Some(outcome), _) => outcome,

@@ -307,6 +307,22 @@ async fn what_is_no_smtp_or_out_of_turn_ends_the_connection_without_sending() {
 }
 
 #[tokio::test]
+async fn a_dot_answered_out_of_turn_is_unknown_and_nothing_more_is_matched_on_that_connection() {
+    let server = Server::start().await;
+    let driver = driver(&server, 2, &[]);
+    let (mut session, first, second) = two(&server, &driver, PIPELINING).await;
+    session.body().await;
+    session.envelope().await;
+    session.say("354 go\r\n250 ok\r\n250 ok\r\n354 go").await;
+    assert!(matches!(first.await.expect("task"), Outcome::Unknown { .. }));
+    let mut session = server.greeted(PIPELINING).await;
+    assert_eq!(session.open().await, "b@x.example");
+    session.body().await;
+    session.say("250 ok").await;
+    assert!(accepted(&second.await.expect("task")));
+}
+
+#[tokio::test]
 async fn an_unreachable_server_defers_all_that_waits() {
     let server = Server::start().await;
     let driver = driver(&server, 8, &[]);
