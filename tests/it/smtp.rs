@@ -140,7 +140,7 @@ async fn each_recipient_has_its_own_answer() {
 #[tokio::test]
 #[ignore = "a measurement, run by hand"]
 async fn rate_into_a_sink() {
-    const MAILS: usize = 200_000;
+    const MAILS: usize = 50_000;
     let Some(sink) = peer("smtp_sink") else { return };
     for connections in [1, 16, 64] {
         let url = format!("smtp://{sink}");
