@@ -23,10 +23,37 @@ pub fn mail(markdown: &str) -> String {
 
 fn write(markdown: &str, style: Style) -> String {
     let mut writer = Writer { style, out: String::new(), lists: Vec::new(), links: Vec::new(), gap: Gap::None };
-    for event in TextMergeStream::new(Parser::new(markdown)) {
+    for event in TextMergeStream::new(Parser::new(&tidy(markdown))) {
         writer.event(event);
     }
     writer.out.trim().to_string()
+}
+
+/// What a dropped `if` leaves behind: runs of spaces (four at a line's start would be code), and a `\\` that breaks a line
+/// with nothing after it.
+fn tidy(markdown: &str) -> String {
+    let lines: Vec<&str> = markdown.lines().collect();
+    let mut out = String::with_capacity(markdown.len());
+    for (at, line) in lines.iter().enumerate() {
+        let content = line.trim();
+        let item = content.starts_with(['-', '*', '+']) || content.starts_with(|c: char| c.is_ascii_digit());
+        let indent = line.len() - line.trim_start().len();
+        if item || indent < 4 {
+            out.push_str(&line[..indent]);
+        }
+        let last = lines.get(at + 1).is_none_or(|next| next.trim().is_empty());
+        let broken = content.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
+        let content = if last && broken { content[..content.len() - 1].trim_end() } else { content };
+        let mut space = false;
+        for c in content.chars() {
+            if c != ' ' || !space {
+                out.push(c);
+            }
+            space = c == ' ';
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// What must stand before the next words.
@@ -293,6 +320,12 @@ mod tests {
         let html = mail(BODY);
         assert!(html.contains("<h3><b>Now</b></h3>") && html.contains("<li>two &amp; three</li>"), "{html}");
         assert!(html.contains("<a href=\"https://help.example/a_b\">https://help.example/a_b</a><br>"), "{html}");
+    }
+
+    #[test]
+    fn what_a_dropped_sentence_leaves_behind_is_not_seen() {
+        let text = "    a   b\\\n  \n**c**\\\n**d**\\\n\n1. e\n   - f\n";
+        assert_eq!(convert(text, Markup::Plain), "a b\n\nc\nd\n\n1. e\n   - f");
     }
 
     #[test]
