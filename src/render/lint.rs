@@ -6,6 +6,9 @@ mod form;
 mod said;
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 

@@ -135,6 +135,11 @@ impl Templates {
         found.unwrap_or_else(|| &self.locales[FALLBACK_LOCALE])
     }
 
+    /// The languages that the set speaks.
+    pub fn locales(&self) -> impl Iterator<Item = &str> {
+        self.locales.keys().map(String::as_str)
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.words.values()
     }
