@@ -147,12 +147,11 @@ impl Spoken<'_> {
 }
 
 fn without_frame(text: &str, view: &View<'_>) -> String {
-    let mut own = without_label(text, view.locale, view.scene.mode);
-    for line in [view.genuine(), view.locale.words.manage.clone()] {
-        own = own.replace(&line, "");
-    }
-    own = own.replace(&format!("https://{}", view.status_page()), "");
-    own.trim().to_string()
+    let (genuine, manage) = (view.genuine(), &view.locale.words.manage);
+    let frame = |line: &str| line == genuine || line.starts_with(manage);
+    let label = without_label(text, view.locale, view.scene.mode);
+    let own: Vec<&str> = label.lines().filter(|line| !frame(line.trim())).collect();
+    own.join("\n").trim().to_string()
 }
 
 fn without_label(text: &str, locale: &Locale, mode: Mode) -> String {

@@ -204,6 +204,7 @@ impl Writer {
 
     fn text(&mut self, text: &str) {
         self.close_gap();
+        let text = self.at_line_start(text);
         let in_link = !self.links.is_empty();
         // Word by word, so that a bare address becomes a link where the reader's program makes none, and is not escaped
         // where escapes would break it.
@@ -217,7 +218,7 @@ impl Writer {
                         escape_into(url, Escape::Html, &mut escaped);
                         self.out.push_str(&format!("<a href=\"{escaped}\">{escaped}</a>"));
                     }
-                    Style::Chat(Markup::Markdown) => self.out.push_str(url),
+                    Style::Chat(Markup::Markdown) => self.out.push_str(&format!("<{url}>")),
                     Style::Chat(_) => escape_into(url, self.escape(), &mut self.out),
                 }
                 escape_into(&piece[url.len()..], self.escape(), &mut self.out);
@@ -225,6 +226,25 @@ impl Writer {
                 escape_into(piece, self.escape(), &mut self.out);
             }
         }
+    }
+
+    /// Where Markdown goes out as Markdown, what would begin a list there is made plain.
+    fn at_line_start<'t>(&mut self, text: &'t str) -> &'t str {
+        let line = self.out.rsplit('\n').next().unwrap_or("");
+        let begins = line.chars().all(|c| c.is_whitespace() || c.is_ascii_digit() || matches!(c, '-' | '.'));
+        if self.style != Style::Chat(Markup::Markdown) || !begins || text.starts_with(' ') {
+            return text;
+        }
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits > 0 && text[digits..].starts_with(['.', ')']) {
+            self.out.push_str(&text[..digits]);
+            self.out.push('\\');
+            return &text[digits..];
+        }
+        if text.starts_with(['-', '+', '=']) {
+            self.out.push('\\');
+        }
+        text
     }
 
     fn escape(&self) -> Escape {
@@ -315,7 +335,7 @@ mod tests {
         );
         assert_eq!(
             convert(BODY, Markup::Markdown),
-            "**Now**\n\nWe are _sorry_ for **this** outage.\n\n1. Call \\<us\\>.\n2. See [the page](https://status.example/a_b).\n\n- one\n- two & three\n\nMore: https://help.example/a_b  \nlast"
+            "**Now**\n\nWe are _sorry_ for **this** outage.\n\n1. Call \\<us\\>.\n2. See [the page](https://status.example/a_b).\n\n- one\n- two & three\n\nMore: <https://help.example/a_b>  \nlast"
         );
         let html = mail(BODY);
         assert!(html.contains("<h3><b>Now</b></h3>") && html.contains("<li>two &amp; three</li>"), "{html}");

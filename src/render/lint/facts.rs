@@ -180,7 +180,7 @@ impl Spoken<'_> {
         if !whom && !matches!(self.occasion, Occasion::Retraction | Occasion::Holding) {
             self.block("public", "does not say where, though it is known");
         }
-        if said::first(&text, &self.lists().action).is_none() {
+        if said::first(&text.replace(&self.view.check(), ""), &self.lists().action).is_none() {
             self.block("public", "does not say what to do, nor that nothing is needed");
         }
     }

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn plain_words_are_graded_lower_than_grand_ones() {
         let plain = "Our apps do not work. We know this and we are on it. If you need to reach someone now, call or text. We will tell you more at noon. Do not reset your phone. ";
-        let grand = "Notwithstanding the organisational ramifications of the aforementioned infrastructural deterioration, comprehensive remediation initiatives are currently undergoing implementation across geographically distributed operational facilities, necessitating considerable consideration by interdependent stakeholders everywhere. ";
+        let grand = "Notwithstanding the organisational ramifications of the aforementioned infrastructural deterioration, comprehensive remediation initiatives are currently undergoing implementation across geographically distributed operational facilities, necessitating considerable consideration by interdependent stakeholders everywhere and unprecedented organisational transformation. ";
         let (plain, grand) = (grade(plain).expect("long enough"), grade(grand).expect("long enough"));
         assert!(plain < 4.0 && grand > 15.0, "{plain} {grand}");
         assert_eq!(grade("Too short."), None);

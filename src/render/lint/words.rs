@@ -98,7 +98,8 @@ impl Spoken<'_> {
         if said::first(&first, &self.lists().effect).is_none() {
             lacks.push("the effect");
         }
-        let acts = !matches!(self.wording.template.as_str(), "executives" | "regulators");
+        let first = first.replace(&self.view.check(), "");
+        let acts = !matches!(self.wording.template.as_str(), "executives" | "regulators" | "press");
         if acts && said::first(&first, &self.lists().action).is_none() {
             lacks.push("what to do");
         }
@@ -166,7 +167,8 @@ impl Spoken<'_> {
     pub(super) fn address(&mut self) {
         let all = self.all();
         // The polite German Sie is told from she and they by its capital.
-        let formal = self.lists().formal.iter().find(|word| all.contains(&format!(" {word} ")));
+        let words = said::words(&all);
+        let formal = self.lists().formal.iter().find(|word| words.contains(&word.as_str()));
         if let (Some(formal), Some(familiar)) = (formal, said::first(&all, &self.lists().familiar)) {
             let message = format!("says both {familiar:?} and {formal:?}");
             self.warn("address", message);
