@@ -8,7 +8,7 @@ pub(super) fn sentinel(number: usize) -> Option<char> {
 }
 
 pub(super) fn field_number(c: char) -> Option<usize> {
-    ('\u{e000}'..='\u{f8ff}').contains(&c).then_some(c as usize - 0xE000)
+    ('\u{e000}'..='\u{f8ff}').contains(&c).then(|| c as usize - 0xE000)
 }
 
 pub(super) fn is_private(c: char) -> bool {

@@ -26,7 +26,8 @@ pub struct Locale {
     pub status: BTreeMap<String, String>,
     pub severity: BTreeMap<String, String>,
     pub cause: BTreeMap<String, String>,
-    #[serde(default)]
+    /// From the file of the same name in `templates/lint/`.
+    #[serde(skip)]
     pub lint: super::lint::WordLists,
 }
 

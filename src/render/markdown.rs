@@ -23,10 +23,37 @@ pub fn mail(markdown: &str) -> String {
 
 fn write(markdown: &str, style: Style) -> String {
     let mut writer = Writer { style, out: String::new(), lists: Vec::new(), links: Vec::new(), gap: Gap::None };
-    for event in TextMergeStream::new(Parser::new(markdown)) {
+    for event in TextMergeStream::new(Parser::new(&tidy(markdown))) {
         writer.event(event);
     }
     writer.out.trim().to_string()
+}
+
+/// What a dropped `if` leaves behind: runs of spaces (four at a line's start would be code), and a `\\` that breaks a line
+/// with nothing after it.
+fn tidy(markdown: &str) -> String {
+    let lines: Vec<&str> = markdown.lines().collect();
+    let mut out = String::with_capacity(markdown.len());
+    for (at, line) in lines.iter().enumerate() {
+        let content = line.trim();
+        let item = content.starts_with(['-', '*', '+']) || content.starts_with(|c: char| c.is_ascii_digit());
+        let indent = line.len() - line.trim_start().len();
+        if item || indent < 4 {
+            out.push_str(&line[..indent]);
+        }
+        let last = lines.get(at + 1).is_none_or(|next| next.trim().is_empty());
+        let broken = content.bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 1;
+        let content = if last && broken { content[..content.len() - 1].trim_end() } else { content };
+        let mut space = false;
+        for c in content.chars() {
+            if c != ' ' || !space {
+                out.push(c);
+            }
+            space = c == ' ';
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// What must stand before the next words.
@@ -181,6 +208,7 @@ impl Writer {
 
     fn text(&mut self, text: &str) {
         self.close_gap();
+        let text = self.at_line_start(text);
         let in_link = !self.links.is_empty();
         // Word by word, so that a bare address becomes a link where the reader's program makes none, and is not escaped
         // where escapes would break it.
@@ -194,7 +222,7 @@ impl Writer {
                         escape_into(url, Escape::Html, &mut escaped);
                         self.out.push_str(&format!("<a href=\"{escaped}\">{escaped}</a>"));
                     }
-                    Style::Chat(Markup::Markdown) => self.out.push_str(url),
+                    Style::Chat(Markup::Markdown) => self.out.push_str(&format!("<{url}>")),
                     Style::Chat(_) => escape_into(url, self.escape(), &mut self.out),
                 }
                 escape_into(&piece[url.len()..], self.escape(), &mut self.out);
@@ -202,6 +230,25 @@ impl Writer {
                 escape_into(piece, self.escape(), &mut self.out);
             }
         }
+    }
+
+    /// Where Markdown goes out as Markdown, what would begin a list there is made plain.
+    fn at_line_start<'t>(&mut self, text: &'t str) -> &'t str {
+        let line = self.out.rsplit('\n').next().unwrap_or("");
+        let begins = line.chars().all(|c| c.is_whitespace() || c.is_ascii_digit() || matches!(c, '-' | '.'));
+        if self.style != Style::Chat(Markup::Markdown) || !begins || text.starts_with(' ') {
+            return text;
+        }
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits > 0 && text[digits..].starts_with(['.', ')']) {
+            self.out.push_str(&text[..digits]);
+            self.out.push('\\');
+            return &text[digits..];
+        }
+        if text.starts_with(['-', '+', '=']) {
+            self.out.push('\\');
+        }
+        text
     }
 
     fn escape(&self) -> Escape {
@@ -291,11 +338,17 @@ mod tests {
         );
         assert_eq!(
             convert(BODY, Markup::Markdown),
-            "**Now**\n\nWe are _sorry_ for **this** outage.\n\n1. Call \\<us\\>.\n2. See [the page](https://status.example/a_b).\n\n- one\n- two & three\n\nMore: https://help.example/a_b  \nlast"
+            "**Now**\n\nWe are _sorry_ for **this** outage.\n\n1. Call \\<us\\>.\n2. See [the page](https://status.example/a_b).\n\n- one\n- two & three\n\nMore: <https://help.example/a_b>  \nlast"
         );
         let html = mail(BODY);
         assert!(html.contains("<h3><b>Now</b></h3>") && html.contains("<li>two &amp; three</li>"), "{html}");
         assert!(html.contains("<a href=\"https://help.example/a_b\">https://help.example/a_b</a><br>"), "{html}");
+    }
+
+    #[test]
+    fn what_a_dropped_sentence_leaves_behind_is_not_seen() {
+        let text = "    a   b\\\n  \n**c**\\\n**d**\\\n\n1. e\n   - f\n";
+        assert_eq!(convert(text, Markup::Plain), "a b\n\nc\nd\n\n1. e\n   - f");
     }
 
     #[test]

@@ -113,6 +113,22 @@ pub enum RenderError {
     Failed { file: String, message: String },
 }
 
+/// A message as one reader will see it, with what the lint thinks of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    pub filled: message::Filled,
+    pub file: String,
+    pub fallbacks: Vec<Fallback>,
+    pub findings: Vec<lint::Finding>,
+}
+
+/// What `render` makes, shown before it is sent.
+pub fn preview(templates: &Templates, scene: &Scene<'_>, wording: &Wording) -> Result<Preview, RenderError> {
+    let Rendered { message, file, fallbacks } = render(templates, scene, wording)?;
+    let findings = lint::lint(templates, &message, scene, wording);
+    Ok(Preview { filled: message.fill(&message::Fields::default()), file, fallbacks, findings })
+}
+
 /// The check code of a broadcast, from bytes that an outsider cannot guess. No letters that are taken for others; a digit
 /// first, so that it never is a word.
 pub fn check_code(seed: &[u8]) -> String {

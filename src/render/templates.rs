@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::guard::{Found, Guard};
 use super::locale::Locale;
 use super::problem::{Level, Problem};
-use super::{Occasion, base, layout, nearest, parse};
+use super::{Occasion, base, layout, lint, nearest, parse};
 use crate::incident::Clearance;
 
 const MOST_FILES: usize = 5_000;
@@ -49,6 +49,8 @@ pub struct Templates {
     partials: BTreeMap<(String, String), Template>,
     pub(super) layouts: layout::Layouts,
     locales: BTreeMap<String, Locale>,
+    /// Until each is with its locale.
+    lints: BTreeMap<String, lint::WordLists>,
 }
 
 /// Which file speaks, and what it stands in for.
@@ -133,6 +135,11 @@ impl Templates {
         found.unwrap_or_else(|| &self.locales[FALLBACK_LOCALE])
     }
 
+    /// The languages that the set speaks.
+    pub fn locales(&self) -> impl Iterator<Item = &str> {
+        self.locales.keys().map(String::as_str)
+    }
+
     pub fn files(&self) -> impl Iterator<Item = &File> {
         self.words.values()
     }
@@ -200,6 +207,7 @@ impl Templates {
             partials: BTreeMap::new(),
             layouts: layout::Layouts::default(),
             locales: BTreeMap::new(),
+            lints: BTreeMap::new(),
             files: Files::default(),
         };
         let mut problems = Vec::new();
@@ -215,8 +223,14 @@ impl Templates {
         if !set.locales.contains_key(FALLBACK_LOCALE) && problems.is_empty() {
             problems.push(problem("locales/en.toml", (0, "locale", "is missing".into())));
         }
-        for missing in set.layouts.missing() {
-            problems.push(problem(&format!("layouts/{missing}.hbs"), (0, "layout", "is missing".into())));
+        if problems.is_empty() {
+            let missing = set.layouts.missing().map(|name| format!("layouts/{name}.hbs"));
+            problems.extend(missing.map(|path| problem(&path, (0, "layout", "is missing".into()))));
+        }
+        for (tag, lists) in std::mem::take(&mut set.lints) {
+            if let Some(locale) = set.locales.get_mut(&tag) {
+                locale.lint = lists;
+            }
         }
         set.files = files;
         for file in set.words.values() {
@@ -237,17 +251,16 @@ impl Templates {
     }
 
     fn add(&mut self, path: &str, text: &str) -> Result<(), Vec<Found>> {
-        let one = |line, check, message: String| Err(vec![(line, check, message)]);
         match path.split('/').collect::<Vec<_>>()[..] {
             ["locales", file] => {
                 let Some(tag) = file.strip_suffix(".toml") else { return Ok(()) };
-                match Locale::parse(tag, text) {
-                    Ok(locale) => self.locales.insert(tag.into(), locale),
-                    Err(error) => {
-                        let line = error.span().map_or(1, |span| parse::line_at(text, span.start.min(text.len())));
-                        return one(line, "locale", error.message().into());
-                    }
-                };
+                let locale = Locale::parse(tag, text).map_err(|error| vec![misread(text, &error)])?;
+                self.locales.insert(tag.into(), locale);
+            }
+            ["lint", file] => {
+                let Some(tag) = file.strip_suffix(".toml") else { return Ok(()) };
+                let lists = toml::from_str(text).map_err(|error| vec![misread(text, &error)])?;
+                self.lints.insert(tag.into(), lists);
             }
             ["layouts", file] => {
                 let Some(name) = file.strip_suffix(".hbs") else { return Ok(()) };
@@ -263,7 +276,7 @@ impl Templates {
                 let Ok(occasion) = name.parse::<Occasion>() else {
                     let hint = nearest(name, Occasion::ALL.iter().map(|o| o.word().to_string()));
                     let hint = hint.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-                    return one(0, "occasion", format!("{name} is no occasion{hint}"));
+                    return Err(vec![(0, "occasion", format!("{name} is no occasion{hint}"))]);
                 };
                 let file = File {
                     path: format!("templates/{path}"),
@@ -278,6 +291,11 @@ impl Templates {
         }
         Ok(())
     }
+}
+
+fn misread(text: &str, error: &toml::de::Error) -> Found {
+    let line = error.span().map_or(1, |span| parse::line_at(text, span.start.min(text.len())));
+    (line, "locale", error.message().into())
 }
 
 pub(super) fn embedded_texts() -> BTreeMap<String, String> {

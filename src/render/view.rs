@@ -8,7 +8,7 @@ use super::clean::{clean, one_line};
 use super::locale::Locale;
 use super::{Scene, Wording, base, times};
 use crate::clock::Time;
-use crate::incident::{Clearance, Kind, Text};
+use crate::incident::{Clearance, Kind, Mode, Text};
 
 /// Component titles named in one line, and in the body.
 pub const BRIEF: usize = 3;
@@ -38,7 +38,6 @@ impl<'a> View<'a> {
     /// All names with their values; lists of components at most so long.
     pub fn values(&self, most: usize) -> Value {
         let facts = self.scene.facts;
-        let sender = self.scene.sender;
         let mut all = Map::new();
         let mut put = |name: &str, value: Option<Value>| {
             all.insert(name.into(), value.unwrap_or(Value::Null));
@@ -46,7 +45,7 @@ impl<'a> View<'a> {
         let text = |text: String| Some(Value::String(text));
         let services = self.locale.list(&self.services(), most);
         let words = &self.locale.words;
-        put("sender", text(one_line(&clean(&sender.name))));
+        put("sender", text(self.sender()));
         put("Services", text(if services.is_empty() { words.our_services_start.clone() } else { services.clone() }));
         put("services", text(if services.is_empty() { words.our_services.clone() } else { services }));
         put("started", self.time(Some(self.started())));
@@ -56,7 +55,7 @@ impl<'a> View<'a> {
         put("status_text", self.locale.status.get(status).cloned().map(Value::String));
         put("kind", text(facts.kind.unwrap_or(Kind::Incident).word().into()));
         put("status_page", text(self.status_page()));
-        put("code", text(self.scene.code.into()));
+        put("code", text(if self.scene.mode == Mode::Real { self.scene.code.into() } else { String::new() }));
         put("check", text(self.check()));
         put("update_number", text(self.scene.update.to_string()));
         put("title", self.said(&facts.title).map(|t| Value::String(one_line(&t))));
@@ -126,7 +125,7 @@ impl<'a> View<'a> {
     }
 
     /// The bare list and the phrase with its preposition.
-    fn places(&self) -> (Option<String>, Option<String>) {
+    pub fn places(&self) -> (Option<String>, Option<String>) {
         let words = &self.locale.words;
         let regions = &self.scene.facts.regions;
         if regions.is_empty() {
@@ -141,7 +140,7 @@ impl<'a> View<'a> {
         (Some(list), Some(phrase))
     }
 
-    fn cause(&self) -> Option<Value> {
+    pub fn cause(&self) -> Option<Value> {
         let cause = &self.scene.facts.cause;
         let confirmed = cause.confirmed_by.as_deref().is_some_and(|name| !name.trim().is_empty());
         if !confirmed || (cause.category.is_none() && cause.text.is_none()) {
@@ -182,9 +181,25 @@ impl<'a> View<'a> {
         one_line(&clean(&self.scene.sender.status_page))
     }
 
-    /// Page and code, as an SMS ends.
+    /// Page and code, as an SMS ends. A drill has no code: nobody is to take it for a real message.
     pub fn check(&self) -> String {
+        if self.scene.mode == Mode::Exercise {
+            return self.status_page();
+        }
         self.locale.words.check.replace("{page}", &self.status_page()).replace("{code}", self.scene.code)
+    }
+
+    /// Who speaks, and how to see that it is they.
+    pub fn genuine(&self) -> String {
+        if self.scene.mode == Mode::Exercise {
+            return self.sender();
+        }
+        let words = self.locale.words.genuine.replace("{page}", &self.status_page());
+        words.replace("{code}", self.scene.code).replace("{sender}", &self.sender())
+    }
+
+    pub fn sender(&self) -> String {
+        one_line(&clean(&self.scene.sender.name))
     }
 
     pub fn said(&self, text: &Option<Text>) -> Option<String> {

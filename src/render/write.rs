@@ -141,10 +141,8 @@ impl Writer<'_> {
         };
         let locale = self.view.locale;
         let page = self.view.status_page();
-        let sender = one_line(&clean(&self.view.scene.sender.name));
-        let genuine = locale.words.genuine.replace("{page}", &page).replace("{code}", self.view.scene.code);
-        put("genuine", genuine.replace("{sender}", &sender));
-        put("sender", sender);
+        put("genuine", self.view.genuine());
+        put("sender", self.view.sender());
         put("headline", self.line("headline")?);
         put("lang", locale.tag.clone());
         put("status_url", format!("https://{page}"));
