@@ -5,7 +5,7 @@
 kafka_jars=$target/peers/kafka-$(cksum <tests/peers/kafka/pom.xml | cut -d' ' -f1)
 
 kafka_packages() {
-  java_17 || lacking none:openjdk-17-jre-headless
+  java_17 || lacking none:default-jre-headless
   [ -d "$kafka_jars" ] || lacking mvn:maven
 }
 java_17() { java -version 2>&1 | grep -Eq 'version "(1[7-9]|[2-9][0-9])'; }
