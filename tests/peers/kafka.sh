@@ -13,8 +13,8 @@ java_17() { java -version 2>&1 | grep -Eq 'version "(1[7-9]|[2-9][0-9])'; }
 kafka_install() {
   [ ! -d "$kafka_jars" ] || return 0
   local fresh=$kafka_jars.$$
-  mvn -q -B -Dstyle.color=never -f tests/peers/kafka/pom.xml dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$(realpath -m "$fresh")" || return 1
+  mvn -q -B -f tests/peers/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$fresh" >"$peers_dir/kafka.log" 2>&1 || { tail -n 20 "$peers_dir/kafka.log"; return 1; }
   mv -T "$fresh" "$kafka_jars" 2>/dev/null || rm -rf "$fresh"
 }
 
