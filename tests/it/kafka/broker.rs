@@ -47,7 +47,8 @@ async fn produce(brokers: &str, topic: &str) {
         let headers = headers
             .iter()
             .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
-        let record: FutureRecord<'_, str, str> = FutureRecord::to(topic).key("i").payload(value.as_str()).headers(headers);
+        let record: FutureRecord<'_, str, str> =
+            FutureRecord::to(topic).key("i").payload(value.as_str()).headers(headers);
         within("the delivery", producer.send_result(record).expect("room")).await.expect("alive").expect("delivered");
     }
 }
@@ -132,10 +133,9 @@ async fn a_wrong_password_is_told_by_health_and_ends_nothing() {
         ("sasl.password", "not-the-password"),
     ];
     let node = Node::start(&section(&kafka, &topic("wrong"), &settings), &[], &[]);
-    within("the refusal", node.health.until("incidents", |status| status.last_error.is_some())).await;
-    let (_, status) = node.health.statuses().pop().expect("a consumer");
-    let error = status.last_error.unwrap_or_default();
-    assert!(error.contains("uthentication") && !error.contains("not-the-password"), "{error}");
+    let told = |error: &String| error.contains("uthentication") && !error.contains("not-the-password");
+    let refused = node.health.until("incidents", |status| status.last_error.as_ref().is_some_and(told));
+    within("the refusal", refused).await;
     assert!(!node.health.ready());
     node.stop().await;
 }
