@@ -106,7 +106,7 @@ impl CloudEvent {
                 return bad(name, "has a control character".into());
             }
         }
-        for name in REQUIRED.iter().filter(|name| !attributes.contains_key(**name)) {
+        if let Some(name) = REQUIRED.iter().find(|name| !attributes.contains_key(**name)) {
             return bad(name, "is required".into());
         }
         if attributes["specversion"] != "1.0" {

@@ -1,6 +1,7 @@
 //! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
 mod channels;
+mod kafka;
 mod peers;
 mod simulation;
 mod smtp;

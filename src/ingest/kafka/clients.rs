@@ -200,7 +200,10 @@ impl ClientContext for Context {
         let away = error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::AllBrokersDown);
         self.status.send_modify(|status| {
             status.connected &= !away;
-            status.last_error = Some(text);
+            // It comes after the reason why, a refused password for instance, which says more.
+            if !away || status.last_error.is_none() {
+                status.last_error = Some(text);
+            }
         });
     }
 }
