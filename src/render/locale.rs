@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::incident::{CauseCategory, Severity, Status};
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Locale {
@@ -81,6 +83,16 @@ impl Locale {
     pub fn parse(tag: &str, text: &str) -> Result<Locale, toml::de::Error> {
         let mut locale: Locale = toml::from_str(text)?;
         locale.tag = tag.into();
+        let all = [
+            (&locale.status, Status::ALL.iter().map(|word| word.word()).collect::<Vec<_>>()),
+            (&locale.severity, Severity::ALL.iter().map(|word| word.word()).collect()),
+            (&locale.cause, CauseCategory::ALL.iter().map(|word| word.word()).collect()),
+        ];
+        for (said, words) in all {
+            if let Some(missing) = words.iter().find(|word| !said.contains_key(**word)) {
+                return Err(serde::de::Error::custom(format!("does not say {missing}")));
+            }
+        }
         Ok(locale)
     }
 
@@ -100,8 +112,9 @@ impl Locale {
 
     fn and_before(&self, word: &str) -> &str {
         let word = word.to_lowercase();
-        let like_i =
-            ["i", "í"].iter().any(|i| word.starts_with(i)) || word.starts_with("hi") && !word.starts_with("hie");
+        // Not before a diphthong: "y hielo", "y iones".
+        let sound = word.strip_prefix('h').unwrap_or(&word);
+        let like_i = sound.starts_with('í') || sound.starts_with('i') && !sound[1..].starts_with(['a', 'e', 'o']);
         self.and_before_i.as_deref().filter(|_| like_i).unwrap_or(&self.and)
     }
 
@@ -164,8 +177,7 @@ mod tests {
     #[test]
     fn lists_end_with_the_languages_and() {
         let set = Templates::embedded().expect("loads");
-        let names =
-            |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let names = |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(set.locale("en").list(&names(3), 9), "Facebook, WhatsApp and Instagram");
         assert_eq!(set.locale("es").list(&names(3), 9), "Facebook, WhatsApp e Instagram");
         assert_eq!(set.locale("es").list(&names(2), 9), "Facebook y WhatsApp");

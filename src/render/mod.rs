@@ -15,6 +15,7 @@ pub mod message;
 mod names;
 mod parse;
 mod problem;
+mod registry;
 mod sample;
 pub mod sms;
 pub mod templates;

@@ -83,7 +83,7 @@ pub const NAMES: &[Name] = &[
     name("wrong.sent", Public, With("wrong"), Time),
     name("wrong.said", Public, Optional, Text),
     name("severity", Partner, Optional, Word(SEVERITY)),
-    name("severity_text", Partner, Optional, Text),
+    name("severity_text", Partner, With("severity"), Text),
     name("impact", Partner, Optional, Group),
     name("impact.users", Partner, Optional, Text),
     name("impact.businesses", Partner, Optional, Text),

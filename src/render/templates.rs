@@ -268,7 +268,8 @@ impl Templates {
             }
             ["partials", file] => {
                 let Some((name, locale)) = name_and_locale(file) else { return Ok(()) };
-                let template = parse::parse(text).map_err(|found| vec![found])?;
+                // A file ends with a line's end, which no sentence is to be broken by.
+                let template = parse::parse(text.trim_end()).map_err(|found| vec![found])?;
                 self.partials.insert((name.into(), locale.into()), template);
             }
             [audience, file] => {

@@ -192,7 +192,8 @@ fn a_drill_says_so_first_and_last_in_every_format() {
         }
         if let Some(html) = filled.html {
             let (first, last) = (html.find("EXERCISE"), html.rfind("EXERCISE"));
-            assert!(first < html.find("unavailable") && html.find("7KQ4") < last && html.find("unavailable") < last);
+            assert!(first < html.find("unavailable") && html.find("unavailable") < last);
+            assert!(!html.contains("7KQ4"), "a drill has no check code");
         }
     }
     let filled = say(&world, &Wording { locale: "de".into(), ..wording(Format::Sms, Markup::Plain) });
@@ -208,7 +209,7 @@ fn a_reader_gets_her_language_zone_and_name_and_a_text_without_her_language_is_d
     let text = rendered.message.fill(&Fields { name: Some("Frau Weiß"), ..Fields::default() }).text;
     assert_eq!(
         text,
-        "Facebook, Instagram und WhatsApp ausgefallen seit 17:39 MESZ\n\nGuten Tag Frau Weiß,\n\nFacebook, Instagram und WhatsApp sind seit 17:39 MESZ, 4. Oktober 2021 ausgefallen. (Englisch) If urgent, call or text.\n\nDiese Nachricht kommt von Facebook. So prüfen Sie die Echtheit: Tippen Sie status.example ein und vergleichen Sie den Prüfcode 7KQ4."
+        "Guten Tag Frau Weiß,\n\nFacebook, Instagram und WhatsApp sind seit 17:39 MESZ, 4. Oktober 2021 ausgefallen. (Englisch) If urgent, call or text.\n\nDiese Nachricht kommt von Facebook. So prüfen Sie die Echtheit: Tippen Sie status.example ein und vergleichen Sie den Prüfcode 7KQ4."
     );
 }
 

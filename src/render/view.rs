@@ -67,8 +67,8 @@ impl<'a> View<'a> {
         let (places, place) = self.places();
         put("places", places.map(Value::String));
         put("where", place.map(Value::String));
-        put("next", self.time(facts.next_update_at));
-        put("expected", self.time(facts.expected_restored_at));
+        put("next", self.time(self.coming(facts.next_update_at)));
+        put("expected", self.time(self.coming(facts.expected_restored_at)));
         let over = facts.status.is_some_and(|status| status.ended());
         put("ended", self.time(facts.ended_at.or(over.then_some(self.scene.now))));
         let restored = facts.restored_percent.filter(|percent| *percent > 0);
@@ -97,6 +97,11 @@ impl<'a> View<'a> {
     /// Since when: as said, else since it is known of.
     pub fn started(&self) -> Time {
         self.scene.facts.started_at.unwrap_or(self.scene.opened)
+    }
+
+    /// A time still to come. What was said before stays in the facts until somebody clears it, and would promise the past.
+    pub fn coming(&self, time: Option<Time>) -> Option<Time> {
+        time.filter(|time| *time > self.scene.now)
     }
 
     pub fn time(&self, time: Option<Time>) -> Option<Value> {

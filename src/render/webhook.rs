@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::Markup;
 use super::write::Writer;
-use super::{markdown, view};
+use super::markdown;
 use crate::clock::Time;
 use crate::incident::{Clearance, Kind};
 
@@ -29,7 +29,7 @@ pub(super) fn text(writer: &Writer<'_>) -> Result<String, String> {
 fn data(writer: &Writer<'_>) -> Result<Value, String> {
     let view = &writer.view;
     let (scene, facts) = (view.scene, view.scene.facts);
-    let values = view.values(view::FULL);
+    let values = writer.values();
     let named = |ids: &[String], titles: Vec<String>| -> Vec<Value> {
         ids.iter().zip(titles).map(|(id, title)| json!({ "id": super::clean::clean(id), "title": title })).collect()
     };
@@ -50,7 +50,7 @@ fn data(writer: &Writer<'_>) -> Result<Value, String> {
     put("regions", Value::Array(named(&facts.regions, view.regions())));
     put("restored_percent", json!(facts.restored_percent));
     put("times", times(writer));
-    put("texts", texts(writer, &values)?);
+    put("texts", texts(writer, values)?);
     put("cause", strip(values["cause"].clone()));
     put("data_effect", json!(facts.impact.data));
     put("support_url", values["support_url"].clone());
@@ -81,8 +81,8 @@ fn times(writer: &Writer<'_>) -> Value {
     let all: [(&str, Option<Time>); 4] = [
         ("started_at", Some(view.started())),
         ("ended_at", facts.ended_at),
-        ("next_update_at", facts.next_update_at),
-        ("expected_restored_at", facts.expected_restored_at),
+        ("next_update_at", view.coming(facts.next_update_at)),
+        ("expected_restored_at", view.coming(facts.expected_restored_at)),
     ];
     all.into_iter().filter_map(|(name, time)| Some((name.to_string(), json!(time?)))).collect::<Map<_, _>>().into()
 }

@@ -1,15 +1,14 @@
 //! One message: parts rendered, put into the layout of the format, written in the platform's markup, cut at the fields.
 
-use std::sync::{Arc, Mutex};
+use std::cell::OnceCell;
 
+use handlebars::Handlebars;
 use handlebars::template::Template;
-use handlebars::{
-    Context, Handlebars, Helper, HelperResult, Output, RenderContext, RenderErrorReason, handlebars_helper,
-};
 use serde_json::{Map, Value};
 
-use super::clean::{self, clean, field_number, one_line};
-use super::message::{Escape, Fields, Format, Markup, Message, Segment};
+use super::clean::{self, field_number, one_line};
+use super::message::{Escape, Format, Markup, Message, Segment};
+use super::registry::{Escaping, Met, meet, registry};
 use super::templates::{File, Templates};
 use super::view::{BRIEF, FULL, View};
 use super::{RenderError, Rendered, Scene, Wording, markdown, sms, webhook};
@@ -28,13 +27,20 @@ pub fn render(templates: &Templates, scene: &Scene<'_>, wording: &Wording) -> Re
         });
     };
     let view = View::new(scene, wording, templates.locale(&file.locale));
-    let writer = Writer { templates, file, view, wording, fields: Arc::default() };
+    let writer = Writer {
+        templates,
+        file,
+        view,
+        wording,
+        fields: Met::default(),
+        plain: OnceCell::new(),
+        marked: OnceCell::new(),
+        brief: OnceCell::new(),
+        full: OnceCell::new(),
+    };
     let message = writer.message().map_err(|message| RenderError::Failed { file: file.path.clone(), message })?;
     Ok(Rendered { message, file: file.path.clone(), fallbacks })
 }
-
-/// Fields met so far; each stands in the text as one private-use character.
-type Met = Arc<Mutex<Vec<(String, String)>>>;
 
 pub(super) struct Writer<'a> {
     templates: &'a Templates,
@@ -42,6 +48,11 @@ pub(super) struct Writer<'a> {
     pub(super) view: View<'a>,
     pub(super) wording: &'a Wording,
     fields: Met,
+    /// The parts of the file, for plain text and for Markdown; the names, with few components and with all.
+    plain: OnceCell<Handlebars<'static>>,
+    marked: OnceCell<Handlebars<'static>>,
+    brief: OnceCell<Value>,
+    full: OnceCell<Value>,
 }
 
 impl Writer<'_> {
@@ -50,16 +61,9 @@ impl Writer<'_> {
         let (title, text, html) = match format {
             Format::Email => {
                 let body = self.part("body")?;
-                let text = markdown::convert(
-                    &self.layout("email-text", &[("body", &body)], Escaping::Markdown)?,
-                    Markup::Plain,
-                );
+                let text = markdown::convert(&self.layout("email-text", &[("body", &body)], Escaping::Markdown)?, Markup::Plain);
                 let html = self.layout("email", &[("body_html", &markdown::mail(&body))], Escaping::Html)?;
-                (
-                    Some(self.line("headline")?),
-                    self.labelled(text, Markup::Plain, "\n\n"),
-                    Some(self.labelled_html(html)),
-                )
+                (Some(self.line("headline")?), self.labelled(text, Markup::Plain, "\n\n"), Some(self.labelled_html(html)))
             }
             Format::Sms => (None, self.sms()?, None),
             Format::Push => {
@@ -117,20 +121,32 @@ impl Writer<'_> {
 
     /// A part that is one line of plain text.
     pub(super) fn line(&self, name: &str) -> Result<String, String> {
-        Ok(one_line(&self.rendered(name, Escaping::Plain, BRIEF)?))
+        let parts = self.plain.get_or_init(|| self.parts(Escaping::Plain));
+        let values = self.brief.get_or_init(|| self.view.values(BRIEF));
+        parts.render(name, values).map(|text| one_line(&text)).map_err(|error| described(&error))
     }
 
     /// A part in Markdown.
     pub(super) fn part(&self, name: &str) -> Result<String, String> {
-        self.rendered(name, Escaping::Markdown, FULL)
+        let parts = self.marked.get_or_init(|| self.parts(Escaping::Markdown));
+        parts.render(name, self.values()).map_err(|error| described(&error))
     }
 
-    fn rendered(&self, name: &str, escaping: Escaping, most: usize) -> Result<String, String> {
-        let mut registry = registry(escaping, &self.fields);
+    /// The names with their values.
+    pub(super) fn values(&self) -> &Value {
+        self.full.get_or_init(|| self.view.values(FULL))
+    }
+
+    fn parts(&self, escaping: Escaping) -> Handlebars<'static> {
+        let mut registry = self.registry(escaping);
         for (name, template) in self.templates.partials_of(&self.file.parts, &self.file.locale) {
             registry.register_template(&name, template);
         }
-        registry.render(name, &self.view.values(most)).map_err(|error| described(&error))
+        registry
+    }
+
+    fn registry(&self, escaping: Escaping) -> Handlebars<'static> {
+        registry(escaping, self.view.locale.gsm7, &self.fields)
     }
 
     fn layout(&self, name: &str, parts: &[(&str, &str)], escaping: Escaping) -> Result<String, String> {
@@ -153,7 +169,7 @@ impl Writer<'_> {
         for (name, text) in parts {
             put(name, text.to_string());
         }
-        let mut registry = registry(escaping, &self.fields);
+        let mut registry = self.registry(escaping);
         registry.register_template("layout", Template::clone(template));
         registry.render("layout", &values).map_err(|error| format!("layout {name}: {}", described(&error)))
     }
@@ -207,63 +223,6 @@ impl Writer<'_> {
     pub(super) fn field(&self, name: &str, default: &str) -> Result<String, String> {
         meet(&self.fields, name, default).map(String::from).ok_or_else(|| "too many fields".into())
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Escaping {
-    Plain,
-    Markdown,
-    Html,
-}
-
-fn registry(escaping: Escaping, fields: &Met) -> Handlebars<'static> {
-    let mut registry = Handlebars::new();
-    registry.set_strict_mode(true);
-    let escape: fn(&str) -> String = match escaping {
-        Escaping::Plain => one_line,
-        Escaping::Markdown => clean::markdown,
-        Escaping::Html => |text| {
-            let mut out = String::with_capacity(text.len());
-            super::message::escape_into(text, Escape::Html, &mut out);
-            out
-        },
-    };
-    registry.register_escape_fn(escape);
-    handlebars_helper!(fits: |value: Json, most: u64| {
-        value.as_str().is_some_and(|text| !text.is_empty() && sms::count(text).units as u64 <= most)
-    });
-    registry.register_helper("fits", Box::new(fits));
-    registry.register_helper("field", Box::new(FieldHelper(fields.clone())));
-    registry
-}
-
-struct FieldHelper(Met);
-
-impl handlebars::HelperDef for FieldHelper {
-    fn call<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-        out: &mut dyn Output,
-    ) -> HelperResult {
-        let text = |at: usize| helper.param(at).and_then(|param| param.value().as_str()).unwrap_or("");
-        let known = Fields::NAMES.contains(&text(0));
-        let sign = known.then(|| meet(&self.0, text(0), text(1))).flatten();
-        let sign = sign.ok_or_else(|| RenderErrorReason::Other(format!("no field is called {:?}", text(0))))?;
-        Ok(out.write(sign.encode_utf8(&mut [0; 4]))?)
-    }
-}
-
-fn meet(fields: &Met, name: &str, default: &str) -> Option<char> {
-    let mut met = fields.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let field = (name.to_string(), one_line(&clean(default)));
-    let number = met.iter().position(|known| *known == field).unwrap_or_else(|| {
-        met.push(field);
-        met.len() - 1
-    });
-    clean::sentinel(number)
 }
 
 fn described(error: &handlebars::RenderError) -> String {

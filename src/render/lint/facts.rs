@@ -1,6 +1,6 @@
 //! Checks of what a message says against what is known: times, cause, correction, code, clearance, services.
 
-use super::said::{self, CLOCK, URL, pattern};
+use super::said::{self, CLOCK, RANGE, SLASHED, URL, ZONE};
 use super::Spoken;
 use crate::clock::Time;
 use crate::incident::{Clearance, Kind, Text};
@@ -201,19 +201,17 @@ impl Spoken<'_> {
 
     pub(super) fn time_zone(&mut self) {
         let text = URL.replace_all(&self.all(), "").into_owned();
-        let zone = pattern(r"^(?:UTC(?:[+-]\d+(?::\d\d)?)?|GMT|WET|WEST|CET|CEST|MEZ|MESZ|EET|EEST|OEZ|OESZ|WEZ|WESZ|MSK|[ECMP][SD]T|AK[SD]T|HST|BRT|ART|IST|BST|JST|KST|SGT|HKT|AE[SD]T|AC[SD]T|AWST|NZ[SD]T|SAST|WAT|EAT|Pacific|Eastern|Central|Mountain)\b");
-        let range = pattern(r"^\s*(?:[-–—]|to|until|and|bis|und|a|y|hasta|até|e|से)\s*(?:las\s+|às\s+)?(?:[01]?\d|2[0-3])[:.][0-5]\d");
         let own: Vec<&String> = self.locale.time.zones.values().collect();
         let zoned = |rest: &str| {
             let near: String = rest.chars().take(14).collect();
-            near.char_indices().take(13).any(|(at, _)| zone.is_match(&near[at..]))
+            near.char_indices().take(13).any(|(at, _)| ZONE.is_match(&near[at..]))
                 || own.iter().any(|name| rest.find(name.as_str()).is_some_and(|at| rest[..at].chars().count() <= 12))
         };
         let scaled = |rest: &str| self.locale.number.scales.iter().any(|s| rest.trim_start().starts_with(&s.one) || rest.trim_start().starts_with(&s.many));
         let mut bare = None;
         for found in CLOCK.find_iter(&text) {
             let rest = &text[found.end()..];
-            let ranged = range.find(rest).is_some_and(|range| zoned(&rest[range.end()..]));
+            let ranged = RANGE.find(rest).is_some_and(|range| zoned(&rest[range.end()..]));
             if !(zoned(rest) || ranged || found.as_str().contains('.') && (scaled(rest) || rest.starts_with('%'))) {
                 bare = Some(found.as_str().to_string());
             }
@@ -221,8 +219,7 @@ impl Spoken<'_> {
         if let Some(time) = bare {
             self.block("time-zone", format!("{time} has no zone"));
         }
-        let slashed = pattern(r"\b\d{1,2}/\d{1,2}\b");
-        if let Some(date) = slashed.find_iter(&text).find(|found| found.as_str() != "24/7") {
+        if let Some(date) = SLASHED.find_iter(&text).find(|found| found.as_str() != "24/7") {
             self.block("time-zone", format!("{} may be read as two different days; write the month", date.as_str()));
         }
         let summer = self.zone.to_offset_info(self.scene.now.timestamp()).dst().is_dst();

@@ -6,9 +6,22 @@ use regex::Regex;
 
 pub static CLOCK: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([01]?\d|2[0-3])[:.][0-5]\d\b"));
 pub static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"https?://\S+"));
+/// What stands for a zone after a time.
+pub static ZONE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^(?:UTC(?:[+-]\d+(?::\d\d)?)?|GMT|WET|WEST|CET|CEST|MEZ|MESZ|EET|EEST|OEZ|OESZ|WEZ|WESZ|MSK|[ECMP][SD]T|AK[SD]T|HST|BRT|ART|IST|BST|JST|KST|SGT|HKT|AE[SD]T|AC[SD]T|AWST|NZ[SD]T|SAST|WAT|EAT|Pacific|Eastern|Central|Mountain)\b")
+});
+/// The rest of a range whose first time has no zone of its own.
+pub static RANGE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^\s*(?:[-–—]|to|until|and|bis|und|a|y|hasta|até|e|से)\s*(?:las\s+|às\s+)?(?:[01]?\d|2[0-3])[:.][0-5]\d")
+});
+pub static SLASHED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d{1,2}/\d{1,2}\b"));
+pub static PLACEHOLDER: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\{\{|\}\}|\{%|\$\{|<%|\[\[|\{[\w.]+\}|\b(?:TBD|TODO|null|undefined|NaN)\b"));
+pub static SHARE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"\d\s*%|\d[\d.,]*\s+(?:of|in|von|de|em|out of)\s+\d"));
 
-/// A pattern written in this file's neighbours; one that is wrong matches nothing and its test fails.
-pub fn pattern(text: &str) -> Regex {
+/// A pattern of this file; one that is wrong matches nothing and its test fails.
+fn pattern(text: &str) -> Regex {
     Regex::new(text).unwrap_or_else(|_| Regex::new("$^").unwrap_or_else(|_| unreachable!("a constant pattern")))
 }
 
@@ -51,7 +64,7 @@ pub fn sentences(text: &str) -> Vec<String> {
             sentence.push_str(piece);
             let word = piece.trim_end();
             let bare = word.trim_end_matches('.');
-            let short = word.ends_with('.') && (bare.chars().all(|c| c.is_ascii_digit()) || is_abbreviated_month(bare));
+            let short = word.ends_with('.') && (bare.len() <= 2 && bare.bytes().all(|b| b.is_ascii_digit()) || is_abbreviated_month(bare));
             if word.ends_with(['.', '!', '?', '।']) && !short {
                 sentences.push(std::mem::take(&mut sentence));
             }
@@ -104,8 +117,8 @@ mod tests {
     #[test]
     fn sentences_end_at_stops_and_lines() {
         assert_eq!(
-            sentences("1. Call us.\nSeit 17:39 MESZ, 4. Okt. 2021 aus. Warum? Unklar"),
-            ["1. Call us.", "Seit 17:39 MESZ, 4. Okt. 2021 aus.", "Warum?", "Unklar"]
+            sentences("1. Call us.\nSeit 17:39 MESZ, 4. Okt. 2021. Warum? Unklar"),
+            ["1. Call us.", "Seit 17:39 MESZ, 4. Okt. 2021.", "Warum?", "Unklar"]
         );
         assert_eq!(sentences("हमें खेद है। कारण ज्ञात नहीं है।").len(), 2);
     }

@@ -1,16 +1,15 @@
 //! Checks by words alone: what a message in a crisis never says, and what it must.
 
 use super::Spoken;
-use super::said::{self, CLOCK, URL, pattern};
+use super::said::{self, CLOCK, PLACEHOLDER, SHARE, URL};
 use crate::incident::Text;
 use crate::render::message::Format;
 use crate::render::{Occasion, sms};
 
 impl Spoken<'_> {
     pub(super) fn placeholder(&mut self) {
-        let signs = pattern(r"\{\{|\}\}|\{%|\$\{|<%|\[\[|\{[\w.]+\}|\b(?:TBD|TODO|null|undefined|NaN)\b");
         let all = format!("{} {}", self.title.as_deref().unwrap_or(""), self.text);
-        if let Some(found) = signs.find(&all) {
+        if let Some(found) = PLACEHOLDER.find(&all) {
             self.block("placeholder", format!("{:?} is left over", found.as_str()));
         }
     }
@@ -32,9 +31,8 @@ impl Spoken<'_> {
         if matches!(self.occasion, Occasion::Correction | Occasion::Retraction) {
             return;
         }
-        let share = pattern(r"\d\s*%|\d[\d.,]*\s+(?:of|in|von|de|em|out of)\s+\d");
         for sentence in said::sentences(&self.all()) {
-            if share.is_match(&sentence) {
+            if SHARE.is_match(&sentence) {
                 continue;
             }
             let words = said::words(&sentence);
