@@ -90,7 +90,7 @@ mod tests {
             filled: Filled::default(),
             unsubscribe_url: None,
             urgent: false,
-            at: crate::clock::Time(0),
+            at: Time(0),
         }
     }
 
