@@ -231,6 +231,9 @@ fn url(
         pieces.append(members(query, setting));
     }
     if pieces.first_is(&Name::To) {
+        if !query.is_empty() {
+            return Err("an address that is the URL has its own query".into());
+        }
         return Ok(Url::OfParcel { url: pieces, known: Mutex::default() });
     }
     let prefix = String::from_utf8_lossy(pieces.prefix()).into_owned();
