@@ -173,7 +173,8 @@ fn settings(platform: &Platform, own: &config::Channel) -> Result<BTreeMap<Strin
     let mut settings = BTreeMap::new();
     let over_http = matches!(platform.driver.as_str(), "http" | "webhook");
     for (name, value) in &own.settings {
-        if !platform.settings.contains_key(name) && !(over_http && name == CA_FILE) {
+        let known = platform.settings.contains_key(name) || (over_http && name == CA_FILE);
+        if !known {
             let near = suggest(name, platform.settings.keys().map(String::as_str));
             return Err(format!("platform {:?} has no setting {name:?}{near}", platform.name));
         }

@@ -38,7 +38,7 @@ enum Url {
 
 enum Sign {
     Nothing,
-    Body { key: hmac::Key, header: HeaderName, prefix: String, encoding: Encoding },
+    Body { key: Box<hmac::Key>, header: HeaderName, prefix: String, encoding: Encoding },
     Webhook,
 }
 
@@ -91,7 +91,7 @@ impl Request {
             }
             Auth::Query { name, value } => query.push((name, value.clone())),
             Auth::Hmac { alg, header: name, key, prefix, encoding } => {
-                let key = alg.key(need(key)?.as_bytes());
+                let key = Box::new(alg.key(need(key)?.as_bytes()));
                 sign = Sign::Body { key, header: header(name)?, prefix: prefix.clone(), encoding: *encoding };
             }
         }
