@@ -87,12 +87,13 @@ pub struct After {
     pub unit: Unit,
 }
 
-words!(Unit { Second = "s", Millisecond = "ms" });
-
-impl Default for Unit {
-    fn default() -> Self {
-        Unit::Second
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Unit {
+    #[default]
+    #[serde(rename = "s")]
+    Second,
+    #[serde(rename = "ms")]
+    Millisecond,
 }
 
 impl Rule {

@@ -41,12 +41,12 @@ pub enum Auth {
 }
 
 words!(Algorithm { Sha1 = "sha1", Sha256 = "sha256", Sha512 = "sha512" });
-words!(Encoding { Hex = "hex", Base64 = "base64" });
-
-impl Default for Encoding {
-    fn default() -> Self {
-        Encoding::Hex
-    }
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    #[default]
+    Hex,
+    Base64,
 }
 
 impl Algorithm {

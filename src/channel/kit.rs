@@ -31,7 +31,7 @@ pub fn check(platform: &Platform) -> Vec<String> {
             say(format!("{name:?} is not in [settings]"));
         }
         if example.shows_send() {
-            request(platform, example, &setting).unwrap_or_else(|error| say(error));
+            request(platform, example, &setting).unwrap_or_else(&mut say);
         } else if let Some(shown) = &example.answer {
             match reading(platform, example, shown, &setting) {
                 Ok(rule) => drop(answers.insert(rule)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::auth::Encoding;
 use super::file::{KINDS, Limits, Platform};
 use super::guard::{Guard, Network, System};
 use super::http::Http;
@@ -37,7 +38,7 @@ pub struct Channel {
     pub depends: Vec<String>,
     /// The platform's, with the operator's rates beside its own.
     pub limits: Limits,
-    /// Channels with the same account share their limits.
+    /// Channels with the same account share their limits. A digest, since what tells accounts apart may be a secret.
     pub account: Option<String>,
     pub concurrency: usize,
     pub repeat: Repeat,
@@ -148,7 +149,7 @@ fn channel(
         kind,
         weight: own.weight,
         depends,
-        account: limits.account.as_ref().and_then(|account| account.constant(setting)),
+        account: limits.account.as_ref().and_then(|account| Some(account_key(platform, &account.constant(setting)?))),
         limits,
         concurrency,
         repeat: platform.repeat,
@@ -162,12 +163,18 @@ fn channel(
     })
 }
 
+fn account_key(platform: &Platform, value: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, format!("{}\n{value}", platform.name).as_bytes());
+    format!("{}-{}", platform.name, Encoding::Hex.write(&digest.as_ref()[..8]))
+}
+
 /// The operator's settings over the platform's defaults.
 fn settings(platform: &Platform, own: &config::Channel) -> Result<BTreeMap<String, String>, String> {
     let mut settings = BTreeMap::new();
     let over_http = matches!(platform.driver.as_str(), "http" | "webhook");
     for (name, value) in &own.settings {
-        if !platform.settings.contains_key(name) && !(over_http && name == CA_FILE) {
+        let known = platform.settings.contains_key(name) || (over_http && name == CA_FILE);
+        if !known {
             let near = suggest(name, platform.settings.keys().map(String::as_str));
             return Err(format!("platform {:?} has no setting {name:?}{near}", platform.name));
         }
@@ -218,6 +225,18 @@ from = "ALERT"
         assert_eq!(channel.depends, ["sms-eu", "kannel", "carrier-a"]);
         assert_eq!(channel.limits.rate, ["7/s".parse().expect("limit")]);
         assert_eq!(channel.address_kind, "phone");
+    }
+
+    #[test]
+    fn channels_of_one_account_share_a_key_that_does_not_show_it() {
+        let bot = |name: &str, token: &str| {
+            format!("[channels.{name}]\nplatform = \"telegram\"\nsettings.token = \"{token}\"\n")
+        };
+        let channels = built(&(bot("a", "1:secret") + &bot("b", "1:secret") + &bot("c", "2:other"))).expect("builds");
+        let [a, b, c] = [0, 1, 2].map(|at: usize| channels[at].account.clone().expect("an account"));
+        assert_eq!(a, b);
+        assert_ne!(a, c);
+        assert!(!a.contains("secret"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ enum Url {
 
 enum Sign {
     Nothing,
-    Body { key: hmac::Key, header: HeaderName, prefix: String, encoding: Encoding },
+    Body { key: Box<hmac::Key>, header: HeaderName, prefix: String, encoding: Encoding },
     Webhook,
 }
 
@@ -91,7 +91,7 @@ impl Request {
             }
             Auth::Query { name, value } => query.push((name, value.clone())),
             Auth::Hmac { alg, header: name, key, prefix, encoding } => {
-                let key = alg.key(need(key)?.as_bytes());
+                let key = Box::new(alg.key(need(key)?.as_bytes()));
                 sign = Sign::Body { key, header: header(name)?, prefix: prefix.clone(), encoding: *encoding };
             }
         }
@@ -231,6 +231,9 @@ fn url(
         pieces.append(members(query, setting));
     }
     if pieces.first_is(&Name::To) {
+        if !query.is_empty() {
+            return Err("an address that is the URL has its own query".into());
+        }
         return Ok(Url::OfParcel { url: pieces, known: Mutex::default() });
     }
     let prefix = String::from_utf8_lossy(pieces.prefix()).into_owned();

@@ -51,7 +51,7 @@ pub fn sign(parcel: &Parcel, body: &[u8], now: Time, headers: &mut HeaderMap) ->
     let timestamp = now.0.div_euclid(1000);
     let mut signatures = String::with_capacity(48 * parcel.secrets.len());
     for secret in &parcel.secrets {
-        let key = SigningKey::parse(secret).map_err(|error| rejected(error))?;
+        let key = SigningKey::parse(secret).map_err(rejected)?;
         if !signatures.is_empty() {
             signatures.push(' ');
         }
@@ -90,7 +90,7 @@ mod tests {
             filled: Filled::default(),
             unsubscribe_url: None,
             urgent: false,
-            at: crate::clock::Time(0),
+            at: Time(0),
         }
     }
 

@@ -63,11 +63,11 @@ fn a_report_that_names_no_delivery_is_refused() {
 #[test]
 fn twilios_signature_is_that_of_its_own_example() {
     let form: Vec<(String, String)> = [
-        ("CallSid", "CA1234567890ABCDE"),
-        ("Caller", "+14158675309"),
-        ("Digits", "1234"),
-        ("From", "+14158675309"),
         ("To", "+18005551212"),
+        ("Digits", "1234"),
+        ("Caller", "+14158675309"),
+        ("From", "+14158675309"),
+        ("CallSid", "CA1234567890ABCDE"),
     ]
     .map(|(k, v)| (k.into(), v.into()))
     .into();

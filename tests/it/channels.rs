@@ -41,13 +41,7 @@ impl Server {
     /// `does` is given the number of the request, from 0.
     async fn start(does: impl Fn(usize) -> Does + Send + Sync + 'static) -> Arc<Server> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let server = Arc::new(Server {
-            at: listener.local_addr().expect("an address"),
-            connections: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
-            most_open: AtomicUsize::new(0),
-            requests: Mutex::default(),
-        });
+        let server = Arc::new(Server::at(listener.local_addr().expect("an address")));
         let (shared, does) = (server.clone(), Arc::new(does));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -64,8 +58,25 @@ impl Server {
         server
     }
 
+    fn at(at: SocketAddr) -> Server {
+        Server {
+            at,
+            connections: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            most_open: AtomicUsize::new(0),
+            requests: Mutex::default(),
+        }
+    }
+
     async fn that_always(does: Does) -> Arc<Server> {
         Server::start(move |_| does.clone()).await
+    }
+
+    /// The number of the request.
+    fn note(&self, request: String) -> usize {
+        let mut requests = self.requests.lock().expect("not poisoned");
+        requests.push(request);
+        requests.len() - 1
     }
 
     fn seen(&self) -> usize {
@@ -85,11 +96,7 @@ async fn serve(server: &Server, mut stream: TcpStream, does: &(dyn Fn(usize) -> 
     let mut buffer = Vec::new();
     loop {
         let Some(request) = request(&mut stream, &mut buffer).await? else { return Ok(()) };
-        let number = {
-            let mut requests = server.requests.lock().expect("not poisoned");
-            requests.push(request);
-            requests.len() - 1
-        };
+        let number = server.note(request);
         match does(number) {
             Does::Answers(answer) => stream.write_all(answer.as_bytes()).await?,
             Does::AnswersAndCloses(answer) => {
@@ -106,7 +113,7 @@ async fn serve(server: &Server, mut stream: TcpStream, does: &(dyn Fn(usize) -> 
 }
 
 /// One whole request, head and body.
-async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<String>> {
+async fn request(stream: &mut (impl AsyncReadExt + Unpin), buffer: &mut Vec<u8>) -> io::Result<Option<String>> {
     loop {
         let text = String::from_utf8_lossy(buffer).to_string();
         if let Some(end) = text.find("\r\n\r\n") {
@@ -137,10 +144,10 @@ fn now() -> Time {
 
 /// A channel of that platform whose other side is at `url`.
 fn channel(platform: &Platform, url: &str, more: &str, network: Arc<dyn Network>) -> Channel {
-    let mut text = format!("[channels.x]\nplatform = {:?}\n{more}\n[channels.x.settings]\n", platform.name);
+    let mut text = format!("[channels.x]\nplatform = {:?}\n{more}\n", platform.name);
     for (name, setting) in &platform.settings {
         let value = if name == "url" { Some(url.to_string()) } else { setting.sample(name) };
-        text.extend(value.map(|value| format!("{name} = {value:?}\n")));
+        text.extend(value.map(|value| format!("settings.{name} = {value:?}\n")));
     }
     let config = Config::from_toml(&text, "test.toml", std::iter::empty()).expect("a configuration");
     let platforms = Platforms::embedded().expect("platforms");
@@ -157,7 +164,7 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
         filled: Filled { title: None, text: "{\"a\":1}".into(), html: None, locale: "en".into() },
         unsubscribe_url: None,
         urgent: false,
-        at: loudhailer::clock::Time(0),
+        at: now(),
     }
 }
 
@@ -387,4 +394,65 @@ async fn a_resolver_that_rebinds_does_not_get_through() {
     let second = channel.driver.send(parcel(&webhook(), url)).await;
     assert!(matches!(second, Outcome::Rejected { fault: Fault::Address, .. }), "{second:?}");
     assert_eq!((server.seen(), network.asked.load(Ordering::SeqCst)), (1, 2));
+}
+
+/// A server that speaks TLS under the name `hooks.example.com`, and the PEM of the authority that vouches for it.
+async fn tls_server() -> (Arc<Server>, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["hooks.example.com".to_string()]).expect("a certificate");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .expect("a configuration");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let server = Arc::new(Server::at(listener.local_addr().expect("an address")));
+    let shared = server.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (shared, acceptor) = (shared.clone(), acceptor.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut buffer = Vec::new();
+                while let Ok(Some(request)) = request(&mut stream, &mut buffer).await {
+                    shared.note(request);
+                    let _ = stream.write_all(answer("204 No Content", "", "").as_bytes()).await;
+                }
+            });
+        }
+    });
+    (server, made.cert.pem())
+}
+
+/// Every name is at one address.
+struct All(SocketAddr);
+
+#[async_trait]
+impl Network for All {
+    async fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(vec![self.0])
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_believed_only_from_a_known_authority_and_for_its_own_name() {
+    let (server, authority) = tls_server().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("ca.pem");
+    std::fs::write(&file, authority).expect("writes");
+    let known = format!("{PRIVATE}\nsettings.ca_file = {:?}", file.display().to_string());
+    let send = async |more: &str, name: &str| {
+        let channel = channel(&webhook(), "", more, Arc::new(All(server.at)));
+        channel.driver.send(parcel(&webhook(), &format!("https://{name}:{}", server.at.port()))).await
+    };
+    assert_eq!(send(&known, "hooks.example.com").await, Outcome::Accepted { reference: None });
+    assert_eq!(server.seen(), 1);
+    for (more, name) in [(PRIVATE, "hooks.example.com"), (&*known, "other.example.com")] {
+        let outcome = send(more, name).await;
+        assert!(matches!(outcome, Outcome::Deferred { holds: Holds::Host, .. }), "{name}: {outcome:?}");
+    }
+    assert_eq!(server.seen(), 1, "nothing was written to a server that is not trusted");
 }
