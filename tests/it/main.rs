@@ -1,6 +1,8 @@
 //! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
+mod api;
 mod channels;
+mod harness;
 mod peers;
 mod simulation;
 mod smtp;
