@@ -140,6 +140,34 @@ impl Withdrawal {
     }
 }
 
+/// An address that is to say whether it wants this, as it stands in the link that it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmation {
+    pub subscriber: SubscriberId,
+    pub place: u16,
+    /// To the second.
+    pub until: crate::clock::Time,
+}
+
+impl Confirmation {
+    pub fn public(self, key: &hmac::Key) -> String {
+        let until = self.until.0.div_euclid(1000).max(0) as u64;
+        let body = format!("{}_{}_{}", encode(self.subscriber.0 as u64), encode(self.place.into()), encode(until));
+        format!("cnf_{body}_{}", tag("cnf", &body, key))
+    }
+
+    pub fn read(text: &str, key: &hmac::Key) -> Result<Confirmation, BadId> {
+        let parse = || {
+            let mut parts = signed(text.strip_prefix("cnf_")?, "cnf", key)?.split('_').map(decode);
+            let subscriber = SubscriberId(i64::try_from(parts.next()??).ok()?);
+            let place = u16::try_from(parts.next()??).ok()?;
+            let until = crate::clock::Time(i64::try_from(parts.next()??).ok()?.checked_mul(1000)?);
+            Some(Confirmation { subscriber, place, until })
+        };
+        parse().ok_or_else(|| BadId { given: text.into(), expected: "cnf_…" })
+    }
+}
+
 /// The body of a text that ends with its own tag.
 fn signed<'a>(text: &'a str, purpose: &str, key: &hmac::Key) -> Option<&'a str> {
     let (body, given) = text.rsplit_once('_')?;

@@ -42,6 +42,14 @@ impl SigningKey {
     }
 }
 
+/// A fresh secret of 32 bytes.
+pub fn new_secret() -> Result<String, ring::error::Unspecified> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0u8; 32];
+    ring::rand::SystemRandom::new().fill(&mut bytes)?;
+    Ok(format!("whsec_{}", STANDARD.encode(bytes)))
+}
+
 /// Adds the three headers, with one signature for each secret: during a rotation the receiver may know either.
 pub fn sign(parcel: &Parcel, body: &[u8], now: Time, headers: &mut HeaderMap) -> Result<(), Outcome> {
     let rejected = |detail: &str| Outcome::Rejected { fault: Fault::Address, detail: detail.into() };

@@ -170,6 +170,15 @@ impl Lane {
         self.down.store(!down.is_disjoint(&self.settings.domains), Ordering::Release);
     }
 
+    /// Some open incident says that what it depends on is down.
+    pub fn down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    pub fn paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
     pub fn blocked(&self, now: Instant) -> Option<Blocked> {
         self.blocked_in(&lock(&self.inner), now)
     }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
-use crate::clock::Time;
+use super::pace::Pace;
+use crate::clock::{Instant, Time};
 use crate::id::{DeliveryId, SubscriberId};
 use crate::render::message::Message;
 use crate::store::{Broadcast, BroadcastState, Cursor, ManifestKey, WordingKey};
@@ -18,6 +19,7 @@ pub struct Live {
     /// Recipients selected and not yet at an end.
     outstanding: AtomicI64,
     pub(super) words: Mutex<BTreeMap<WordingKey, Arc<Message>>>,
+    pace: Mutex<Pace>,
 }
 
 pub(super) struct Pages {
@@ -67,6 +69,7 @@ impl Live {
             pages: Mutex::new(Pages { mask: broadcast.shards, cursors: broadcast.progress.clone() }),
             outstanding: AtomicI64::new(outstanding),
             words: Mutex::default(),
+            pace: Mutex::default(),
             broadcast,
         }
     }
@@ -108,6 +111,15 @@ impl Live {
 
     pub(super) fn ended(&self, recipients: i64) {
         self.outstanding.fetch_sub(recipients, Ordering::AcqRel);
+    }
+
+    pub(super) fn keeps_pace(&self, recipients: i64, now: Instant) {
+        lock(&self.pace).ended(recipients, now);
+    }
+
+    /// Recipients that end a second, as of late.
+    pub fn rate(&self, now: Instant) -> f64 {
+        lock(&self.pace).rate(now)
     }
 
     /// Everyone has been decided and has come to an end.

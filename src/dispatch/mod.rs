@@ -5,6 +5,7 @@
 pub mod breaker;
 pub mod lane;
 pub mod live;
+pub mod pace;
 pub mod permit;
 pub mod planner;
 pub mod recorder;
@@ -30,7 +31,7 @@ use crate::clock::{Clock, Time};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
-use crate::store::{Broadcast, BroadcastState, Store, WordingKey};
+use crate::store::{Broadcast, BroadcastState, Replayed, Store, WordingKey};
 
 /// The words of a broadcast, from the templates that its release froze.
 #[async_trait]
@@ -85,6 +86,8 @@ pub struct Engine {
     pub(crate) plan: Notify,
     pub(crate) tick: Notify,
     pub(crate) recorded: Notify,
+    /// Counts what was written: whoever shows the state waits for a change.
+    happened: tokio::sync::watch::Sender<u64>,
     chance: Mutex<fastrand::Rng>,
     pub stop: CancellationToken,
     /// Ends what is not on the wire: set before `stop` when the process goes.
@@ -149,6 +152,7 @@ impl Engine {
             plan: Notify::new(),
             tick: Notify::new(),
             recorded: Notify::new(),
+            happened: tokio::sync::watch::Sender::new(0),
             chance: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -214,6 +218,7 @@ impl Engine {
         }
         self.plan.notify_one();
         self.tick.notify_one();
+        self.happened();
         Ok(())
     }
 
@@ -354,6 +359,53 @@ impl Engine {
         written
     }
 
+    /// Opens a delivery again that ended rejected, unknown or expired.
+    pub async fn replay(&self, id: DeliveryId, by: &str) -> crate::store::Result<Replayed> {
+        let live = self.live(id.broadcast);
+        // Counted before it is written, so that the broadcast does not end meanwhile.
+        if let Some(live) = &live {
+            live.ended(-1);
+        }
+        let due = self.clock.steady();
+        let replayed = self.store.replay(id, due, self.clock.calendar(), by).await;
+        let reopened = matches!(replayed, Ok(Replayed::Open { reopened: true, .. }));
+        match (&live, reopened) {
+            (Some(live), false) => {
+                live.ended(1);
+                recorder::finish(self, live).await;
+            }
+            (None, true) => self.notice(&[id.broadcast]).await?,
+            _ => {}
+        }
+        if let Ok(Replayed::Open { channel, priority, .. }) = replayed {
+            self.hint(priority, channel, due);
+            self.plan.notify_one();
+        }
+        replayed
+    }
+
+    /// A receipt changed a delivery: `ended` recipients came to an end by it.
+    pub async fn receipt_came(&self, delivery: DeliveryId, ended: i64) -> crate::store::Result<()> {
+        if let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
+            self.subscriber_changed(subscriber.id, subscriber.version);
+        }
+        match self.live(delivery.broadcast) {
+            Some(live) => {
+                live.ended(ended);
+                recorder::finish(self, &live).await;
+            }
+            None if ended < 0 => self.notice(&[delivery.broadcast]).await?,
+            None => {}
+        }
+        let now = self.clock.steady();
+        for priority in Priority::ALL {
+            self.hint(*priority, ChannelId(0), now);
+        }
+        self.plan.notify_one();
+        self.happened();
+        Ok(())
+    }
+
     /// Waits until attempts that began before have ended, a moment at most: they are on the wire, or about to be.
     async fn attempts_begun(&self, id: BroadcastId) {
         let ended = async {
@@ -376,7 +428,17 @@ impl Engine {
         self.store.pause_channel(id, paused).await?;
         lane.wake();
         self.ways_changed().await?;
+        self.happened();
         Ok(true)
+    }
+
+    /// Changes whenever there may be something new in the journal or the counts.
+    pub fn happenings(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.happened.subscribe()
+    }
+
+    pub(crate) fn happened(&self) {
+        self.happened.send_modify(|count| *count += 1);
     }
 
     pub(crate) fn attempt_begins(&self, delivery: &live::Delivery) {

@@ -27,6 +27,12 @@ const BUCKETS: u32 = 64;
 #[derive(Clone)]
 pub struct Ticks(Arc<Clock>);
 
+impl Ticks {
+    pub fn of(clock: Arc<Clock>) -> Ticks {
+        Ticks(clock)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(Duration);
 

@@ -192,6 +192,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     }
     enter(engine, deliveries);
     recorder::finish(engine, live).await;
+    engine.happened();
     Ok(())
 }
 
@@ -613,6 +614,12 @@ fn afresh(
     let mut left = DeliveryState::Moved;
     for attempt in &found.attempts {
         let way = Way { place: attempt.place, channel: attempt.channel };
+        if attempt.outcome == "replayed" {
+            // A person wants it sent again, whatever came of it before.
+            tried.retain(|tried| tried.way.place != attempt.place);
+            left = if attempt.place == place { DeliveryState::Moved } else { left };
+            continue;
+        }
         let unsafe_repeat = engine.lanes.get(&way.channel).is_none_or(|lane| lane.settings.repeat == Repeat::Unsafe);
         let at = match tried.iter().position(|tried| tried.way == way) {
             Some(at) => at,

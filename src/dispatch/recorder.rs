@@ -115,10 +115,12 @@ async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
         live.ended(recipients);
+        live.keeps_pace(recipients, engine.clock.monotonic());
         finish(engine, &live).await;
     }
     engine.recorded.notify_waiters();
     engine.plan.notify_one();
+    engine.happened();
 }
 
 /// Everyone has come to an end: so has the broadcast.
@@ -136,6 +138,7 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
     live.set_state(BroadcastState::Done);
     lock(&engine.live).remove(&id);
     engine.recorded.notify_waiters();
+    engine.happened();
 }
 
 /// A delivery leaves its lane unsent: into a row.

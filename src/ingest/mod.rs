@@ -30,6 +30,11 @@ mod json;
 /// The fields of an event and what each may hold.
 mod fields;
 
+/// JSON from outside, for whoever else takes some in.
+pub fn read_json(body: &[u8]) -> Result<serde_json::Value, BadEvent> {
+    json::read(body)
+}
+
 /// Where events go. When an answer comes, what it says is on disk.
 #[async_trait]
 pub trait Intake: Send + Sync {

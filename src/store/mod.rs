@@ -135,6 +135,14 @@ pub struct Counts {
     pub expired: i64,
 }
 
+impl Counts {
+    /// Recipients that have not ended.
+    pub fn open(&self) -> i64 {
+        let ended = self.told + self.unknown + self.unreachable + self.skipped;
+        self.selected - ended - self.superseded - self.cancelled - self.expired
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Member {
     pub subscriber: Subscriber,
@@ -325,6 +333,8 @@ pub enum Upserted {
     Created(SubscriberId),
     Updated(SubscriberId),
     Unchanged(SubscriberId),
+    /// It was changed since the version that the draft was made from.
+    Stale,
     /// An address belongs to somebody else.
     Taken {
         kind: String,
@@ -335,7 +345,7 @@ pub enum Upserted {
 /// A subscriber as it is written: without ids, versions and places, which the store keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubscriberDraft {
-    /// An existing one, else by `subscriber.key`, else by its first address.
+    /// An existing one, at the version that the draft has (0: any), else by `subscriber.key`, else by its first address.
     pub id: Option<SubscriberId>,
     /// Addresses with place 0 are new or are found again by kind and value. `verified` and `suppressed` of an address that
     /// is there already stay as they are unless `verified` is now true.
@@ -365,6 +375,52 @@ pub struct ReceiptFact {
 pub enum Matching {
     Delivery(DeliveryId),
     Reference(String),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BroadcastFilter {
+    pub incident: Option<IncidentId>,
+    pub state: Option<BroadcastState>,
+    pub before: Option<BroadcastId>,
+}
+
+/// One of `broadcast` and `subscriber` is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeliveryFilter {
+    pub broadcast: Option<BroadcastId>,
+    pub subscriber: Option<SubscriberId>,
+    pub state: Option<DeliveryState>,
+    pub after: Option<DeliveryId>,
+}
+
+/// A delivery as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryRow {
+    pub id: DeliveryId,
+    pub state: DeliveryState,
+    pub channel: ChannelId,
+    pub began: Time,
+    pub ended: Time,
+    pub tries: u32,
+    pub detail: Option<String>,
+    pub reference: Option<String>,
+    pub receipt: Option<String>,
+    /// When an open one is tried next.
+    pub due: Time,
+}
+
+/// What became of a wish to send again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// Open again; whether its recipient had ended.
+    Open {
+        channel: ChannelId,
+        priority: Priority,
+        reopened: bool,
+    },
+    NotThere,
+    /// Why not.
+    Refused(&'static str),
 }
 
 #[async_trait]
@@ -441,8 +497,24 @@ pub trait Store: Send + Sync + 'static {
     async fn unsuppress(&self, kind: &str, value: &str) -> Result<Option<SubscriberId>>;
     async fn audiences(&self) -> Result<Vec<(String, i64)>>;
 
-    // Receipts: matched to a delivery, or kept until its outcome comes. Answers the delivery that it changed.
-    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<DeliveryId>>;
+    // What is looked at: newest first, a page at a time.
+    async fn incidents(&self, before: Option<IncidentId>, open: bool, limit: usize) -> Result<Vec<Incident>>;
+    async fn incident_by_key(&self, key: &str) -> Result<Option<IncidentId>>;
+    async fn broadcasts(&self, filter: BroadcastFilter, limit: usize) -> Result<Vec<(Broadcast, Counts)>>;
+    /// Its counts, and the members whom no page has read yet.
+    async fn counts(&self, broadcast: &Broadcast) -> Result<(Counts, i64)>;
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>>;
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>>;
+    async fn wordings(&self, broadcast: BroadcastId) -> Result<Vec<(WordingKey, Vec<u8>)>>;
+    async fn oldest_due(&self, priority: Priority) -> Result<Option<Time>>;
+    async fn journal_end(&self) -> Result<i64>;
+    /// Opens a delivery again that ended rejected, unknown or expired: due now, on the way it had. The broadcast runs again if it
+    /// is still the thread's last word and its deadline lies ahead.
+    async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
+
+    // Receipts: matched to a delivery, or kept until its outcome comes. Answers the delivery that it changed
+    // and how many recipients ended by it, −1 where one is to be told anew.
+    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>>;
 
     // Keys, tokens, journal, upkeep.
     async fn meta(&self, name: &str) -> Result<Option<String>>;

@@ -1,7 +1,9 @@
 //! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
+mod api;
 mod channels;
 mod kafka;
+mod harness;
 mod peers;
 mod simulation;
 mod smtp;

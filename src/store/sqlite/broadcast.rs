@@ -213,11 +213,11 @@ fn end(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time) -> Re
     Ok(())
 }
 
-const BROADCAST: &str = "SELECT b.id, b.incident, i.key, b.audience, b.number, b.version, b.plan, b.step, b.purpose, b.occasion,
+pub const BROADCAST: &str = "SELECT b.id, b.incident, i.key, b.audience, b.number, b.version, b.plan, b.step, b.purpose, b.occasion,
   b.priority, b.state, b.selection, b.held, b.created, b.released, b.ended, b.deadline, b.templates, b.facts, b.code, b.shards
   FROM broadcast b JOIN incident i ON i.id = b.incident";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Broadcast> {
+pub fn read(row: &Row<'_>) -> rusqlite::Result<Broadcast> {
     Ok(Broadcast {
         id: BroadcastId(row.get(0)?),
         incident: IncidentId(row.get(1)?),

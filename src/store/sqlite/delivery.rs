@@ -84,7 +84,7 @@ pub fn record(
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended)?;
         }
         if early {
-            receipt::catch_up(db, key, fact)?;
+            receipt::catch_up(db, key, fact, &mut tally)?;
         }
     }
     for ManifestKey { broadcast, shard, number } in closed {

@@ -47,10 +47,10 @@ fn seen(db: &Connection, source: &str, id: &str) -> Result<Option<([u8; 32], Ing
     )
 }
 
-const INCIDENT: &str =
+pub const INCIDENT: &str =
     "SELECT i.id, i.key, i.version, i.mode, i.state, i.opened, i.closed, i.last_number FROM incident i";
 
-fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
+pub fn read_incident(row: &Row<'_>) -> rusqlite::Result<Incident> {
     Ok(Incident {
         id: IncidentId(row.get(0)?),
         key: row.get(1)?,

@@ -5,7 +5,9 @@ mod broadcast;
 mod delivery;
 mod ingest;
 mod manifest;
+mod query;
 mod receipt;
+mod replay;
 mod rows;
 mod subscriber;
 mod upkeep;
@@ -435,7 +437,50 @@ impl Store for Sqlite {
         self.read(subscriber::audiences).await
     }
 
-    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<DeliveryId>> {
+    async fn incidents(&self, before: Option<IncidentId>, open: bool, limit: usize) -> Result<Vec<Incident>> {
+        self.read(move |db| query::incidents(db, before, open, limit)).await
+    }
+
+    async fn incident_by_key(&self, key: &str) -> Result<Option<IncidentId>> {
+        let key = key.to_string();
+        self.read(move |db| Ok(ingest::by_key(db, &key)?.map(|incident| incident.id))).await
+    }
+
+    async fn broadcasts(&self, filter: BroadcastFilter, limit: usize) -> Result<Vec<(Broadcast, Counts)>> {
+        self.read(move |db| query::broadcasts(db, &filter, limit)).await
+    }
+
+    async fn counts(&self, broadcast: &Broadcast) -> Result<(Counts, i64)> {
+        let broadcast = broadcast.clone();
+        self.read(move |db| Ok((query::counts(db, broadcast.id)?, query::unread(db, &broadcast)?))).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>> {
+        self.read(move |db| query::deliveries(db, &filter, limit)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>> {
+        self.read(move |db| query::delivery(db, id)).await
+    }
+
+    async fn wordings(&self, broadcast: BroadcastId) -> Result<Vec<(WordingKey, Vec<u8>)>> {
+        self.read(move |db| query::wordings(db, broadcast)).await
+    }
+
+    async fn oldest_due(&self, priority: Priority) -> Result<Option<Time>> {
+        self.read(move |db| query::oldest_due(db, priority.rank())).await
+    }
+
+    async fn journal_end(&self) -> Result<i64> {
+        self.read(query::journal_end).await
+    }
+
+    async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
+        let by = by.to_string();
+        self.write(move |db| replay::replay(db, id, due, now, &by)).await
+    }
+
+    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {
         let key = self.key.clone();
         self.write(move |db| receipt::take(db, &key, &receipt)).await
     }

@@ -4,15 +4,17 @@ use ring::hmac;
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::broadcast::set_timer;
 use super::delivery::{Tally, count, ending, moved};
 use super::rows::{all, first, journal, run};
 use super::subscriber;
 use crate::channel::{Fault, ReceiptStatus};
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
-use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Result};
+use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Result, TimerKind};
 
-pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<DeliveryId>> {
+/// Answers the delivery that it changed, and how many recipients ended by it: −1 where one is to be told anew.
+pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {
     let delivery = match &receipt.matching {
         Matching::Delivery(delivery) => Some(*delivery),
         Matching::Reference(reference) => first(
@@ -28,10 +30,12 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
             },
         )?,
     };
+    let mut tally = Tally::new();
     if let Some(delivery) = delivery
-        && apply(db, key, delivery, receipt)?
+        && apply(db, key, delivery, receipt, &mut tally)?
     {
-        return Ok(Some(delivery));
+        let ended = count(db, &tally)?;
+        return Ok(Some((delivery, ended.values().sum())));
     }
     run(
         db,
@@ -58,7 +62,7 @@ fn reference(matching: &Matching) -> String {
 }
 
 /// Receipts that came before this outcome.
-pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact) -> Result<()> {
+pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally) -> Result<()> {
     let mut names = vec![reference(&Matching::Delivery(fact.delivery))];
     names.extend(fact.reference.clone());
     for name in names {
@@ -78,7 +82,7 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact) -> Result<()> {
             },
         )?;
         for receipt in waiting {
-            if apply(db, key, fact.delivery, &receipt)? {
+            if apply(db, key, fact.delivery, &receipt, tally)? {
                 run(
                     db,
                     "DELETE FROM receipt WHERE channel = ?1 AND ref = ?2 AND status = ?3",
@@ -91,7 +95,13 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact) -> Result<()> {
 }
 
 /// False where the delivery's outcome is not known yet.
-fn apply(db: &Connection, key: &hmac::Key, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<bool> {
+fn apply(
+    db: &Connection,
+    key: &hmac::Key,
+    delivery: DeliveryId,
+    receipt: &ReceiptFact,
+    tally: &mut Tally,
+) -> Result<bool> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let at = (broadcast.0, who.0, place);
     let state =
@@ -131,9 +141,7 @@ fn apply(db: &Connection, key: &hmac::Key, delivery: DeliveryId, receipt: &Recei
         }
         ReceiptStatus::Complained => subscriber::suppress_place(db, key, who, place, "complained", receipt.at)?,
     }
-    let mut tally = Tally::new();
-    moved(&mut tally, broadcast, who, before, ending(db, broadcast, who)?);
-    count(db, &tally)?;
+    moved(tally, broadcast, who, before, ending(db, broadcast, who)?);
     journal(
         db,
         receipt.at,
@@ -148,14 +156,17 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let current = first(
         db,
-        "SELECT b.state, d.channel, d.began, d.tries, d.priority FROM broadcast b
+        "SELECT b.state, d.channel, d.began, b.deadline, d.priority FROM broadcast b
          JOIN thread t ON t.incident = b.incident AND t.audience = b.audience
          JOIN delivery d ON d.broadcast = b.id AND d.subscriber = ?2 AND d.place = ?3
          WHERE b.id = ?1 AND b.state IN (1, 2, 3) AND b.version >= t.latest AND b.deadline > ?4",
         (broadcast.0, who.0, place, receipt.at.0),
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(4)?)),
+        |row| {
+            let (state, deadline): (i64, i64) = (row.get(0)?, row.get(3)?);
+            Ok((state, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, Time(deadline), row.get::<_, i64>(4)?))
+        },
     )?;
-    let Some((state, channel, began, priority)) = current else { return Ok(()) };
+    let Some((state, channel, began, deadline, priority)) = current else { return Ok(()) };
     // The way that bounced is left out of the new decision: its attempt says that it was rejected.
     run(
         db,
@@ -174,6 +185,7 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
             "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1",
             (broadcast.0, BroadcastState::Running.number()),
         )?;
+        set_timer(db, TimerKind::Deadline, broadcast.0, deadline, "")?;
     }
     Ok(())
 }

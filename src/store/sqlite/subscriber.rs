@@ -185,6 +185,9 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
         }
         (known, _) => known,
     };
+    if id.is_some() && wanted.version != 0 && known.as_ref().is_none_or(|known| known.version != wanted.version) {
+        return Ok(Upserted::Stale);
+    }
     let own = known.as_ref().map(|known| known.id.0);
     if let Some(place) = owners.iter().position(|owner| owner.is_some() && *owner != own) {
         return Ok(Upserted::Taken { kind: wanted.addresses[place].kind.clone(), place });

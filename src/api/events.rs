@@ -1,0 +1,95 @@
+//! `POST /v1/events`: native JSON and CloudEvents in structured, binary and batch mode. 202 says that the event, its update
+//! and every broadcast it calls for are on disk; 200 with `duplicate: true`, that they were before; a batch is answered with
+//! 200 and one result an item, in order, each with the status that it would have had alone.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::body::{Body, query};
+use super::gate::Door;
+use super::problem::Problem;
+use super::token::{Caller, Scope};
+use crate::ingest::Ingested;
+use crate::ingest::cloudevents::{Incoming, read_http};
+use crate::ingest::event::Event;
+use crate::pipeline;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// The plan that a person chose, instead of those that match.
+    plan: Option<String>,
+}
+
+pub async fn take(
+    door: web::Data<Door>,
+    caller: Caller,
+    request: HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let started = std::time::Instant::now();
+    let Asked { plan } = query(&request)?;
+    if let Some(name) = &plan {
+        caller.needs(Scope::Broadcast)?;
+        known_plan(&door, name)?;
+    }
+    let Ok(_room) = door.waiting.clone().try_acquire_owned() else {
+        return Err(Problem::unavailable("too many events wait for the store", 1));
+    };
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let answer = match read_http(content_type, headers, &body.0, &caller.principal())? {
+        Incoming::One(event) => {
+            let ingested = one(&door, event, plan.as_deref()).await?;
+            HttpResponse::build(status(&ingested)).json(shown(&ingested))
+        }
+        Incoming::Batch(items) => {
+            let mut results = Vec::with_capacity(items.len());
+            for item in items {
+                let result = match item {
+                    Ok(event) => one(&door, event, plan.as_deref()).await,
+                    Err(bad) => Err(bad.into()),
+                };
+                results.push(match result {
+                    Ok(ingested) => {
+                        let mut result = shown(&ingested);
+                        result["status"] = json!(status(&ingested).as_u16());
+                        result
+                    }
+                    Err(problem) => problem.document(),
+                });
+            }
+            HttpResponse::Ok().json(json!({ "results": results }))
+        }
+    };
+    metrics::histogram!("loudhailer_ingest_seconds").record(started.elapsed());
+    Ok(answer)
+}
+
+async fn one(door: &Door, event: Event, plan: Option<&str>) -> Result<Ingested, Problem> {
+    Ok(pipeline::ingest(&door.app, event, plan).await?)
+}
+
+fn known_plan(door: &Door, name: &str) -> Result<(), Problem> {
+    let plans = door.app.plans.load();
+    if plans.all.iter().any(|plan| plan.name == name) {
+        return Ok(());
+    }
+    let nearest = plans.all.iter().map(|plan| plan.name.as_str()).min_by_key(|known| strsim::levenshtein(known, name));
+    let nearest = nearest.map(|known| format!("; did you mean {known:?}?")).unwrap_or_default();
+    Err(Problem::bad("plan", format!("there is no plan {name:?}{nearest}")))
+}
+
+fn status(ingested: &Ingested) -> StatusCode {
+    if ingested.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED }
+}
+
+fn shown(ingested: &Ingested) -> Value {
+    json!({
+        "incident": ingested.incident, "key": ingested.key, "update": ingested.update,
+        "broadcasts": ingested.broadcasts, "duplicate": ingested.duplicate, "late": ingested.late,
+    })
+}

@@ -1,0 +1,196 @@
+//! What every request passes first: whose it is, how many there were, and whether it may. Enters: a request. Leaves: the
+//! same with its `Caller`, or a problem.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+use super::problem::Problem;
+use super::proxy::{self, Network};
+use super::token::{self, Caller, Tokens};
+use crate::app::App;
+use crate::channel::platforms::Platforms;
+use crate::dispatch::permit::{Tick, Ticks};
+use crate::quantity::Limit;
+
+/// The cookie by which a browser, which can't set headers, shows a token: for reading only.
+pub const COOKIE: &str = "loudhailer_token";
+
+/// At most so many streams are open at one time.
+const STREAMS: usize = 64;
+
+/// What all handlers share.
+pub struct Door {
+    pub app: Arc<App>,
+    pub platforms: Platforms,
+    /// Bounds the events that wait for the store.
+    pub waiting: Arc<Semaphore>,
+    pub streams: Arc<Semaphore>,
+    /// The engine's: what is sent from a handler outlives the handler's thread.
+    pub runtime: tokio::runtime::Handle,
+    tokens: Tokens,
+    rate: Rate,
+    proxies: Vec<Network>,
+}
+
+impl Door {
+    pub fn new(app: Arc<App>) -> anyhow::Result<Door> {
+        let server = &app.config.server;
+        let proxies = server.trusted_proxies.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>();
+        Ok(Door {
+            platforms: crate::app::load_platforms(&app.config)?,
+            waiting: Arc::new(Semaphore::new(server.queue.max(1))),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            runtime: tokio::runtime::Handle::current(),
+            tokens: Tokens::new(app.store.clone(), app.clock.clone()),
+            rate: Rate::new(server.rate, Ticks::of(app.clock.clone())),
+            proxies: proxies.map_err(anyhow::Error::msg)?,
+            app,
+        })
+    }
+
+    async fn admit(&self, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+        let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let forwarded: Vec<&str> =
+            request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
+        let client = proxy::counted(proxy::client(peer, &forwarded, &self.proxies));
+        let needed = token::needed(request.method().as_str(), request.path());
+        let given = given(request)?.map(|token| token::hash(&token));
+        // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
+        let known = match (needed, &given) {
+            (None, _) => None,
+            (Some(_), Some(hash)) if self.tokens.has(hash) => Some(self.tokens.all(Some(hash)).await?),
+            (Some(_), hash) => {
+                self.rate.check(Key::Client(client))?;
+                Some(self.tokens.all(hash.as_ref()).await?)
+            }
+        };
+        let (Some(needed), Some(known)) = (needed, known) else {
+            self.rate.check(Key::Client(client))?;
+            return Ok(None);
+        };
+        let caller = match given.as_ref().map(|hash| (hash, known.get(hash))) {
+            Some((hash, Some(row))) => {
+                self.rate.check(Key::Token(*hash))?;
+                token::caller(row)
+            }
+            Some((_, None)) if !known.is_empty() => return Err(Problem::unauthorized("the token is not known")),
+            _ if known.is_empty() && self.app.config.server.listen.ip().is_loopback() => {
+                ours(request.headers(), &self.app.config.public_url())?;
+                Caller::local()
+            }
+            _ => return Err(Problem::unauthorized("send a token as Authorization: Bearer …")),
+        };
+        caller.needs(needed)?;
+        Ok(Some(caller))
+    }
+}
+
+/// The token that came with a request.
+fn given(request: &HttpRequest) -> Result<Option<String>, Problem> {
+    if let Some(header) = request.headers().get(AUTHORIZATION) {
+        let token = header.to_str().ok().and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_string())
+        });
+        return token
+            .filter(|token| !token.is_empty())
+            .map(Some)
+            .ok_or_else(|| Problem::unauthorized("Authorization is not of the form Bearer …"));
+    }
+    let reads = request.method().is_safe();
+    Ok(request.cookie(COOKIE).filter(|_| reads).map(|cookie| cookie.value().to_string()))
+}
+
+/// An open server is for this machine's own programs: not for a page of somebody else's that a browser here shows.
+fn ours(headers: &HeaderMap, public_url: &str) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value: &actix_web::http::header::HeaderValue| value.to_str().ok());
+    let public = public_url.split_once("://").map_or(public_url, |(_, host)| host);
+    let known = |host: &str| {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let bare = name.trim_matches(['[', ']']);
+        host == public || name == "localhost" || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    };
+    let host_is_ours = text(HOST).is_none_or(known);
+    let origin_is_ours =
+        text(ORIGIN).is_none_or(|origin| origin.split_once("://").is_some_and(|(_, host)| known(host)));
+    match host_is_ours && origin_is_ours {
+        true => Ok(()),
+        false => Err(Problem::forbidden("without tokens only programs and pages of this machine are served")),
+    }
+}
+
+pub async fn gate<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    if let Some(door) = request.app_data::<web::Data<Door>>().cloned()
+        && let Some(caller) = door.admit(request.request()).await?
+    {
+        request.extensions_mut().insert(caller);
+    }
+    next.call(request).await
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Caller, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let caller = request.extensions().get::<Caller>().cloned();
+        std::future::ready(caller.ok_or_else(|| Problem::unauthorized("send a token as Authorization: Bearer …")))
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Token([u8; 32]),
+    Client(IpAddr),
+}
+
+/// `server.rate` for each token or client. What has not asked for a while is forgotten.
+struct Rate {
+    limiter: RateLimiter<Key, HashMapStateStore<Key>, Ticks, NoOpMiddleware<Tick>>,
+    ticks: Ticks,
+    asked: AtomicU32,
+}
+
+/// Requests between two times at which idle keys are forgotten.
+const SWEEP: u32 = 8192;
+
+impl Rate {
+    fn new(limit: Limit, ticks: Ticks) -> Rate {
+        let burst = NonZeroU32::new(limit.count).unwrap_or(NonZeroU32::MIN);
+        let each = limit.window / burst.get();
+        let quota = Quota::with_period(each).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
+        Rate {
+            limiter: RateLimiter::new(quota, HashMapStateStore::default(), ticks.clone()),
+            ticks,
+            asked: AtomicU32::new(0),
+        }
+    }
+
+    fn check(&self, key: Key) -> Result<(), Problem> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+            self.limiter.retain_recent();
+        }
+        self.limiter.check_key(&key).map_err(|until| {
+            Problem::too_many(until.wait_time_from(self.ticks.now()).as_millis().div_ceil(1000) as u64)
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! `/healthz`: the process lives. `/readyz`: it can take events and send. `/metrics`: what it does, for Prometheus.
+
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::channels;
+use super::gate::Door;
+use super::problem::Problem;
+use crate::dispatch::breaker::State;
+use crate::plan::Priority;
+use crate::telemetry;
+
+pub async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "alive" }))
+}
+
+/// 503 names what is not ready. Kafka away keeps HTTP working: it is named, and not ready.
+pub async fn ready(door: web::Data<Door>) -> HttpResponse {
+    let store = door.app.store.ready().await;
+    let kafka = door.app.kafka.as_ref().map(|kafka| kafka.ready());
+    let stopping = door.app.stop.is_cancelled();
+    let ready = store.is_ok() && kafka != Some(false) && !stopping;
+    let document = json!({
+        "ready": ready, "store": if store.is_ok() { "ok" } else { "failed" }, "stopping": stopping,
+        "kafka": match kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },
+    });
+    match ready {
+        true => HttpResponse::Ok().json(document),
+        false => HttpResponse::ServiceUnavailable().json(document),
+    }
+}
+
+pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
+    let app = &door.app;
+    let now = app.clock.monotonic();
+    for lane in app.engine.lanes.values() {
+        let name = lane.settings.name.clone();
+        for (rank, waiting) in lane.waiting().iter().enumerate() {
+            let priority = Priority::from_rank(rank as u8).word();
+            metrics::gauge!("loudhailer_lane_waiting", "channel" => name.clone(), "priority" => priority)
+                .set(*waiting as f64);
+        }
+        metrics::gauge!("loudhailer_lane_on_wire", "channel" => name.clone()).set(lane.on_wire() as f64);
+        let open = u8::from(lane.breaker(now).0 != State::Closed);
+        metrics::gauge!("loudhailer_breaker_open", "channel" => name.clone()).set(f64::from(open));
+        let working = u8::from(channels::health(lane, now) == "working");
+        metrics::gauge!("loudhailer_channel_working", "channel" => name).set(f64::from(working));
+    }
+    for priority in Priority::ALL {
+        let oldest = app.store.oldest_due(*priority).await?;
+        let waited = oldest.map_or(0.0, |due| app.clock.steady().since(due).as_secs_f64());
+        metrics::gauge!("loudhailer_oldest_waiting_seconds", "priority" => priority.word()).set(waited);
+    }
+    if let Some(kafka) = &app.kafka {
+        metrics::gauge!("loudhailer_kafka_ready").set(f64::from(u8::from(kafka.ready())));
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::metrics().render()))
+}

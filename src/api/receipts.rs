@@ -1,0 +1,55 @@
+//! `/v1/receipts/{channel}`: what platforms report. Verified by the platform's signature, matched to deliveries, kept where they
+//! match nothing yet.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::body::Body;
+use super::gate::Door;
+use super::problem::Problem;
+use crate::id::DeliveryId;
+use crate::receipt::{Arrived, BadReceipt, Matching, Reading};
+use crate::store::{self, ReceiptFact};
+
+pub async fn take(
+    door: web::Data<Door>,
+    name: web::Path<String>,
+    request: HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    let app = &door.app;
+    let missing = || Problem::not_found(format!("no channel {:?} takes receipts", name.as_str()));
+    let (id, channel) = app.channel(&name).ok_or_else(missing)?;
+    let path = request.uri().path_and_query().map_or(request.path(), |path| path.as_str());
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(String::from);
+    let arrived = Arrived { method: request.method().as_str(), path, header: &header, body: &body.0 };
+    let receipts = match channel.receipts(&arrived).ok_or_else(missing)? {
+        Ok(Reading::Challenge(answer)) => return Ok(HttpResponse::Ok().content_type("text/plain").body(answer)),
+        Ok(Reading::Receipts(receipts)) => receipts,
+        Err(BadReceipt::Signature) => return Err(Problem::forbidden(BadReceipt::Signature.to_string())),
+        Err(bad) => return Err(Problem::bad("", bad.to_string())),
+    };
+    let (mut matched, mut kept) = (0, 0);
+    for receipt in receipts {
+        let matching = match receipt.matching {
+            Matching::ById(text) => match DeliveryId::read(&text, &app.key) {
+                Ok(delivery) => store::Matching::Delivery(delivery),
+                Err(_) => return Err(Problem::forbidden("the delivery's id is not one of ours")),
+            },
+            Matching::ByReference(reference) => store::Matching::Reference(reference),
+        };
+        let at = receipt.at.unwrap_or(app.clock.calendar());
+        let status = receipt.status;
+        let fact = ReceiptFact { channel: *id, matching, status, fault: receipt.fault, at, detail: receipt.detail };
+        match app.store.receipt(fact).await? {
+            Some((delivery, ended)) => {
+                matched += 1;
+                app.engine.receipt_came(delivery, ended).await?;
+            }
+            None => kept += 1,
+        }
+        metrics::counter!("loudhailer_receipts_total", "channel" => channel.name.clone(), "status" => status.word())
+            .increment(1);
+    }
+    Ok(HttpResponse::Ok().json(json!({ "matched": matched, "kept": kept })))
+}

@@ -1,0 +1,39 @@
+//! `/unsubscribe/{token}`: POST suppresses the address at once, whatever its body (RFC 8058), and again is the same; GET shows a
+//! page with a button and changes nothing, since mail scanners follow links. A forged token is 404.
+
+use actix_web::{HttpResponse, web};
+
+use super::gate::Door;
+use super::page;
+use super::problem::Problem;
+use crate::id::Withdrawal;
+
+fn read(door: &Door, token: &str) -> Result<Withdrawal, Problem> {
+    Withdrawal::read(token, &door.app.key).map_err(|_| Problem::not_found("this link is not one of ours"))
+}
+
+pub async fn show(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    read(&door, &token)?;
+    Ok(page::with_button(
+        &door,
+        "Unsubscribe",
+        "Press the button and this address will hear no more from us.",
+        "Unsubscribe",
+    ))
+}
+
+pub async fn withdraw(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let Withdrawal { subscriber, place } = read(&door, &token)?;
+    let app = &door.app;
+    let found = app.store.subscriber(subscriber).await?;
+    let address = found.and_then(|found| found.addresses.into_iter().find(|address| address.place == place));
+    // Whose address is gone hears nothing anyway.
+    if let Some(address) = address {
+        app.store.suppress(&address.kind, &address.value, "unsubscribed", app.clock.calendar()).await?;
+        if let Some(now) = app.store.subscriber(subscriber).await? {
+            app.engine.subscriber_changed(subscriber, now.version);
+        }
+        metrics::counter!("loudhailer_unsubscribed_total").increment(1);
+    }
+    Ok(page::saying(&door, "You are unsubscribed", "This address will hear no more from us."))
+}

@@ -1,0 +1,68 @@
+//! A dead letter opened again by a person's wish.
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use super::delivery::{Tally, count, ending, moved};
+use super::rows::{first, journal, run};
+use super::{broadcast, query};
+use crate::clock::Time;
+use crate::id::DeliveryId;
+use crate::store::{BroadcastState, DeliveryState, Replayed, Result, TimerKind};
+
+pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
+    let Some((row, _)) = query::delivery(db, id)? else { return Ok(Replayed::NotThere) };
+    let Some(of) = broadcast::one(db, id.broadcast)? else { return Ok(Replayed::NotThere) };
+    if !matches!(row.state, DeliveryState::Rejected | DeliveryState::Unknown | DeliveryState::Expired) {
+        return Ok(Replayed::Refused("only what ended rejected, unknown or expired is sent again"));
+    }
+    if !matches!(of.state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
+        return Ok(Replayed::Refused("its broadcast was stopped, superseded, or has expired"));
+    }
+    let latest = first(
+        db,
+        "SELECT latest FROM thread WHERE incident = ?1 AND audience = ?2",
+        (of.incident.0, &of.audience),
+        |row| row.get::<_, i64>(0),
+    )?;
+    if latest.is_some_and(|latest| latest > of.version) {
+        return Ok(Replayed::Refused("something newer has been said since"));
+    }
+    if of.deadline <= now {
+        return Ok(Replayed::Refused("its broadcast's deadline has passed"));
+    }
+    let before = ending(db, id.broadcast, id.subscriber)?;
+    let at = (id.broadcast.0, id.subscriber.0, id.place);
+    // The try that ended it may have no row of its own yet; and what was tried before `replayed` no longer stands in the way.
+    let tried = if row.state == DeliveryState::Rejected { "rejected" } else { "unknown" };
+    if row.tries > 0 && row.state != DeliveryState::Expired {
+        run(
+            db,
+            "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, NULL, ?7, ?8)",
+            (at.0, at.1, at.2, row.began.0, row.channel.0, tried, &row.detail, &row.reference),
+        )?;
+    }
+    run(
+        db,
+        "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, 'replayed', NULL, ?6, NULL)",
+        (at.0, at.1, at.2, now.0.max(row.began.0 + 1), row.channel.0, by),
+    )?;
+    run(
+        db,
+        "UPDATE delivery SET state = 0, lane = channel, due = ?4 WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        (at.0, at.1, at.2, due.0),
+    )?;
+    let mut tally = Tally::new();
+    moved(&mut tally, id.broadcast, id.subscriber, before, None);
+    count(db, &tally)?;
+    if of.state == BroadcastState::Done {
+        run(
+            db,
+            "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1",
+            (id.broadcast.0, BroadcastState::Running.number()),
+        )?;
+        broadcast::set_timer(db, TimerKind::Deadline, id.broadcast.0, of.deadline, "")?;
+    }
+    journal(db, now, "replayed", &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "by": by }))?;
+    Ok(Replayed::Open { channel: row.channel, priority: of.priority, reopened: before.is_some() })
+}
