@@ -34,7 +34,10 @@ pub fn check(templates: &Templates) -> Vec<Problem> {
                             line,
                             level: finding.level,
                             check: finding.check,
-                            message: format!("{}: {}: {} (on: {})", finding.check, format, finding.message, sample.name),
+                            message: format!(
+                                "{}: {}: {} (on: {})",
+                                finding.check, format, finding.message, sample.name
+                            ),
                         });
                     }
                 }

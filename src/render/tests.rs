@@ -48,7 +48,8 @@ const STAFF: &str = r#"
 "#;
 
 fn texts(own: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let shared = embedded_texts().into_iter().filter(|(path, _)| path.starts_with("layouts/") || path.starts_with("locales/"));
+    let shared =
+        embedded_texts().into_iter().filter(|(path, _)| path.starts_with("layouts/") || path.starts_with("locales/"));
     shared.chain(own.iter().map(|(path, text)| (path.to_string(), text.to_string()))).collect()
 }
 
@@ -57,7 +58,8 @@ fn load(own: &[(&str, &str)]) -> Result<Templates, Vec<Problem>> {
 }
 
 fn set() -> Templates {
-    load(&[("public/update.hbs", UPDATE), ("customers/update.de.hbs", GERMAN), ("staff/update.hbs", STAFF)]).expect("loads")
+    load(&[("public/update.hbs", UPDATE), ("customers/update.de.hbs", GERMAN), ("staff/update.hbs", STAFF)])
+        .expect("loads")
 }
 
 fn time(text: &str) -> Time {
@@ -103,7 +105,8 @@ fn world() -> World {
             locale: "en".into(),
             zone: "UTC".into(),
         },
-        components: [titled("facebook", "Facebook"), titled("instagram", "Instagram"), titled("whatsapp", "WhatsApp")].into(),
+        components: [titled("facebook", "Facebook"), titled("instagram", "Instagram"), titled("whatsapp", "WhatsApp")]
+            .into(),
         regions: BTreeMap::new(),
         mode: Mode::Real,
     }
@@ -142,7 +145,11 @@ fn wording(format: Format, markup: Markup) -> Wording {
 
 fn say(world: &World, wording: &Wording) -> message::Filled {
     let rendered = render(&set(), &world.scene(), wording).expect("renders");
-    rendered.message.fill(&Fields { delivery: "dlv_1", name: None, unsubscribe_url: Some("https://status.example/u/1") })
+    rendered.message.fill(&Fields {
+        delivery: "dlv_1",
+        name: None,
+        unsubscribe_url: Some("https://status.example/u/1"),
+    })
 }
 
 #[test]
@@ -202,7 +209,8 @@ fn a_drill_says_so_first_and_last_in_every_format() {
 
 #[test]
 fn a_reader_gets_her_language_zone_and_name_and_a_text_without_her_language_is_dropped_or_marked() {
-    let german = Wording { locale: "de-AT".into(), zone: "Europe/Vienna".into(), ..wording(Format::Chat, Markup::Plain) };
+    let german =
+        Wording { locale: "de-AT".into(), zone: "Europe/Vienna".into(), ..wording(Format::Chat, Markup::Plain) };
     let rendered = render(&set(), &world().scene(), &german).expect("renders");
     assert!(rendered.fallbacks.is_empty());
     assert_eq!(rendered.message.locale, "de");
@@ -244,34 +252,70 @@ fn the_cause_is_not_there_before_a_named_person_has_confirmed_it() {
 #[test]
 fn what_a_template_may_not_do_is_refused_when_it_loads_with_file_line_and_the_nearest_name() {
     let part = |body: &str| {
-        format!("{{{{#*inline \"headline\"}}}}h{{{{/inline}}}}\n{{{{#*inline \"short\"}}}}s{{{{/inline}}}}\n{{{{#*inline \"body\"}}}}\n{body}\n{{{{/inline}}}}\n")
+        format!(
+            "{{{{#*inline \"headline\"}}}}h{{{{/inline}}}}\n{{{{#*inline \"short\"}}}}s{{{{/inline}}}}\n{{{{#*inline \"body\"}}}}\n{body}\n{{{{/inline}}}}\n"
+        )
     };
     for (body, expected) in [
         ("{{servces}}", "templates/press/update.hbs:4: nothing is called servces; did you mean services?"),
         ("{{next.wen}}", "templates/press/update.hbs:4: nothing is called next.wen; did you mean next.when?"),
-        ("{{#if next}}{{next}}{{/if}}", "templates/press/update.hbs:4: next is a time: write next.short, next.when, next.full …"),
+        (
+            "{{#if next}}{{next}}{{/if}}",
+            "templates/press/update.hbs:4: next is a time: write next.short, next.when, next.full …",
+        ),
         ("\n{{summary}}", "templates/press/update.hbs:5: summary may be absent: put it inside {{#if summary}}"),
-        ("{{#if summary}}a{{else}}{{summary}}{{/if}}", "templates/press/update.hbs:4: summary may be absent: put it inside {{#if summary}}"),
-        ("{{#if (or summary title)}}{{title}}{{/if}}", "templates/press/update.hbs:4: title may be absent: put it inside {{#if title}}"),
-        ("{{#if cause}}{{cause.text}}{{/if}}", "templates/press/update.hbs:4: cause.text may be absent: put it inside {{#if cause.text}}"),
+        (
+            "{{#if summary}}a{{else}}{{summary}}{{/if}}",
+            "templates/press/update.hbs:4: summary may be absent: put it inside {{#if summary}}",
+        ),
+        (
+            "{{#if (or summary title)}}{{title}}{{/if}}",
+            "templates/press/update.hbs:4: title may be absent: put it inside {{#if title}}",
+        ),
+        (
+            "{{#if cause}}{{cause.text}}{{/if}}",
+            "templates/press/update.hbs:4: cause.text may be absent: put it inside {{#if cause.text}}",
+        ),
         ("{{cause.name}}", "templates/press/update.hbs:4: cause.name may be absent: put it inside {{#if cause.name}}"),
-        ("{{#if owner}}{{owner}}{{/if}}", "templates/press/update.hbs:4: owner is internal, above this audience's clearance, public"),
-        ("{{#if impact.users}}many{{/if}}", "templates/press/update.hbs:4: impact.users is partner, above this audience's clearance, public"),
-        ("{{#if (eq status \"monitring\")}}a{{/if}}", "templates/press/update.hbs:4: status is never \"monitring\"; did you mean \"monitoring\"?"),
-        ("{{#if next}}\n{{field \"name\" \"x\"}}{{/if}}", "templates/press/update.hbs:5: a recipient's field may not stand inside if, unless, each or with: words are the same for all"),
+        (
+            "{{#if owner}}{{owner}}{{/if}}",
+            "templates/press/update.hbs:4: owner is internal, above this audience's clearance, public",
+        ),
+        (
+            "{{#if impact.users}}many{{/if}}",
+            "templates/press/update.hbs:4: impact.users is partner, above this audience's clearance, public",
+        ),
+        (
+            "{{#if (eq status \"monitring\")}}a{{/if}}",
+            "templates/press/update.hbs:4: status is never \"monitring\"; did you mean \"monitoring\"?",
+        ),
+        (
+            "{{#if next}}\n{{field \"name\" \"x\"}}{{/if}}",
+            "templates/press/update.hbs:5: a recipient's field may not stand inside if, unless, each or with: words are the same for all",
+        ),
         ("{{field \"nam\" \"x\"}}", "templates/press/update.hbs:4: no field is called \"nam\"; did you mean \"name\"?"),
-        ("{{field \"name\" sender}}", "templates/press/update.hbs:4: write {{field \"name\" \"what stands there without one\"}}"),
-        ("{{#each services}}{{this}}{{/each}}", "templates/press/update.hbs:4: there is no block each, only if and unless"),
+        (
+            "{{field \"name\" sender}}",
+            "templates/press/update.hbs:4: write {{field \"name\" \"what stands there without one\"}}",
+        ),
+        (
+            "{{#each services}}{{this}}{{/each}}",
+            "templates/press/update.hbs:4: there is no block each, only if and unless",
+        ),
         ("{{{services}}}", "templates/press/update.hbs:4: {{{…}}} and {{&…}} are not allowed: facts are escaped"),
         ("{{> shrt}}", "templates/press/update.hbs:4: there is no partial shrt; did you mean short?"),
         ("{{> body}}", "templates/press/update.hbs:4: partials include each other: body > body"),
-        ("{{lookup facts \"owner\"}}", "templates/press/update.hbs:4: {{lookup …}} is not known here; only field takes words, conditions stand in if"),
+        (
+            "{{lookup facts \"owner\"}}",
+            "templates/press/update.hbs:4: {{lookup …}} is not known here; only field takes words, conditions stand in if",
+        ),
         ("{{../owner}}", "templates/press/update.hbs:4: nothing is called ../owner"),
         ("{{@root.owner}}", "templates/press/update.hbs:4: nothing is called @root.owner"),
         ("{{#if next}}", "templates/press/update.hbs:"),
         ("a\u{e000}", "templates/press/update.hbs:4: U+E000 is a private-use character"),
     ] {
-        let problems = load(&[("press/update.hbs", &part(body))]).err().unwrap_or_else(|| panic!("{body} was not refused"));
+        let problems =
+            load(&[("press/update.hbs", &part(body))]).err().unwrap_or_else(|| panic!("{body} was not refused"));
         let shown: Vec<String> = problems.iter().map(|problem| problem.to_string()).collect();
         assert!(shown.iter().any(|problem| problem.starts_with(expected)), "{body}: {shown:?}");
     }
@@ -392,7 +436,10 @@ fn a_webhook_has_the_shape_of_its_schema_and_only_what_its_audience_may_read() {
         assert_eq!(event["id"], "dlv_\"1");
         assert_eq!(event["type"], "incident.update");
         let data = &event["data"];
-        assert_eq!((&data["update"], &data["components"][2]["title"]), (&serde_json::json!(3), &serde_json::json!("WhatsApp")));
+        assert_eq!(
+            (&data["update"], &data["components"][2]["title"]),
+            (&serde_json::json!(3), &serde_json::json!("WhatsApp"))
+        );
         assert_eq!(data["times"]["next_update_at"], "2021-10-04T16:30:00Z");
         assert!(!text.contains("secret guess"));
         assert_eq!(text.contains("secret notes"), *clearance == Clearance::Internal);
@@ -441,17 +488,58 @@ fn conforms(value: &serde_json::Value, schema: &serde_json::Value, root: &serde_
 #[test]
 fn no_fact_breaks_out_of_the_format_it_stands_in() {
     let pieces = [
-        "<script>alert(1)</script>", "\"", "'", "</p>", "<!channel>", "<https://evil.example|click>", "&", "\\", "\n", "\r\n",
-        "\n\n# heading\n", "[x](https://evil.example)", "![x](https://evil.example/x.png)", "**", "_", "`", "```\n", "\u{0}", "\u{1b}", "\u{202e}",
-        "\u{e000}", "\u{e001}", "\u{f8ff}", "{{owner}}", "{{field \"name\" \"x\"}}", "\u{2028}", "</body>", "- a\n- b", "1. x",
-        "<a href=\"javascript:x\">", "|", "\r\nBcc: all@example.org\r\n", "    code", "अ", "😀", "---\n", "> quote", "<b", "&lt;", "&#x3c;b&#x3e;", "~~~\n", "\t",
+        "<script>alert(1)</script>",
+        "\"",
+        "'",
+        "</p>",
+        "<!channel>",
+        "<https://evil.example|click>",
+        "&",
+        "\\",
+        "\n",
+        "\r\n",
+        "\n\n# heading\n",
+        "[x](https://evil.example)",
+        "![x](https://evil.example/x.png)",
+        "**",
+        "_",
+        "`",
+        "```\n",
+        "\u{0}",
+        "\u{1b}",
+        "\u{202e}",
+        "\u{e000}",
+        "\u{e001}",
+        "\u{f8ff}",
+        "{{owner}}",
+        "{{field \"name\" \"x\"}}",
+        "\u{2028}",
+        "</body>",
+        "- a\n- b",
+        "1. x",
+        "<a href=\"javascript:x\">",
+        "|",
+        "\r\nBcc: all@example.org\r\n",
+        "    code",
+        "अ",
+        "😀",
+        "---\n",
+        "> quote",
+        "<b",
+        "&lt;",
+        "&#x3c;b&#x3e;",
+        "~~~\n",
+        "\t",
     ];
     let set = set();
     let mut random = fastrand::Rng::with_seed(21);
     for round in 0..300 {
-        let mut text = || (0..random.usize(1..12)).map(|_| pieces[random.usize(0..pieces.len())]).collect::<Vec<_>>().concat();
+        let mut text =
+            || (0..random.usize(1..12)).map(|_| pieces[random.usize(0..pieces.len())]).collect::<Vec<_>>().concat();
         let mut world = world();
-        for fact in [&mut world.facts.title, &mut world.facts.summary, &mut world.facts.action, &mut world.facts.compensation] {
+        for fact in
+            [&mut world.facts.title, &mut world.facts.summary, &mut world.facts.action, &mut world.facts.compensation]
+        {
             *fact = Some(Text::Plain(text()));
         }
         world.facts.support_url = Some(format!("https://help.example/{}", text()));
@@ -462,11 +550,22 @@ fn no_fact_breaks_out_of_the_format_it_stands_in() {
         world.components.insert("whatsapp".into(), config::Component { title: Text::Plain(text()), platforms: vec![] });
         let fields = Fields { delivery: "dlv_1", name: Some("\"<i>\r\nX: y"), unsubscribe_url: None };
         let made = |format, markup, template: &str| {
-            let wording = Wording { template: template.into(), clearance: Clearance::Internal, ..wording(format, markup) };
+            let wording =
+                Wording { template: template.into(), clearance: Clearance::Internal, ..wording(format, markup) };
             let rendered = render(&set, &world.scene(), &wording).expect("renders");
-            for segment in rendered.message.title.iter().flatten().chain(&rendered.message.text).chain(rendered.message.html.iter().flatten()) {
+            for segment in rendered
+                .message
+                .title
+                .iter()
+                .flatten()
+                .chain(&rendered.message.text)
+                .chain(rendered.message.html.iter().flatten())
+            {
                 if let Segment::Field { name, default, escape } = segment {
-                    assert!(name == "unsubscribe_url" || name == "delivery", "a fact made a field: {name} {default} {escape:?}");
+                    assert!(
+                        name == "unsubscribe_url" || name == "delivery",
+                        "a fact made a field: {name} {default} {escape:?}"
+                    );
                 }
             }
             rendered.message.fill(&fields)
@@ -483,7 +582,10 @@ fn no_fact_breaks_out_of_the_format_it_stands_in() {
             assert!(!html.contains("href=\"https://evil.example\"") || text_links_only(&html), "round {round}: {html}");
 
             let slack = made(Format::Chat, Markup::Mrkdwn, template).text;
-            assert!(!slack.contains("<!") && !slack.contains("|click>") && !slack.contains("<b"), "round {round}: {slack}");
+            assert!(
+                !slack.contains("<!") && !slack.contains("|click>") && !slack.contains("<b"),
+                "round {round}: {slack}"
+            );
 
             let telegram = made(Format::Chat, Markup::Html, template).text;
             only_tags(&telegram, &["b", "i", "a"], round);
@@ -496,7 +598,11 @@ fn no_fact_breaks_out_of_the_format_it_stands_in() {
                     pulldown_cmark::Event::Start(tag) if !matches!(tag, pulldown_cmark::Tag::Paragraph | pulldown_cmark::Tag::Strong
                         | pulldown_cmark::Tag::Link { link_type: pulldown_cmark::LinkType::Autolink, .. })
                 );
-                assert!(!structure && !matches!(event, pulldown_cmark::Event::InlineHtml(_) | pulldown_cmark::Event::Html(_)), "round {round}: {event:?} {markdown}");
+                assert!(
+                    !structure
+                        && !matches!(event, pulldown_cmark::Event::InlineHtml(_) | pulldown_cmark::Event::Html(_)),
+                    "round {round}: {event:?} {markdown}"
+                );
             }
 
             let webhook = made(Format::Webhook, Markup::Plain, template).text;
@@ -513,7 +619,11 @@ fn no_fact_breaks_out_of_the_format_it_stands_in() {
 fn only_tags(html: &str, tags: &[&str], round: usize) {
     for (at, _) in html.match_indices('<') {
         let rest = html[at + 1..].trim_start_matches('/');
-        assert!(tags.iter().any(|tag| rest.starts_with(&format!("{tag}>")) || rest.starts_with(&format!("{tag} href=\"http"))), "round {round}: {html}");
+        assert!(
+            tags.iter()
+                .any(|tag| rest.starts_with(&format!("{tag}>")) || rest.starts_with(&format!("{tag} href=\"http"))),
+            "round {round}: {html}"
+        );
     }
     assert_eq!(html.matches("<b>").count(), html.matches("</b>").count());
     assert_eq!(html.matches("<a ").count(), html.matches("</a>").count());
@@ -523,7 +633,9 @@ fn only_tags(html: &str, tags: &[&str], round: usize) {
 fn text_links_only(html: &str) -> bool {
     html.match_indices("<a href=\"").all(|(at, _)| {
         let rest = &html[at + 9..];
-        let (Some(end), Some(close), Some(shown)) = (rest.find('"'), rest.find("</a>"), rest.find('>')) else { return false };
+        let (Some(end), Some(close), Some(shown)) = (rest.find('"'), rest.find("</a>"), rest.find('>')) else {
+            return false;
+        };
         rest[..end] == rest[shown + 1..close]
     })
 }
@@ -543,5 +655,7 @@ fn segments_of_a_mail_subject_are_escaped_as_a_header() {
 fn a_check_code_is_four_signs_that_begin_with_a_digit() {
     let codes: std::collections::BTreeSet<String> = (0..200u8).map(|seed| check_code(&[seed])).collect();
     assert!(codes.len() > 190);
-    assert!(codes.iter().all(|code| code.len() == 4 && code.as_bytes()[0].is_ascii_digit() && !code.contains(['O', 'I', '0', '1', 'L', 'U'])));
+    assert!(codes.iter().all(|code| code.len() == 4
+        && code.as_bytes()[0].is_ascii_digit()
+        && !code.contains(['O', 'I', '0', '1', 'L', 'U'])));
 }
