@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn lists_end_with_the_languages_and() {
         let set = Templates::embedded().expect("loads");
-        let names = |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let names =
+            |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(set.locale("en").list(&names(3), 9), "Facebook, WhatsApp and Instagram");
         assert_eq!(set.locale("es").list(&names(3), 9), "Facebook, WhatsApp e Instagram");
         assert_eq!(set.locale("es").list(&names(2), 9), "Facebook y WhatsApp");
