@@ -84,6 +84,7 @@ async fn a_channel_shows_its_state_and_obeys_its_brake() {
     assert_eq!(list["items"][0]["breaker"]["state"], "closed");
     let resumed = broker.post("/v1/channels/hooks:resume", &json!({})).await.json();
     assert_eq!(resumed["health"], "working");
+    broker.clock.advance(std::time::Duration::from_secs(1)); // a limiter starts empty
     sink.next().await;
     broker.stop().await;
     assert_eq!(sink.all().len(), 1);
@@ -141,6 +142,7 @@ async fn a_stream_tells_what_happens_and_resumes_where_it_was_cut() {
         while !read.contains(words) {
             let frame = within("came", body.frame()).await.expect("goes on").expect("no error");
             read.push_str(&String::from_utf8_lossy(frame.data_ref().expect("data")));
+            assert!(!read.contains("still here"), "{words} never came: {read}");
         }
     };
     read_until(": here", &mut read).await;
