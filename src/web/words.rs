@@ -11,8 +11,8 @@ use crate::incident::Text;
 
 pub fn register(registry: &mut Handlebars<'_>) {
     handlebars_helper!(number: |n: Json| n.as_i64().map_or_else(|| "–".to_string(), grouped));
-    handlebars_helper!(word: |word: Json| word.as_str().map_or_else(String::new, said));
-    handlebars_helper!(Word: |word: Json| word.as_str().map_or_else(String::new, |word| capital(&said(word))));
+    handlebars_helper!(word: |given: Json| given.as_str().map_or_else(String::new, said));
+    handlebars_helper!(Word: |given: Json| given.as_str().map_or_else(String::new, |given| capital(&said(given))));
     handlebars_helper!(span: |seconds: Json| seconds.as_u64().map_or_else(|| "–".to_string(), |n| human(Duration::from_secs(n))));
     registry.register_helper("number", Box::new(number));
     registry.register_helper("word", Box::new(word));
