@@ -111,7 +111,10 @@ pub fn told(config: &Config, facts: &Facts, now: Time) -> Value {
     let locale = &config.sender.locale;
     let said = |said: &Option<Text>| said.as_ref().map(|said| text(said, locale)).filter(|said| !said.is_empty());
     let components = titled(&facts.components, |id| config.components.get(id).map(|found| &found.title), locale);
-    let regions = titled(&facts.regions, |id| config.regions.get(id).map(|found| &found.title), locale);
+    let mut regions = titled(&facts.regions, |id| config.regions.get(id).map(|found| &found.title), locale);
+    if facts.regions.iter().any(|region| region == "global") && !config.regions.contains_key("global") {
+        regions = vec!["Worldwide".into()];
+    }
     let ended = facts.status.is_some_and(Status::ended);
     json!({
         "title": said(&facts.title), "status": facts.status, "severity": facts.severity, "kind": facts.kind,

@@ -49,7 +49,7 @@ pub fn add(document: &mut Value) {
             json!({ "name": name, "from": round(from - width), "width": round(width) })
         })
         .collect();
-    let rate = document["rate"].as_f64().filter(|_| state == "running").map(|rate| match rate {
+    let rate = document["rate"].as_f64().filter(|rate| state == "running" && *rate >= 0.05).map(|rate| match rate {
         rate if rate < 10.0 => format!("{rate:.1}"),
         rate => super::words::grouped(rate.round() as i64),
     });

@@ -72,7 +72,7 @@ pub fn human(span: Duration) -> String {
 
 /// A word of the API as people write it.
 fn said(word: &str) -> String {
-    word.replace('_', " ")
+    if word == "sms" { "SMS".into() } else { word.replace('_', " ") }
 }
 
 pub fn capital(text: &str) -> String {

@@ -227,27 +227,18 @@ async fn the_public_page_says_what_was_released_and_keeps_the_rest() {
     hostile["support_url"] = json!("https://help.example/x");
     assert_eq!(scene.broker.post("/v1/events", &hostile).await.status, 202);
     scene.broker.settled().await;
-    tokio::time::timeout(std::time::Duration::from_secs(20), async {
-        // What is shown is at most a second old.
-        loop {
-            let page = scene.broker.get("/").await;
-            if page.text.contains("unreachable") {
-                break page;
-            }
-            scene.broker.clock.sleep(std::time::Duration::from_millis(200)).await;
-        }
-    })
-    .await
-    .map(|page| {
-        let text = &page.text;
-        for said in ["&lt;script&gt;", "Facebook, Instagram and WhatsApp", "4 Oct 2021, 15:39 UTC", "4 Oct 2021, 16:30 UTC", "Reinstalling", "call or send", "https://help.example/x"] {
-            assert!(text.contains(said), "{said} is missing in {text}");
-        }
-        for kept in ["<script>alert", "The drill", "badge readers", "network", "3500000000", "capacity"] {
-            assert!(!text.contains(kept), "{kept} stands in {text}");
-        }
-    })
-    .expect("the page shows the incident");
+    // What is shown is at most a second old.
+    scene.broker.clock.sleep(std::time::Duration::from_millis(1_100)).await;
+    let text = scene.broker.get("/").await.text;
+    for said in [
+        "&lt;script&gt;", "Facebook, Instagram and WhatsApp", "4 Oct 2021, 15:39 UTC", "4 Oct 2021, 16:30 UTC", "Reinstalling",
+        "call or send", "https://help.example/x",
+    ] {
+        assert!(text.contains(said), "{said} is missing in {text}");
+    }
+    for kept in ["<script>alert", "The drill", "badge readers", "network", "3500000000", "capacity"] {
+        assert!(!text.contains(kept), "{kept} stands in {text}");
+    }
     scene.broker.stop().await;
 }
 
@@ -264,6 +255,8 @@ async fn pages_load_only_their_own_files_and_hold_nothing_inline() {
         "/console/incidents/inc_zzz".into(),
     ] {
         let page = scene.broker.get(&path).await;
+        let there = !path.ends_with("nowhere") && !path.ends_with("zzz");
+        assert_eq!(page.status, if there { 200 } else { 404 }, "{path}: {}", page.text);
         let policy = page.header("content-security-policy").unwrap_or_else(|| panic!("{path} has no policy"));
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
         for inline in [" style=", "<style", "<script>", " onclick=", "javascript:"] {
@@ -279,7 +272,6 @@ async fn pages_load_only_their_own_files_and_hold_nothing_inline() {
         }
         assert!(!page.text.contains("+4670000") && !page.text.contains("@example.org"), "an address stands in {path}");
     }
-    assert_eq!(scene.broker.get("/console/nowhere").await.status, 404);
     scene.broker.stop().await;
 }
 

@@ -34,7 +34,7 @@ impl Browser {
         let mut lines = BufReader::new(driver.stdout.take().expect("its output")).lines();
         let port = lines.find_map(|line| {
             let line = line.ok()?;
-            line.split("on port ").nth(1)?.trim_end_matches('.').trim().parse().ok()
+            line.split("on port ").nth(1)?.trim_end_matches('.').trim().parse().ok().filter(|port| *port != 0)
         });
         let port = port.expect("chromedriver says its port");
         // Read on, so that it never waits for a reader.
