@@ -27,7 +27,7 @@ use crate::quantity::Limit;
 use crate::web::{COOKIE, Refused, is_page};
 
 /// At most so many streams are open at one time.
-const STREAMS: usize = 64;
+const STREAMS: usize = 256;
 
 /// What all handlers share.
 pub struct Door {

@@ -32,6 +32,11 @@ impl Caller {
         Caller { name: "local".into(), person: false, scopes: None }
     }
 
+    /// Nobody in particular, at an open server.
+    pub fn is_local(&self) -> bool {
+        self.scopes.is_none()
+    }
+
     pub fn may(&self, scope: Scope) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         scopes.iter().any(|held| held == scope.word() || held == Scope::Admin.word())

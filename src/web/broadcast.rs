@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::page::{self, Refused};
 use super::{messages, progress, words};
-use crate::api::{Problem, broadcasts, gate::Door, messages as api_messages};
+use crate::api::{Caller, Problem, broadcasts, gate::Door, messages as api_messages};
 use crate::id::BroadcastId;
 use crate::store::{Broadcast, BroadcastFilter, Counts, DeliveryFilter, DeliveryRow, DeliveryState};
 use crate::telemetry::masked;
@@ -29,7 +29,7 @@ pub struct Asked {
     message: Option<String>,
 }
 
-pub async fn list(door: web::Data<Door>, after: web::Query<After>) -> Result<HttpResponse, Refused> {
+pub async fn list(door: web::Data<Door>, caller: Caller, after: web::Query<After>) -> Result<HttpResponse, Refused> {
     let before: Option<BroadcastId> = after.after.as_deref().and_then(|id| id.parse().ok());
     let found = door.app.store.broadcasts(BroadcastFilter { before, ..Default::default() }, PAGE).await?;
     let next = found.last().filter(|_| found.len() == PAGE).map(|(last, _)| last.id);
@@ -37,7 +37,12 @@ pub async fn list(door: web::Data<Door>, after: web::Query<After>) -> Result<Htt
     for (broadcast, counts) in &found {
         items.push(row(&door, broadcast, counts).await?);
     }
-    Ok(page::show("broadcasts", "broadcasts", json!({ "items": items, "next": next, "earlier": before.is_some() })))
+    Ok(page::console(
+        &caller,
+        "broadcasts",
+        "broadcasts",
+        json!({ "items": items, "next": next, "earlier": before.is_some() }),
+    ))
 }
 
 /// A broadcast as lists show it. Only what is live needs more than its counts.
@@ -59,6 +64,7 @@ fn title(door: &Door, broadcast: &Broadcast) -> String {
 
 pub async fn one(
     door: web::Data<Door>,
+    caller: Caller,
     id: web::Path<String>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Refused> {
@@ -76,7 +82,7 @@ pub async fn one(
         document["message"] = messages::shown(chosen, &languages);
     }
     document["lost"] = json!(lost(&door, &broadcast).await?);
-    Ok(page::show("broadcast", "broadcasts", document))
+    Ok(page::console(&caller, "broadcast", "broadcasts", document))
 }
 
 /// The HTML of a mail, for a frame in which nothing can run.
@@ -113,9 +119,9 @@ async fn lost(door: &Door, broadcast: &Broadcast) -> Result<Vec<Value>, Refused>
 
 async fn lost_one(door: &Door, delivery: &DeliveryRow) -> Result<Value, Refused> {
     let subscriber = door.app.store.subscriber(delivery.id.subscriber).await?;
-    let address = subscriber.as_ref().and_then(|subscriber| {
-        subscriber.addresses.iter().find(|address| address.place == delivery.id.place)
-    });
+    let address = subscriber
+        .as_ref()
+        .and_then(|subscriber| subscriber.addresses.iter().find(|address| address.place == delivery.id.place));
     let (kind, to) = address.map_or(("", String::new()), |address| (address.kind.as_str(), masked(&address.value)));
     // A platform may repeat the address in its answer.
     let detail = delivery.detail.as_ref().zip(address).map(|(detail, address)| detail.replace(&address.value, &to));

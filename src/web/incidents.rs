@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::broadcast::{After, row};
 use super::page::{self, Refused};
 use super::words::{human, link, list, text, titled};
-use crate::api::{Problem, channels, gate::Door};
+use crate::api::{Caller, Problem, channels, gate::Door};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::id::IncidentId;
@@ -20,7 +20,11 @@ const PAGE: usize = 30;
 /// Live broadcasts shown in full.
 const LIVE: usize = 24;
 
-pub async fn overview(door: web::Data<Door>, after: web::Query<After>) -> Result<HttpResponse, Refused> {
+pub async fn overview(
+    door: web::Data<Door>,
+    caller: Caller,
+    after: web::Query<After>,
+) -> Result<HttpResponse, Refused> {
     let store = &door.app.store;
     let before: Option<IncidentId> = after.after.as_deref().and_then(|id| id.parse().ok());
     let incidents = store.incidents(before, false, PAGE).await?;
@@ -30,12 +34,13 @@ pub async fn overview(door: web::Data<Door>, after: web::Query<After>) -> Result
     let (live, live_more) = live(&door).await?;
     let channels = channels::all(&door);
     let troubled = channels.iter().filter(|channel| channel["health"] != "working").count();
-    Ok(page::show(
+    Ok(page::console(
+        &caller,
         "overview",
         "incidents",
         json!({
             "items": items, "next": next, "earlier": before.is_some(), "live": live, "live_more": live_more,
-            "open": incidents.iter().filter(|incident| incident.closed.is_none()).count(),
+            "open": store.open_incidents().await?.len(),
             "channels": channels.len(), "troubled": troubled,
         }),
     ))
@@ -52,7 +57,7 @@ async fn live(door: &Door) -> Result<(Vec<Value>, usize), Refused> {
     Ok((shown, broadcasts.len().saturating_sub(LIVE)))
 }
 
-pub async fn one(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Refused> {
+pub async fn one(door: web::Data<Door>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Refused> {
     let missing = || Problem::not_found("There is no such incident.");
     let store = &door.app.store;
     let id: IncidentId = id.parse().map_err(|_| missing())?;
@@ -64,7 +69,7 @@ pub async fn one(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpRes
     }
     let mut document = summary(&door.app.config, &incident, door.app.clock.calendar());
     document["timeline"] = json!(updates);
-    Ok(page::show("incident", "incidents", document))
+    Ok(page::console(&caller, "incident", "incidents", document))
 }
 
 async fn of_timeline(door: &Door, update: &UpdateRow, all: &[(Broadcast, Counts)]) -> Result<Value, Refused> {

@@ -100,7 +100,8 @@ mod tests {
         let items = [item("email", "de", "UTC"), item("email", "en", "UTC"), item("email", "en", "Europe/Berlin")];
         let names = BTreeMap::from([("en".to_string(), "English".to_string())]);
         let choice = choice(&items, &items[1], &names);
-        let labels: Vec<&str> = choice[0]["links"].as_array().expect("links").iter().filter_map(|link| link["label"].as_str()).collect();
+        let labels: Vec<&str> =
+            choice[0]["links"].as_array().expect("links").iter().filter_map(|link| link["label"].as_str()).collect();
         assert_eq!(labels, ["de", "English, UTC", "English, Europe/Berlin"]);
         assert_eq!(choice[0]["links"][1]["chosen"], true);
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::files::{Pages, linked};
 use super::words;
-use crate::api::Problem;
+use crate::api::{Caller, Problem};
 use crate::store::StoreError;
 
 /// Its own style, script, pictures, stream and frames; nothing inline, nothing of anybody else's, in nobody's frame.
@@ -23,16 +23,18 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 const MAIL_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; base-uri 'none'; frame-ancestors 'self'";
 
-/// The page `name` over `data`. `tab` marks where in the navigation it is.
-pub fn show(name: &str, tab: &str, data: Value) -> HttpResponse {
-    answer(StatusCode::OK, name, tab, data)
+/// A page of the console over `data`. `tab` marks where in the navigation it is.
+pub fn console(caller: &Caller, name: &str, tab: &str, mut data: Value) -> HttpResponse {
+    data["at"] = json!({ (tab): true });
+    data["reader"] = json!((!caller.is_local()).then_some(&caller.name));
+    answer(StatusCode::OK, name, data)
 }
 
-pub fn answer(status: StatusCode, name: &str, tab: &str, mut data: Value) -> HttpResponse {
+/// The page `name` over `data`.
+pub fn answer(status: StatusCode, name: &str, mut data: Value) -> HttpResponse {
     data["style"] = json!(linked("console.css"));
     data["script"] = json!(linked("console.js"));
     data["icon"] = json!(linked("icon.svg"));
-    data["at"] = json!({ (tab): true });
     match registry().render(name, &data) {
         Ok(html) => headed(status, POLICY).body(html),
         Err(error) => {
@@ -124,7 +126,7 @@ impl ResponseError for Refused {
         }
         let data = json!({ "heading": self.problem.title, "text": self.problem.detail,
             "forbidden": self.problem.status == StatusCode::FORBIDDEN });
-        let mut response = answer(self.problem.status, "refused", "", data);
+        let mut response = answer(self.problem.status, "refused", data);
         if let Some(seconds) = self.problem.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }

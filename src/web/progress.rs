@@ -38,7 +38,8 @@ pub fn add(document: &mut Value) {
     let told = count("told");
     let lost = count("unknown") + count("unreachable");
     let given_up = count("superseded") + count("cancelled") + count("expired");
-    let parts = [("told", told), ("unknown", count("unknown")), ("unreachable", count("unreachable")), ("ended", given_up)];
+    let parts =
+        [("told", told), ("unknown", count("unknown")), ("unreachable", count("unreachable")), ("ended", given_up)];
     let mut from = 0.0;
     let bar: Vec<Value> = parts
         .iter()
@@ -99,7 +100,12 @@ mod tests {
     #[test]
     fn the_bar_is_no_longer_than_its_whole_and_shows_what_was_lost() {
         let view = viewed("done", json!({ "selected": 10, "told": 7, "unknown": 1, "unreachable": 2 }));
-        let ends: Vec<f64> = view["bar"].as_array().expect("bar").iter().map(|p| p["from"].as_f64().unwrap_or(0.0) + p["width"].as_f64().unwrap_or(0.0)).collect();
+        let ends: Vec<f64> = view["bar"]
+            .as_array()
+            .expect("bar")
+            .iter()
+            .map(|p| p["from"].as_f64().unwrap_or(0.0) + p["width"].as_f64().unwrap_or(0.0))
+            .collect();
         assert_eq!(ends, [700.0, 800.0, 1000.0]);
         assert_eq!(view["lost"], 3);
     }
@@ -107,7 +113,13 @@ mod tests {
     #[test]
     fn rate_and_time_left_are_shown_only_while_it_runs() {
         let counts = || json!({ "selected": 10, "told": 1, "open": 9 });
-        assert_eq!((&viewed("running", counts())["rate"], &viewed("running", counts())["left"]), (&json!("12"), &json!("1 min")));
-        assert_eq!((&viewed("paused", counts())["rate"], &viewed("paused", counts())["left"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&viewed("running", counts())["rate"], &viewed("running", counts())["left"]),
+            (&json!("12"), &json!("1 min"))
+        );
+        assert_eq!(
+            (&viewed("paused", counts())["rate"], &viewed("paused", counts())["left"]),
+            (&Value::Null, &Value::Null)
+        );
     }
 }

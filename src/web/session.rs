@@ -91,8 +91,7 @@ mod tests {
     fn there_are_never_more_than_there_is_room_for_and_the_oldest_goes() {
         let sessions = Sessions::default();
         let at = |n: usize| Duration::from_millis(n as u64);
-        let words: Vec<String> =
-            (0..=MOST).map(|n| sessions.begin([3; 32], at(n)).expect("chance")).collect();
+        let words: Vec<String> = (0..=MOST).map(|n| sessions.begin([3; 32], at(n)).expect("chance")).collect();
         assert_eq!(sessions.lock().len(), MOST);
         assert_eq!(sessions.token(&words[0], at(MOST)), None);
         assert!(sessions.token(&words[1], at(MOST)).is_some());

@@ -27,7 +27,7 @@ pub struct Shown {
 }
 
 pub async fn form(going: web::Query<Going>) -> HttpResponse {
-    page::show("sign-in", "", json!({ "next": within(&going.next), "signed_out": true }))
+    page::answer(StatusCode::OK, "sign-in", json!({ "next": within(&going.next), "signed_out": true }))
 }
 
 pub async fn sign_in(
@@ -39,7 +39,7 @@ pub async fn sign_in(
     let hash = token_hash(shown.token.trim());
     let refuse = |status, why: &str| {
         let data = json!({ "next": within(&shown.next), "why": why, "signed_out": true });
-        Ok(page::answer(status, "sign-in", "", data))
+        Ok(page::answer(status, "sign-in", data))
     };
     let Some(caller) = door.token(&hash).await? else {
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, "This token is not known. Check that all of it was copied.");
@@ -102,7 +102,13 @@ mod tests {
             assert_eq!(within(good), good);
         }
         for bad in [
-            "", "//evil.example", "https://evil.example", "/console\\evil", "/consoles", "/v1/events", "/console/sign-out",
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/console\\evil",
+            "/consoles",
+            "/v1/events",
+            "/console/sign-out",
             "/console/\r\nset-cookie: a=b",
         ] {
             assert_eq!(within(bad), "/console", "{bad:?}");

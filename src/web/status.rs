@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -47,7 +48,7 @@ pub async fn show(door: web::Data<Door>) -> Result<HttpResponse, Refused> {
             document
         }
     };
-    Ok(page::show("status", "", document))
+    Ok(page::answer(StatusCode::OK, "status", document))
 }
 
 async fn read(door: &Door) -> Result<Value, Refused> {

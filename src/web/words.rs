@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn numbers_times_and_spans_are_written_for_people() {
-        for (n, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567"), (-12_000, "−12,000")] {
+        for (n, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567"), (-12_000, "−12,000")]
+        {
             assert_eq!(grouped(n), expected);
         }
         for (seconds, expected) in

@@ -44,6 +44,8 @@ impl Scene {
                 Reply::Full(200, "content-type: application/json\r\n".into(), r#"{"ok":true,"ts":"1.2"}"#.into())
             }
             path if path.starts_with("/cgi-bin/") => Reply::Full(202, String::new(), "0: Accepted for delivery".into()),
+            // One business has gone.
+            path if path.ends_with("/hook/2") => Reply::Status(410),
             _ => Reply::Status(204),
         })
         .await;
@@ -73,8 +75,14 @@ impl Scene {
             broker.subscriber(&format!("c{n}"), "customers", &[("phone", &phone)], set).await;
         }
         for (audience, kind, count) in [
-            ("press", "email", 3), ("regulators", "email", 1), ("businesses", "url", 4), ("staff", "slack", 5),
-            ("executives", "slack", 2), ("public", "outbox", 1), ("businesses", "email", 1), ("customers", "email", 2),
+            ("press", "email", 3),
+            ("regulators", "email", 1),
+            ("businesses", "url", 4),
+            ("staff", "slack", 5),
+            ("executives", "slack", 2),
+            ("public", "outbox", 1),
+            ("businesses", "email", 1),
+            ("customers", "email", 2),
         ] {
             for n in 0..count {
                 let address = match kind {
@@ -135,28 +143,36 @@ async fn counters_move_without_reload_and_nothing_is_complained_of() {
 
         browser.open(&scene.url(&format!("/console/broadcasts/{id}"))).await;
         let all = CUSTOMERS + 2;
-        let watched = format!(
-            "window.mark = 'the same page'; const seen = []; \
-             const look = () => {{ \
-               const told = document.querySelector('.counts [data-count=told]').textContent; \
+        // Every count that is shown is noted, from before the first text message goes until the last was taken.
+        let watch = "window.seen = []; window.look = () => { \
+               const told = Number(document.querySelector('.counts [data-count=told]').textContent.replace(',', '')); \
                if (told !== seen.at(-1)) seen.push(told); \
-               if (told === '{all}' && document.querySelector('.tags .good')) {{ watch.disconnect(); done({{ seen, mark: window.mark }}); }} \
-             }}; \
-             const watch = new MutationObserver(look); \
-             watch.observe(document.body, {{ subtree: true, childList: true, characterData: true }}); look(); \
-             fetch('/v1/channels/sms:resume', {{ method: 'POST' }});"
-        );
-        let picture = async {
-            scene.broker.app.engine.happenings().changed().await.expect("the engine lives");
-        };
-        let (outcome, ()) = tokio::join!(browser.wait(&watched), picture);
-        let seen: Vec<usize> = outcome["seen"].as_array().expect("counts").iter().filter_map(|n| n.as_str()?.parse().ok()).collect();
-        assert_eq!(outcome["mark"], "the same page");
+               return told; \
+             }; \
+             window.until = (enough, done) => { \
+               const look = () => enough(window.look()) && (watch.disconnect(), done(seen)); \
+               const watch = new MutationObserver(look); \
+               watch.observe(document.body, { subtree: true, childList: true, characterData: true }); \
+               look(); \
+             };";
+        browser.run(watch).await;
+        let resume = "fetch('/v1/channels/sms:resume', { method: 'POST' });";
+        browser.wait(&format!("until((told) => told > {}, done); {resume}", all / 3)).await;
+        browser.picture(&pictures.join(format!("broadcast-{width}.png"))).await;
+        let ended = "document.querySelector('.tags .good')";
+        let seen = browser.wait(&format!("until((told) => told === {all} && {ended}, done);")).await;
+        let seen: Vec<u64> = seen.as_array().expect("counts").iter().filter_map(Value::as_u64).collect();
         assert!(seen.len() >= 3 && seen.is_sorted(), "the count went {seen:?}");
         assert_eq!(browser.text("#following").await, "Live");
-        browser.picture(&pictures.join(format!("broadcast-{width}.png"))).await;
 
-        for path in ["/console", "/console/broadcasts", "/console/channels", &format!("/console/broadcasts/{id}"), "/", "/console/sign-in"] {
+        for path in [
+            "/console",
+            "/console/broadcasts",
+            "/console/channels",
+            &format!("/console/broadcasts/{id}"),
+            "/",
+            "/console/sign-in",
+        ] {
             browser.open(&scene.url(path)).await;
             assert!(!browser.overflows().await, "{path} is wider than {width}");
             assert_eq!(browser.run("return document.querySelectorAll('h1').length").await, 1, "{path}");
@@ -177,8 +193,13 @@ async fn every_audiences_message_is_within_three_clicks() {
     for (width, height) in SCREENS {
         browser.size(width, height).await;
         for (audience, formats) in [
-            ("customers", ["sms", "email"].as_slice()), ("press", &["email"]), ("public", &["post"]),
-            ("businesses", &["webhook", "email"]), ("regulators", &["email"]), ("staff", &["chat"]), ("executives", &["chat"]),
+            ("customers", ["sms", "email"].as_slice()),
+            ("press", &["email"]),
+            ("public", &["post"]),
+            ("businesses", &["webhook", "email"]),
+            ("regulators", &["email"]),
+            ("staff", &["chat"]),
+            ("executives", &["chat"]),
         ] {
             let id = scene.broadcast_to(audience).await;
             for format in formats {
@@ -186,6 +207,7 @@ async fn every_audiences_message_is_within_three_clicks() {
                 browser.click("#incidents .cover").await;
                 browser.click(&format!("#timeline a[href='/console/broadcasts/{id}']")).await;
                 browser.click(&format!("#choice a[href*='message={format}.en']")).await;
+                browser.shows(&format!("#choice a[aria-current][href*='message={format}.en']")).await;
                 let words = browser.text(&format!("article.{format}")).await;
                 assert!(words.contains("WhatsApp"), "{audience} by {format}: {words}");
                 assert!(!browser.overflows().await, "{audience} by {format} is wider than {width}");
@@ -214,6 +236,31 @@ async fn every_audiences_message_is_within_three_clicks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_signs_in_with_a_token_and_the_page_is_live() {
+    let Some(browser) = Browser::start().await else { return };
+    let (pictures, _kept) = pictures();
+    let broker = Broker::start(&webhooks("")).await;
+    let token = broker.token("ada", true, &["read"]).await;
+    browser.size(375, 812).await;
+    browser.open(&format!("{}/console/channels", broker.url())).await;
+    browser.picture(&pictures.join("sign-in-375.png")).await;
+    browser.fill("#token", &token).await;
+    browser.click("form .button").await;
+    browser.shows("#channels").await;
+    let live = "const look = () => document.getElementById('following').dataset.state === 'on' && (watch.disconnect(), done(true)); \
+        const watch = new MutationObserver(look); watch.observe(document.body, { subtree: true, attributes: true }); look();";
+    assert_eq!(browser.wait(live).await, true);
+    assert_eq!(browser.run("return document.cookie").await, "");
+    assert!(!browser.overflows().await);
+    browser.picture(&pictures.join("channels-375.png")).await;
+    browser.click(".reader button").await;
+    browser.shows("#token").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    drop(browser);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_public_page_says_what_was_released_and_keeps_the_rest() {
     let scene = Scene::set().await;
     let page = scene.broker.get("/").await;
@@ -231,8 +278,13 @@ async fn the_public_page_says_what_was_released_and_keeps_the_rest() {
     scene.broker.clock.sleep(std::time::Duration::from_millis(1_100)).await;
     let text = scene.broker.get("/").await.text;
     for said in [
-        "&lt;script&gt;", "Facebook, Instagram and WhatsApp", "4 Oct 2021, 15:39 UTC", "4 Oct 2021, 16:30 UTC", "Reinstalling",
-        "call or send", "https://help.example/x",
+        "&lt;script&gt;",
+        "Facebook, Instagram and WhatsApp",
+        "4 Oct 2021, 15:39 UTC",
+        "4 Oct 2021, 16:30 UTC",
+        "Reinstalling",
+        "call or send",
+        "https://help.example/x",
     ] {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
@@ -248,10 +300,19 @@ async fn pages_load_only_their_own_files_and_hold_nothing_inline() {
     let answer = scene.broker.post("/v1/events", &outage()).await;
     let incident = answer.json()["incident"].as_str().expect("an id").to_string();
     scene.broker.settled().await;
-    let broadcast = scene.broadcast_to("customers").await;
+    let (customers, businesses) = (scene.broadcast_to("customers").await, scene.broadcast_to("businesses").await);
+    let lost = scene.broker.get(&format!("/console/broadcasts/{businesses}")).await.text;
+    assert!(lost.contains("Not told, or not known to be") && lost.contains("ht…/2"), "{lost}");
     for path in [
-        "/".into(), "/console".into(), "/console/broadcasts".into(), "/console/channels".into(), "/console/sign-in".into(),
-        format!("/console/incidents/{incident}"), format!("/console/broadcasts/{broadcast}"), "/console/nowhere".into(),
+        "/".into(),
+        "/console".into(),
+        "/console/broadcasts".into(),
+        "/console/channels".into(),
+        "/console/sign-in".into(),
+        format!("/console/incidents/{incident}"),
+        format!("/console/broadcasts/{customers}"),
+        format!("/console/broadcasts/{businesses}"),
+        "/console/nowhere".into(),
         "/console/incidents/inc_zzz".into(),
     ] {
         let page = scene.broker.get(&path).await;

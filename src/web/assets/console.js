@@ -8,6 +8,7 @@ const TRY_AGAIN = 5000;
 const SPEAK_AT_MOST = 10000; // a screen reader is not interrupted by every count
 
 const follow = document.body.dataset.follow;
+const open = document.querySelector("[data-public]") !== null;
 const reload = new URL(location.href);
 
 function localise(root) {
@@ -15,7 +16,10 @@ function localise(root) {
     const at = new Date(time.dateTime);
     if (Number.isNaN(at.getTime())) continue;
     const options = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
-    time.title = at.toLocaleString(undefined, options);
+    const local = at.toLocaleString(undefined, options);
+    // The public reads its own time; who works on an incident with others, the one that all share.
+    if (open) [time.title, time.textContent] = [time.textContent, local];
+    else time.title = local;
   }
 }
 
@@ -95,7 +99,7 @@ function listen() {
     was = true;
   };
   stream.onerror = () => {
-    say("lost", "Not live, trying again");
+    say("lost", "Reconnecting");
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, TRY_AGAIN);
   };
   for (const kind of KINDS) stream.addEventListener(kind, refresh);
@@ -108,7 +112,7 @@ localise(document);
 if (follow) {
   listen();
   setInterval(() => document.querySelector("[data-running]") && refresh(), WHILE_RUNNING);
-} else if (document.querySelector("[data-public]")) {
+} else if (open) {
   setInterval(refresh, 30000);
 }
 document.addEventListener("visibilitychange", () => wanted && refresh());

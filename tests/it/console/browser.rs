@@ -41,9 +41,18 @@ impl Browser {
         std::thread::spawn(move || lines.for_each(drop));
         let profile_folder = format!("--user-data-dir={}", profile.path().display());
         let arguments = [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-            "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-            "--force-color-profile=srgb", "--lang=en-GB", &profile_folder,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-sync",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-dev-shm-usage",
+            "--force-color-profile=srgb",
+            "--lang=en-GB",
+            &profile_folder,
         ];
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "binary": chromium, "args": arguments },
@@ -108,9 +117,16 @@ impl Browser {
         self.command("POST", &format!("/element/{element}/value"), json!({ "text": text })).await;
     }
 
+    /// Waits until the page has it.
+    pub async fn shows(&self, selector: &str) {
+        self.find(selector).await;
+    }
+
+    /// What is written in it, as it is seen.
     pub async fn text(&self, selector: &str) -> String {
-        let element = self.find(selector).await;
-        self.command("GET", &format!("/element/{element}/text"), Value::Null).await.as_str().unwrap_or_default().into()
+        self.shows(selector).await;
+        let text = self.run(&format!("return document.querySelector({selector:?}).innerText")).await;
+        text.as_str().unwrap_or_default().into()
     }
 
     async fn find(&self, selector: &str) -> String {
