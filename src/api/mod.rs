@@ -2,14 +2,14 @@
 //! documents; ids are prefixed; times are RFC 3339 in UTC. Every request passes `gate` first.
 
 mod body;
-mod broadcasts;
-mod channels;
+pub mod broadcasts;
+pub mod channels;
 mod deliveries;
 mod events;
 pub mod gate;
 mod health;
 mod incidents;
-mod messages;
+pub mod messages;
 mod page;
 mod problem;
 mod proxy;

@@ -24,8 +24,9 @@ const ROWS: usize = 256;
 /// Between two pieces: what happens meanwhile comes together.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A comment keeps proxies from closing a quiet stream.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A comment keeps proxies from closing a quiet stream, and finds out that nobody reads it any more: who looks at one page after
+/// another leaves a stream behind at each.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 struct Reader {
     door: web::Data<Door>,

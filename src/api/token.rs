@@ -32,6 +32,11 @@ impl Caller {
         Caller { name: "local".into(), person: false, scopes: None }
     }
 
+    /// Nobody in particular, at an open server.
+    pub fn is_local(&self) -> bool {
+        self.scopes.is_none()
+    }
+
     pub fn may(&self, scope: Scope) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         scopes.iter().any(|held| held == scope.word() || held == Scope::Admin.word())
@@ -111,7 +116,8 @@ pub fn caller(row: &TokenRow) -> Caller {
 /// What a request needs, by its method and path; `None`: no token at all. What is not listed needs `admin`.
 pub fn needed(method: &str, path: &str) -> Option<Scope> {
     let Some(rest) = path.strip_prefix("/v1/") else {
-        return (path == "/metrics").then_some(Scope::Read);
+        let console = (path == "/console" || path.starts_with("/console/")) && !path.starts_with("/console/sign-");
+        return (path == "/metrics" || console).then_some(Scope::Read);
     };
     let noun = rest.split(['/', ':', '?']).next().unwrap_or_default();
     match (method, noun) {
@@ -145,6 +151,10 @@ mod tests {
             ("GET", "/healthz", None),
             ("POST", "/unsubscribe/uns_1", None),
             ("GET", "/", None),
+            ("GET", "/console", Some(Scope::Read)),
+            ("GET", "/console/incidents/inc_1", Some(Scope::Read)),
+            ("POST", "/console/sign-in", None),
+            ("GET", "/assets/console.css", None),
         ] {
             assert_eq!(needed(method, path), expected, "{method} {path}");
         }

@@ -2,6 +2,7 @@
 
 mod api;
 mod channels;
+mod console;
 mod harness;
 mod kafka;
 mod peers;
