@@ -249,7 +249,8 @@ pub struct AttemptRow {
 pub struct Unfinished {
     pub key: ManifestKey,
     pub at: Time,
-    pub missing: Vec<(Subscriber, Way)>,
+    /// The subscriber as decided for, the way, and whether the address may still be written to today.
+    pub missing: Vec<(Subscriber, Way, bool)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
