@@ -41,8 +41,10 @@ pub struct Options {
     pub validators: Validators,
 }
 
-/// Rows written by one job of the store.
+/// Rows written by one job of the store, beside a process that sends: an event waits for no more than a job.
 const BATCH: usize = 1000;
+/// And where nobody else writes: fewer, larger transactions write each page of the index of addresses less often.
+const ALONE: usize = 10_000;
 /// Jobs waiting for the store at one time: they share a transaction.
 const JOBS: usize = 4;
 /// Bad rows that are listed; all are counted.
@@ -112,6 +114,8 @@ pub struct Importer {
     seen: Arc<Mutex<Seen>>,
     /// What the store is at work on, and the line of each row.
     jobs: VecDeque<(Job, Vec<u64>)>,
+    batch: usize,
+    at_once: usize,
     store: Arc<dyn Store>,
     engine: Option<Arc<Engine>>,
     clock: Arc<Clock>,
@@ -193,6 +197,8 @@ impl Importer {
             },
             seen: Arc::default(),
             jobs: VecDeque::new(),
+            batch: if engine.is_some() { BATCH } else { ALONE },
+            at_once: if engine.is_some() { JOBS } else { 1 },
             store,
             engine,
             clock,
@@ -207,7 +213,7 @@ impl Importer {
                 Splitter::Csv(csv) => csv.push(bite, &mut |record| parsed.cells(record)),
                 Splitter::Lines(lines) => lines.push(bite, &mut |record| parsed.line(record)),
             }
-            self.write(BATCH).await?;
+            self.write(self.batch).await?;
         }
         Ok(())
     }
@@ -237,10 +243,10 @@ impl Importer {
             return Err(ImportError::Header { line, reason });
         }
         while self.parsed.rows.len() >= least {
-            let count = self.parsed.rows.len().min(BATCH);
+            let count = self.parsed.rows.len().min(self.batch);
             let rows: Vec<Row> = self.parsed.rows.drain(..count).collect();
             let lines: Vec<u64> = self.parsed.lines.drain(..count).collect();
-            while self.jobs.len() >= JOBS {
+            while self.jobs.len() >= self.at_once {
                 self.answered().await?;
             }
             let (store, seen, now) = (self.store.clone(), self.seen.clone(), self.clock.calendar());
@@ -249,6 +255,9 @@ impl Importer {
             match futures_util::poll!(&mut job) {
                 std::task::Poll::Ready(done) => self.jobs.push_back((Box::pin(std::future::ready(done)), lines)),
                 std::task::Poll::Pending => self.jobs.push_back((job, lines)),
+            }
+            if self.at_once == 1 {
+                self.answered().await?;
             }
         }
         Ok(())
