@@ -50,6 +50,7 @@ pub fn import(
             Upserted::Unchanged(id) => Imported::Unchanged(id),
             Upserted::Updated(id) => Imported::Updated(id, before.map_or(1, |(_, version)| version + 1)),
             Upserted::Taken { kind, .. } => return Ok(Imported::Taken { kind }),
+            Upserted::Stale => return Ok(Imported::Twice), // never: a row names no version
         };
         if let Imported::Created(id) | Imported::Unchanged(id) | Imported::Updated(id, _) = imported {
             seen.note(id);
