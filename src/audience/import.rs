@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::row::Row;
 use self::split::{Csv, Lines, Record};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::dispatch::Engine;
 use crate::id::SubscriberId;
 use crate::incident::words;
@@ -39,6 +40,19 @@ pub struct Options {
     pub audiences: BTreeSet<String>,
     /// By kind of address.
     pub validators: Validators,
+}
+
+impl Options {
+    pub fn new(config: &Config, validators: Validators, verified: bool, audience: Option<String>) -> Options {
+        Options {
+            verified,
+            audience,
+            locale: config.sender.locale.clone(),
+            zone: config.sender.zone.clone(),
+            audiences: config.audiences.keys().cloned().collect(),
+            validators,
+        }
+    }
 }
 
 /// Rows written by one job of the store, beside a process that sends: an event waits for no more than a job.
