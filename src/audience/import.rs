@@ -258,7 +258,7 @@ impl Importer {
         }
         while self.parsed.rows.len() >= least {
             let count = self.parsed.rows.len().min(self.batch);
-            let rows: Vec<Row> = self.parsed.rows.drain(..count).collect();
+            let rows: Arc<Vec<Row>> = Arc::new(self.parsed.rows.drain(..count).collect());
             let lines: Vec<u64> = self.parsed.lines.drain(..count).collect();
             while self.jobs.len() >= self.at_once {
                 self.answered().await?;
@@ -304,7 +304,7 @@ impl Importer {
 /// A full queue is waited out: the file is not lost for it.
 async fn patiently(
     store: &dyn Store,
-    rows: Vec<Row>,
+    rows: Arc<Vec<Row>>,
     seen: Arc<Mutex<Seen>>,
     now: crate::clock::Time,
 ) -> Result<Vec<Imported>, StoreError> {

@@ -16,7 +16,7 @@ mod names;
 mod parse;
 mod problem;
 mod registry;
-mod sample;
+pub mod sample;
 pub mod sms;
 pub mod templates;
 mod times;

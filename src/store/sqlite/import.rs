@@ -14,7 +14,7 @@ use crate::store::{Imported, Result, Upserted};
 pub fn import(
     db: &Connection,
     key: &hmac::Key,
-    rows: Vec<Row>,
+    rows: &[Row],
     seen: &Mutex<Seen>,
     now: Time,
 ) -> Result<Vec<Imported>> {
@@ -57,7 +57,7 @@ pub fn import(
         }
         Ok(imported)
     };
-    let imported = rows.into_iter().zip(all).map(&mut one).collect();
+    let imported = rows.iter().cloned().zip(all).map(&mut one).collect();
     batch.end(db)?;
     imported
 }
