@@ -29,7 +29,9 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.to_vec());
-    rows.iter().for_each(|row| drop(table.add_row(row.iter().map(|cell| shown(cell)).collect::<Vec<_>>())));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| shown(cell)).collect::<Vec<_>>());
+    }
     line(&table.to_string())
 }
 
