@@ -125,7 +125,7 @@ pub fn needed(method: &str, path: &str) -> Option<Scope> {
         ("POST", "events" | "sources") => Some(Scope::Ingest),
         (_, "subscribers") => Some(Scope::Admin), // people's addresses
         ("GET" | "HEAD", _) => Some(Scope::Read),
-        ("POST", "broadcasts" | "channels" | "deliveries") => Some(Scope::Broadcast),
+        ("POST", "broadcasts" | "channels" | "deliveries" | "preview" | "send") => Some(Scope::Broadcast),
         _ => Some(Scope::Admin),
     }
 }
@@ -144,6 +144,8 @@ mod tests {
             ("POST", "/v1/broadcasts/brd_1:stop", Some(Scope::Broadcast)),
             ("POST", "/v1/broadcasts:stop", Some(Scope::Broadcast)),
             ("POST", "/v1/channels/x:pause", Some(Scope::Broadcast)),
+            ("POST", "/v1/send", Some(Scope::Broadcast)),
+            ("POST", "/v1/preview", Some(Scope::Broadcast)),
             ("GET", "/v1/subscribers", Some(Scope::Admin)),
             ("POST", "/v1/subscribers:import", Some(Scope::Admin)),
             ("DELETE", "/v1/anything", Some(Scope::Admin)),

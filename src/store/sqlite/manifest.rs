@@ -205,6 +205,19 @@ pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
     Ok(decided)
 }
 
+/// What a manifest says of one subscriber.
+pub fn decided(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Option<(Time, Decided)>> {
+    let found = first(
+        db,
+        "SELECT at, decisions FROM manifest WHERE broadcast = ?1 AND shard = ?2 AND first <= ?3 AND last >= ?3 LIMIT 1",
+        (id.0, who.shard(), who.0),
+        |row| Ok((Time(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let Some((at, bytes)) = found else { return Ok(None) };
+    let decided = unpack(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(decided.into_iter().find(|decided| decided.subscriber == who).map(|decided| (at, decided)))
+}
+
 /// The next manifest that was open when the process ended, with the recipients that have no row.
 pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
     let after = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard.into(), key.number));
