@@ -29,6 +29,7 @@ mod json;
 
 /// The fields of an event and what each may hold.
 mod fields;
+pub use fields::language;
 
 /// Where events go. When an answer comes, what it says is on disk.
 #[async_trait]
