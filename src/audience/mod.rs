@@ -1,6 +1,7 @@
 //! Subscribers, their addresses and audiences. Whom a broadcast selects is decided here (`select`), and by which way each is
 //! reached in `route`; both are pure.
 
+pub mod import;
 pub mod route;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::file::Platform;
 use super::template::suggest;
+use crate::audience::import::{Validator, Validators};
 use crate::config::ConfigError;
 
 #[derive(rust_embed::RustEmbed)]
@@ -52,6 +53,27 @@ impl Platforms {
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Platform>> {
         self.0.values()
+    }
+
+    /// What each kind of address looks like: one that any platform of the kind takes is one.
+    pub fn validators(&self) -> Validators {
+        let mut kinds: BTreeMap<String, Vec<Arc<Platform>>> = BTreeMap::new();
+        for platform in self.iter() {
+            kinds.entry(platform.address.kind.clone()).or_default().push(platform.clone());
+        }
+        let validator = |platforms: Vec<Arc<Platform>>| -> Validator {
+            Arc::new(move |text| {
+                let mut refused = String::new();
+                for platform in &platforms {
+                    match platform.address(text) {
+                        Ok(address) => return Ok(address),
+                        Err(why) => refused = why,
+                    }
+                }
+                Err(refused)
+            })
+        };
+        kinds.into_iter().map(|(kind, platforms)| (kind, validator(platforms))).collect()
     }
 
     /// The platform of that name, or what is wrong with the name.

@@ -1,6 +1,7 @@
 //! The commands. Each has `--help`, and `--json` where it prints data; exit status 0 done, 1 failed, 2 wrong use or
 //! configuration.
 
+mod import;
 mod serve;
 
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Takes events in and sends what they call for, until it is told to stop.
     Serve,
+    /// Reads subscribers from a file into the store.
+    Import(import::Args),
 }
 
 /// What a command ends with when it does not succeed.
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     };
     ended(match cli.command {
         Command::Serve => serve::run(config),
+        Command::Import(args) => import::run(config, args),
     })
 }
 

@@ -303,6 +303,14 @@ impl Engine {
         self.barrier();
     }
 
+    /// The same for many, as an import changes them.
+    pub fn subscribers_changed(&self, changed: &[(SubscriberId, i64)]) {
+        let mut known = lock(&self.changed);
+        changed.iter().for_each(|(id, version)| known.note(*id, *version));
+        drop(known);
+        self.barrier();
+    }
+
     /// Something that was down may work again.
     pub(crate) async fn ways_changed(&self) -> crate::store::Result<()> {
         let now = self.clock.steady();

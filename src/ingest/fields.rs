@@ -272,7 +272,7 @@ fn text(value: Value, place: &str, check: fn(&str, &str) -> Result<(), BadEvent>
 }
 
 /// A language tag in its usual case (RFC 5646, section 2.1.1): `pt-BR`, `zh-Hant`.
-fn language(tag: &str) -> Option<String> {
+pub fn language(tag: &str) -> Option<String> {
     let mut parts = Vec::new();
     for (at, part) in tag.split('-').enumerate() {
         let letters = part.bytes().all(|b| b.is_ascii_alphabetic());

@@ -29,6 +29,7 @@ mod json;
 
 /// The fields of an event and what each may hold.
 mod fields;
+pub use fields::language;
 
 /// JSON from outside, for whoever else takes some in.
 pub fn read_json(body: &[u8]) -> Result<serde_json::Value, BadEvent> {

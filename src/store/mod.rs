@@ -5,9 +5,11 @@ pub mod pack;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::audience::import::{Row, Seen};
 use crate::audience::route::{ChannelId, LeftOut, Way};
 use crate::audience::{Omission, Subscriber};
 use crate::clock::Time;
@@ -352,6 +354,21 @@ pub struct SubscriberDraft {
     pub subscriber: Subscriber,
 }
 
+/// What came of a row of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Imported {
+    Created(SubscriberId),
+    /// With the new version.
+    Updated(SubscriberId, i64),
+    Unchanged(SubscriberId),
+    /// An address belongs to somebody else.
+    Taken {
+        kind: String,
+    },
+    /// The subscriber has been seen in the same import.
+    Twice,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenRow {
     pub name: String,
@@ -482,6 +499,8 @@ pub trait Store: Send + Sync + 'static {
 
     // Subscribers.
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
+    /// Rows of a file, in its order. What a row says nothing of stays as it is; nobody is written twice in one import.
+    async fn import(&self, rows: Vec<Row>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>>;
     async fn subscriber_by_key(&self, key: &str) -> Result<Option<Subscriber>>;
     async fn subscriber_by_address(&self, kind: &str, value: &str) -> Result<Option<Subscriber>>;

@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod delivery;
+mod import;
 mod ingest;
 mod manifest;
 mod query;
@@ -15,7 +16,7 @@ pub mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -390,7 +391,12 @@ impl Store for Sqlite {
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
         let key = self.key.clone();
-        self.write(move |db| drafts.into_iter().map(|draft| subscriber::upsert(db, &key, draft, now)).collect()).await
+        self.write(move |db| subscriber::upsert(db, &key, drafts, now)).await
+    }
+
+    async fn import(&self, rows: Vec<Row>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
+        let key = self.key.clone();
+        self.write(move |db| import::import(db, &key, rows, &seen, now)).await
     }
 
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>> {

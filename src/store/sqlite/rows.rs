@@ -63,13 +63,18 @@ pub fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; 32]> {
 
 /// The next id of a kind.
 pub fn next_id(db: &Connection, kind: &str) -> Result<i64> {
-    let next = first(
+    Ok(next_ids(db, kind, 1)?.start)
+}
+
+/// The next `count` ids of a kind; those that are not used are never used.
+pub fn next_ids(db: &Connection, kind: &str, count: i64) -> Result<std::ops::Range<i64>> {
+    let from = first(
         db,
-        "INSERT INTO id_block VALUES (?1, 2) ON CONFLICT DO UPDATE SET next = next + 1 RETURNING next - 1",
-        [kind],
-        |row| row.get(0),
+        "INSERT INTO id_block VALUES (?1, 1 + ?2) ON CONFLICT DO UPDATE SET next = next + ?2 RETURNING next - ?2",
+        (kind, count),
+        |row| row.get::<_, i64>(0),
     )?;
-    next.ok_or_else(|| StoreError::Failed("id_block gave no id".into()))
+    from.map(|from| from..from + count).ok_or_else(|| StoreError::Failed("id_block gave no id".into()))
 }
 
 pub fn journal(db: &Connection, at: Time, kind: &str, body: &serde_json::Value) -> Result<()> {

@@ -1,12 +1,12 @@
 //! Subscribers, their addresses and memberships. Every change makes a new version; the one before stays readable while a
 //! message may still be in flight for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use ring::hmac;
 use rusqlite::{Connection, Row};
 
-use super::rows::{all, first, next_id, run};
+use super::rows::{all, first, next_id, next_ids, run};
 use super::writer::failed;
 use crate::audience::{Address, Quiet, Subscriber};
 use crate::clock::Time;
@@ -167,47 +167,120 @@ pub fn as_of(db: &Connection, id: SubscriberId, version: i64) -> Result<Subscrib
     })
 }
 
-pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Time) -> Result<Upserted> {
-    let SubscriberDraft { id, subscriber: mut wanted } = draft;
-    let blinds: Vec<Vec<u8>> = wanted.addresses.iter().map(|a| blind(key, &a.kind, &a.value)).collect();
-    let mut owners = Vec::with_capacity(blinds.len());
-    for blind in &blinds {
-        owners.push(first(db, "SELECT subscriber FROM address WHERE blind = ?1", [blind], |row| row.get::<_, i64>(0))?);
+pub fn upsert(db: &Connection, key: &hmac::Key, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
+    let mut batch = Batch::new(drafts.len());
+    let one = |SubscriberDraft { id, subscriber }| {
+        let blinds = blinds(key, &subscriber);
+        let owners = owners(db, &blinds)?;
+        let known = find(db, id, subscriber.key.as_deref(), &owners)?;
+        let version = known.as_ref().map(|known| known.subscriber.version);
+        if id.is_some() && subscriber.version != 0 && version != Some(subscriber.version) {
+            return Ok(Upserted::Stale);
+        }
+        put(db, key, &mut batch, Wanted { subscriber, blinds, owners }, known, now)
+    };
+    drafts.into_iter().map(one).collect()
+}
+
+/// A subscriber as they are to be, with the index and the owner of each address.
+pub struct Wanted {
+    pub subscriber: Subscriber,
+    pub blinds: Vec<Vec<u8>>,
+    pub owners: Vec<Option<i64>>,
+}
+
+/// A subscriber as they are, and the next free place.
+pub struct Known {
+    pub subscriber: Subscriber,
+    next_place: u16,
+}
+
+/// What a job on many subscribers looks up or takes once.
+pub struct Batch {
+    /// By name: the number, and the shards that have members.
+    audiences: HashMap<String, (i64, i64)>,
+    /// Whether there is any suppression at all.
+    suppressions: Option<bool>,
+    numbers: std::ops::Range<i64>,
+    left: usize,
+}
+
+impl Batch {
+    pub fn new(size: usize) -> Batch {
+        Batch { audiences: HashMap::new(), suppressions: None, numbers: 0..0, left: size }
     }
-    let known = match (id, &wanted.key) {
-        (Some(id), _) => one(db, id)?,
-        (None, Some(key)) => by_key(db, key)?,
+
+    /// The number of a new subscriber; taken from the store for this one and all that may still come in the job.
+    fn number(&mut self, db: &Connection) -> Result<i64> {
+        if self.numbers.is_empty() {
+            self.numbers = next_ids(db, "subscriber", self.left as i64 + 1)?;
+        }
+        self.numbers.next().ok_or_else(|| StoreError::Failed("id_block gave no id".into()))
+    }
+
+    fn suppressed(&mut self, db: &Connection, blind: &[u8]) -> Result<bool> {
+        let any = match self.suppressions {
+            Some(any) => any,
+            None => *self.suppressions.insert(first(db, "SELECT 1 FROM suppression LIMIT 1", [], |_| Ok(()))?.is_some()),
+        };
+        Ok(any && first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some())
+    }
+}
+
+pub fn blinds(key: &hmac::Key, subscriber: &Subscriber) -> Vec<Vec<u8>> {
+    subscriber.addresses.iter().map(|a| blind(key, &a.kind, &a.value)).collect()
+}
+
+pub fn owners(db: &Connection, blinds: &[Vec<u8>]) -> Result<Vec<Option<i64>>> {
+    let owner = |blind| first(db, "SELECT subscriber FROM address WHERE blind = ?1", [blind], |row| row.get(0));
+    blinds.iter().map(owner).collect()
+}
+
+/// The subscriber that is meant: by id, else by key, else by an address.
+pub fn find(
+    db: &Connection,
+    id: Option<SubscriberId>,
+    key: Option<&str>,
+    owners: &[Option<i64>],
+) -> Result<Option<Known>> {
+    let with_place = |row: &Row<'_>| {
+        let (next_place, _) = unpack_addresses(row.get_ref(10)?.as_blob()?).unwrap_or((1, Vec::new()));
+        Ok(Known { subscriber: read(row)?, next_place })
+    };
+    let (by_id, by_key) = (format!("{SUBSCRIBER} WHERE s.id = ?1"), format!("{SUBSCRIBER} WHERE s.foreign_key = ?1"));
+    let one = |id: i64| first(db, &by_id, [id], with_place);
+    let known = match (id, key) {
+        (Some(id), _) => return one(id.0),
+        (None, Some(key)) => first(db, &by_key, [key], with_place)?,
         (None, None) => None,
     };
-    let known = match (known, owners.iter().flatten().next()) {
-        (None, Some(owner)) if id.is_none() => {
-            one(db, SubscriberId(*owner))?.filter(|found| wanted.key.is_none() || found.key.is_none())
+    match (known, owners.iter().flatten().next()) {
+        (None, Some(owner)) => {
+            Ok(one(*owner)?.filter(|found| key.is_none() || found.subscriber.key.is_none()))
         }
-        (known, _) => known,
-    };
-    if id.is_some() && wanted.version != 0 && known.as_ref().is_none_or(|known| known.version != wanted.version) {
-        return Ok(Upserted::Stale);
+        (known, _) => Ok(known),
     }
-    let own = known.as_ref().map(|known| known.id.0);
+}
+
+pub fn put(
+    db: &Connection,
+    key: &hmac::Key,
+    batch: &mut Batch,
+    wanted: Wanted,
+    known: Option<Known>,
+    now: Time,
+) -> Result<Upserted> {
+    let Wanted { subscriber: mut wanted, blinds, owners } = wanted;
+    batch.left = batch.left.saturating_sub(1);
+    let own = known.as_ref().map(|known| known.subscriber.id.0);
     if let Some(place) = owners.iter().position(|owner| owner.is_some() && *owner != own) {
         return Ok(Upserted::Taken { kind: wanted.addresses[place].kind.clone(), place });
     }
-    let mut next_place = match own {
-        Some(id) => {
-            let bytes =
-                first(db, "SELECT addresses FROM subscriber WHERE id = ?1", [id], |row| row.get::<_, Vec<u8>>(0))?;
-            bytes
-                .map(|bytes| unpack_addresses(&bytes))
-                .transpose()
-                .map_err(|e| StoreError::Failed(e.to_string()))?
-                .map_or(1, |(next, _)| next)
-        }
-        None => 1,
-    };
+    let mut next_place = known.as_ref().map_or(1, |known| known.next_place);
     for (address, blind) in wanted.addresses.iter_mut().zip(&blinds) {
         let before = known
             .iter()
-            .flat_map(|known| &known.addresses)
+            .flat_map(|known| &known.subscriber.addresses)
             .find(|a| a.kind == address.kind && a.value == address.value);
         match before {
             Some(before) => {
@@ -221,13 +294,12 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
             None => {
                 address.place = next_place;
                 next_place += 1;
-                address.suppressed =
-                    first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some();
+                address.suppressed = batch.suppressed(db, blind)?;
             }
         }
     }
     match known {
-        Some(known) => {
+        Some(Known { subscriber: known, .. }) => {
             if wanted.key.is_none() {
                 wanted.key = known.key.clone();
             }
@@ -242,14 +314,14 @@ pub fn upsert(db: &Connection, key: &hmac::Key, draft: SubscriberDraft, now: Tim
                 run(db, "DELETE FROM address WHERE blind = ?1", [blind(key, &gone.kind, &gone.value)])?;
             }
             write(db, &wanted, next_place, &blinds)?;
-            memberships(db, wanted.id, &known.audiences, &wanted.audiences, now)?;
+            memberships(db, batch, wanted.id, &known.audiences, &wanted.audiences, now)?;
             Ok(Upserted::Updated(wanted.id))
         }
         None => {
-            let n = next_id(db, "subscriber")?;
+            let n = batch.number(db)?;
             (wanted.id, wanted.version) = (SubscriberId((n % SHARDS) << 48 | n), 1);
             write(db, &wanted, next_place, &blinds)?;
-            memberships(db, wanted.id, &BTreeSet::new(), &wanted.audiences, now)?;
+            memberships(db, batch, wanted.id, &BTreeSet::new(), &wanted.audiences, now)?;
             Ok(Upserted::Created(wanted.id))
         }
     }
@@ -295,6 +367,7 @@ fn keep_past(db: &Connection, id: SubscriberId, now: Time) -> Result<()> {
 
 fn memberships(
     db: &Connection,
+    batch: &mut Batch,
     id: SubscriberId,
     before: &BTreeSet<String>,
     after: &BTreeSet<String>,
@@ -308,26 +381,37 @@ fn memberships(
         )?;
     }
     for joined in after.difference(before) {
-        let audience = match first(db, "SELECT id FROM audience WHERE name = ?1", [joined], |row| row.get::<_, i64>(0))?
-        {
-            Some(audience) => audience,
-            None => {
-                let audience = next_id(db, "audience")?;
-                run(db, "INSERT INTO audience VALUES (?1, ?2, 0)", (audience, joined))?;
-                audience
-            }
+        let (audience, shards) = match batch.audiences.get(joined) {
+            Some(known) => *known,
+            None => audience(db, joined)?,
         };
         run(db, "INSERT OR IGNORE INTO member VALUES (?1, ?2, ?3)", (audience, id.0, now.0))?;
         let bit = 1i64 << id.shard();
-        run(db, "UPDATE audience SET shards = shards | ?2 WHERE id = ?1 AND shards & ?2 = 0", (audience, bit))?;
+        if shards & bit == 0 {
+            run(db, "UPDATE audience SET shards = shards | ?2 WHERE id = ?1", (audience, bit))?;
+        }
+        batch.audiences.insert(joined.clone(), (audience, shards | bit));
     }
     Ok(())
+}
+
+/// The audience of that name, made at first need.
+fn audience(db: &Connection, name: &str) -> Result<(i64, i64)> {
+    let known = first(db, "SELECT id, shards FROM audience WHERE name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match known {
+        Some(known) => Ok(known),
+        None => {
+            let audience = next_id(db, "audience")?;
+            run(db, "INSERT INTO audience VALUES (?1, ?2, 0)", (audience, name))?;
+            Ok((audience, 0))
+        }
+    }
 }
 
 pub fn remove(db: &Connection, key: &hmac::Key, id: SubscriberId, now: Time) -> Result<bool> {
     let Some(subscriber) = one(db, id)? else { return Ok(false) };
     keep_past(db, id, now)?;
-    memberships(db, id, &subscriber.audiences, &BTreeSet::new(), now)?;
+    memberships(db, &mut Batch::new(1), id, &subscriber.audiences, &BTreeSet::new(), now)?;
     for address in &subscriber.addresses {
         run(db, "DELETE FROM address WHERE blind = ?1", [blind(key, &address.kind, &address.value)])?;
     }
