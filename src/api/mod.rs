@@ -8,6 +8,7 @@ mod deliveries;
 mod events;
 pub mod gate;
 mod health;
+mod import;
 mod incidents;
 mod messages;
 mod page;
@@ -98,6 +99,7 @@ fn routes(config: &mut ServiceConfig) {
 fn subscribers(config: &mut ServiceConfig) {
     const ADDRESS: &str = "/v1/subscribers/{id:[^/:]+}/addresses/{place:[0-9]+}";
     config
+        .service(place("/v1/subscribers:import").route(post().to(import::take)))
         .service(place("/v1/subscribers").route(get().to(subscriber::list)).route(post().to(subscriber::create)))
         .service(place(&format!("{ADDRESS}:verify")).route(post().to(subscriber::verify)))
         .service(place(&format!("{ADDRESS}:test")).route(post().to(subscriber::test)))

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::subscriber::{Batch, Wanted, blinds, find, owners, put};
 use crate::audience::import::{Row, Seen};
 use crate::clock::Time;
-use crate::store::{Imported, Result, Upserted};
+use crate::store::{Imported, Result, StoreError, Upserted};
 
 pub fn import(
     db: &Connection,
@@ -41,6 +41,8 @@ pub fn import(
             Upserted::Unchanged(id) => Imported::Unchanged(id),
             Upserted::Updated(id) => Imported::Updated(id, before.map_or(1, |(_, version)| version + 1)),
             Upserted::Taken { kind, .. } => return Ok(Imported::Taken { kind }),
+            // It was read in this very transaction.
+            Upserted::Stale => return Err(StoreError::Failed("a subscriber changed within one transaction".into())),
         };
         if let Imported::Created(id) | Imported::Unchanged(id) | Imported::Updated(id, _) = imported {
             seen.note(id);
