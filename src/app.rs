@@ -80,7 +80,8 @@ impl App {
         let (lanes, channels) = App::channels(&config, &clock, &*store).await?;
         let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
         let seed = fastrand::u64(..);
-        let (mut app, outcomes) = App::assemble(config, clock, store, plans, lanes, seed).await?;
+        let templates = Arc::new(load_templates(&config)?);
+        let (mut app, outcomes) = App::assemble(config, clock, store, plans, templates, lanes, seed).await?;
         app.channels = channels;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
@@ -112,10 +113,10 @@ impl App {
         clock: Arc<Clock>,
         store: Arc<dyn Store>,
         plans: Plans,
+        templates: Arc<Templates>,
         lanes: Vec<lane::Settings>,
         seed: u64,
     ) -> anyhow::Result<(App, tokio::sync::mpsc::UnboundedReceiver<dispatch::recorder::Entry>)> {
-        let templates = Arc::new(load_templates(&config)?);
         let key = installation_key(&*store).await?;
         let words = FrozenWords::new(config.clone(), store.clone(), templates.clone());
         let parts = dispatch::Parts {

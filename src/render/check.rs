@@ -34,7 +34,10 @@ pub fn check(templates: &Templates) -> Vec<Problem> {
                             line,
                             level: finding.level,
                             check: finding.check,
-                            message: format!("{}: {}: {} (on: {})", finding.check, format, finding.message, sample.name),
+                            message: format!(
+                                "{}: {}: {} (on: {})",
+                                finding.check, format, finding.message, sample.name
+                            ),
                         });
                     }
                 }
@@ -130,5 +133,55 @@ impl fmt::Display for Matrix {
             writeln!(f)?;
         }
         writeln!(f, "{} there, {} missing", self.there(), self.missing())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every audience on every occasion in English, and customers on the demo's occasions in four languages more.
+    #[test]
+    fn the_shipped_words_are_all_there_and_pass() {
+        let set = Templates::embedded().expect("loads");
+        let problems: Vec<String> = check(&set)
+            .iter()
+            .filter(|problem| problem.level == Level::Block)
+            .map(|problem| problem.to_string())
+            .collect();
+        assert_eq!(problems, Vec::<String>::new());
+        let matrix = matrix(&set);
+        assert_eq!(matrix.locales, ["en", "de", "es", "hi", "pt"]);
+        assert_eq!(matrix.rows.len(), 7 * Occasion::ALL.len());
+        for (audience, occasion, cells) in &matrix.rows {
+            assert!(cells[0].is_some(), "{audience} {occasion} in English");
+        }
+        use Occasion::*;
+        for occasion in [Investigating, Acknowledged, Identified, Update, Restoring, Resolved, Correction] {
+            let (_, _, cells) =
+                matrix.rows.iter().find(|row| row.0 == "customers" && row.1 == occasion).expect("a row");
+            assert!(cells.iter().all(Option::is_some), "customers {occasion}: {cells:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_shown_with_file_line_and_the_sample_that_shows_it() {
+        let mut texts = super::super::templates::embedded_texts();
+        texts.retain(|path, _| ["layouts/", "locales/", "lint/"].iter().any(|folder| path.starts_with(folder)));
+        let text = "{{#*inline \"headline\"}}{{services}} down{{/inline}}\n\
+                    {{#*inline \"short\"}}{{sender}}: {{services}} down. Please wait. {{check}}{{/inline}}\n\
+                    {{#*inline \"body\"}}{{Services}} are down, due to a bug.{{/inline}}\n";
+        texts.insert("staff/holding.hbs".into(), text.into());
+        let set = Templates::from_files(texts, BTreeMap::new()).expect("loads");
+        let shown: Vec<String> = check(&set).iter().map(|problem| problem.to_string()).collect();
+        for expected in [
+            "templates/staff/holding.hbs:2: next-update: sms: does not say when the next update comes, with its zone (on: what is known of any incident)",
+            "templates/staff/holding.hbs:3: cause: email: \"due to\" names a cause, and nobody has confirmed one (on: what is known of any incident)",
+        ] {
+            assert!(shown.iter().any(|line| line == expected), "{shown:#?}");
+        }
+        let matrix = matrix(&set);
+        assert_eq!((matrix.there(), matrix.missing()), (1, 16 * 5 - 1));
+        assert!(matrix.to_string().contains("staff     holding          yes      -      -      -      -"), "{matrix}");
     }
 }

@@ -139,7 +139,7 @@ impl Locale {
         let digits = n.to_string();
         let mut out = String::new();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 && digits.len() > 4 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) && digits.len() > 4 {
                 out.push_str(&self.number.group);
             }
             out.push(digit);
@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn lists_end_with_the_languages_and() {
         let set = Templates::embedded().expect("loads");
-        let names = |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let names =
+            |n: usize| ["Facebook", "WhatsApp", "Instagram"][..n].iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert_eq!(set.locale("en").list(&names(3), 9), "Facebook, WhatsApp and Instagram");
         assert_eq!(set.locale("es").list(&names(3), 9), "Facebook, WhatsApp e Instagram");
         assert_eq!(set.locale("es").list(&names(2), 9), "Facebook y WhatsApp");

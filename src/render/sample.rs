@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::{Occasion, Scene, Wrong};
 use crate::clock::Time;
 use crate::config;
-use crate::incident::{
-    Cause, CauseCategory, DataEffect, Facts, Impact, Kind, Mode, Severity, Status, Text,
-};
+use crate::incident::{Cause, CauseCategory, DataEffect, Facts, Impact, Kind, Mode, Severity, Status, Text};
 
 pub struct Sample {
     pub name: &'static str,
@@ -31,10 +29,46 @@ const SUSPICION: &str = "Engineers suspect a hacked supplier";
 
 /// Texts of facts, as a comms team would write them.
 const TEXTS: &[(&str, [&str; 5])] = &[
-    ("en", ["Apps cannot be reached", "The apps do not open.", "If urgent, call or text.", "Use e-mail until then.", "A command cut off our network."]),
-    ("de", ["Apps nicht erreichbar", "Die Apps öffnen sich nicht.", "Rufen Sie an.", "Nutzen Sie bis dahin E-Mail.", "Ein Befehl hat unser Netz getrennt."]),
-    ("es", ["Apps sin servicio", "Las aplicaciones no se abren.", "Llame o escriba un SMS.", "Use el correo entretanto.", "Una orden dejó aislada nuestra red."]),
-    ("pt", ["Apps fora do ar", "Os aplicativos não abrem.", "Ligue ou mande SMS.", "Use o e-mail por enquanto.", "Um comando isolou a nossa rede."]),
+    (
+        "en",
+        [
+            "Apps cannot be reached",
+            "The apps do not open.",
+            "If urgent, call or text.",
+            "Use e-mail until then.",
+            "A command cut off our network.",
+        ],
+    ),
+    (
+        "de",
+        [
+            "Apps nicht erreichbar",
+            "Die Apps öffnen sich nicht.",
+            "Rufen Sie an.",
+            "Nutzen Sie bis dahin E-Mail.",
+            "Ein Befehl hat unser Netz getrennt.",
+        ],
+    ),
+    (
+        "es",
+        [
+            "Apps sin servicio",
+            "Las aplicaciones no se abren.",
+            "Llame o escriba un SMS.",
+            "Use el correo entretanto.",
+            "Una orden dejó aislada nuestra red.",
+        ],
+    ),
+    (
+        "pt",
+        [
+            "Apps fora do ar",
+            "Os aplicativos não abrem.",
+            "Ligue ou mande SMS.",
+            "Use o e-mail por enquanto.",
+            "Um comando isolou a nossa rede.",
+        ],
+    ),
     ("hi", ["ऐप बंद हैं", "ऐप नहीं खुल रहे हैं।", "कॉल या एसएमएस कीजिए।", "तब तक ईमेल अपनाइए।", "एक आदेश से हमारा नेटवर्क कट गया।"]),
 ];
 
@@ -48,7 +82,12 @@ fn time(text: &str) -> Time {
 
 impl Stage {
     pub fn new() -> Stage {
-        let titles = [("facebook", "Facebook"), ("instagram", "Instagram"), ("whatsapp", "WhatsApp"), ("workplace", "Workplace")];
+        let titles = [
+            ("facebook", "Facebook"),
+            ("instagram", "Instagram"),
+            ("whatsapp", "WhatsApp"),
+            ("workplace", "Workplace"),
+        ];
         let component = |title: &str| config::Component { title: Text::Plain(title.into()), platforms: Vec::new() };
         let europe = [("en", "Europe"), ("de", "Europa"), ("es", "Europa"), ("pt", "Europa"), ("hi", "यूरोप")];
         let europe = europe.into_iter().map(|(tag, title)| (tag.to_string(), title.to_string())).collect();
@@ -176,16 +215,18 @@ pub fn samples(occasion: Occasion) -> Vec<Sample> {
 
 fn of_status(status: Status) -> Vec<Sample> {
     let sample = |name, facts, excused| Sample { name, facts, mode: Mode::Real, excused, status };
-    let suspected = Cause { category: Some(CauseCategory::ThirdParty), text: Some(Text::Plain(SUSPICION.into())), confirmed_by: None };
-    let confirmed = |text| Cause { category: Some(CauseCategory::TechnicalFailure), text, confirmed_by: Some("Ada Lovelace".into()) };
-    let bare = Facts {
-        title: None,
-        action: None,
-        regions: Vec::new(),
-        next_update_at: None,
-        ended_at: None,
-        ..known(status)
+    let suspected = Cause {
+        category: Some(CauseCategory::ThirdParty),
+        text: Some(Text::Plain(SUSPICION.into())),
+        confirmed_by: None,
     };
+    let confirmed = |text| Cause {
+        category: Some(CauseCategory::TechnicalFailure),
+        text,
+        confirmed_by: Some("Ada Lovelace".into()),
+    };
+    let bare =
+        Facts { title: None, action: None, regions: Vec::new(), next_update_at: None, ended_at: None, ..known(status) };
     vec![
         sample("what is known of any incident", known(status), &[]),
         sample("every fact, the cause suspected", Facts { cause: suspected, ..everything(status) }, &[]),

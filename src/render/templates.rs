@@ -174,7 +174,7 @@ impl Templates {
         if file.occasion != occasion {
             fallbacks.push(Fallback::Occasion { wanted: occasion, used: file.occasion });
         }
-        if file.locale != locale && !(base(locale) == file.locale) {
+        if file.locale != locale && base(locale) != file.locale {
             fallbacks.push(Fallback::Locale { wanted: locale.into(), used: file.locale.clone() });
         }
         Some((file, fallbacks))

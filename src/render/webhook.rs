@@ -3,9 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::markdown;
 use super::message::Markup;
 use super::write::Writer;
-use super::markdown;
 use crate::clock::Time;
 use crate::incident::{Clearance, Kind};
 

@@ -61,9 +61,16 @@ impl Writer<'_> {
         let (title, text, html) = match format {
             Format::Email => {
                 let body = self.part("body")?;
-                let text = markdown::convert(&self.layout("email-text", &[("body", &body)], Escaping::Markdown)?, Markup::Plain);
+                let text = markdown::convert(
+                    &self.layout("email-text", &[("body", &body)], Escaping::Markdown)?,
+                    Markup::Plain,
+                );
                 let html = self.layout("email", &[("body_html", &markdown::mail(&body))], Escaping::Html)?;
-                (Some(self.line("headline")?), self.labelled(text, Markup::Plain, "\n\n"), Some(self.labelled_html(html)))
+                (
+                    Some(self.line("headline")?),
+                    self.labelled(text, Markup::Plain, "\n\n"),
+                    Some(self.labelled_html(html)),
+                )
             }
             Format::Sms => (None, self.sms()?, None),
             Format::Push => {

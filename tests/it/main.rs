@@ -2,8 +2,8 @@
 
 mod api;
 mod channels;
-mod kafka;
 mod harness;
+mod kafka;
 mod peers;
 mod simulation;
 mod smtp;

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use loudhailer::app::App;
+use loudhailer::app::{App, load_templates};
 use loudhailer::audience::route::ChannelId;
 use loudhailer::audience::{Address, Subscriber};
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel, Repeat};
@@ -24,6 +24,7 @@ use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::plan::{self, Plans};
 use loudhailer::quantity::Limit;
+use loudhailer::render::Templates;
 use loudhailer::render::message::{Format, Markup};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::sqlite::writer::Crash;
@@ -193,8 +194,10 @@ async fn live(world: &Arc<World>, path: &Path, seed: u64) -> (Life, Arc<Sqlite>)
             driver: Arc::new(Simulated { world: world.clone(), clock: clock.clone(), channel: *id, base }),
         })
         .collect();
+    static TEMPLATES: OnceLock<Arc<Templates>> = OnceLock::new();
+    let templates = TEMPLATES.get_or_init(|| Arc::new(load_templates(&config).expect("templates"))).clone();
     let (app, outcomes) =
-        App::assemble(config, clock.clone(), store.clone(), plans, lanes, seed).await.expect("assembles");
+        App::assemble(config, clock.clone(), store.clone(), plans, templates, lanes, seed).await.expect("assembles");
     app.engine.start(outcomes);
     (Life { app: Arc::new(app), clock, base }, store)
 }
@@ -585,6 +588,9 @@ fn the_promises_hold_under_200_seeds() {
     let seeds: u64 = std::env::var("SIMULATION_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
     let mut attempts = 0;
     for seed in 0..seeds {
+        if std::env::var("SIMULATION_SHOW").is_ok() {
+            eprintln!("seed {seed}");
+        }
         let result = std::panic::catch_unwind(|| run(seed));
         match result {
             Ok(Ok(trace)) => attempts += trace.iter().filter(|line| line.contains(" begins ")).count(),

@@ -1,7 +1,7 @@
 //! Checks of what a message says against what is known: times, cause, correction, code, clearance, services.
 
-use super::said::{self, CLOCK, RANGE, SLASHED, URL, ZONE};
 use super::Spoken;
+use super::said::{self, CLOCK, RANGE, SLASHED, URL, ZONE};
 use crate::clock::Time;
 use crate::incident::{Clearance, Kind, Text};
 use crate::render::message::Format;
@@ -71,9 +71,10 @@ impl Spoken<'_> {
         if !starts {
             self.block("correction", format!("does not begin with {:?}", self.locale.words.correction[0]));
         }
-        let cited = self.scene.wrong.is_some_and(|wrong| {
-            self.has_time(wrong.sent) || said::has(&self.all(), &wrong.number.to_string())
-        });
+        let cited = self
+            .scene
+            .wrong
+            .is_some_and(|wrong| self.has_time(wrong.sent) || said::has(&self.all(), &wrong.number.to_string()));
         if !cited && self.wording.format != Format::Push {
             self.block("correction", "does not say which message was wrong");
         }
@@ -118,12 +119,14 @@ impl Spoken<'_> {
             hide("cause.text", facts.cause.text.as_ref());
         }
         // A single word (network) may stand in any sentence.
-        let owner = facts.owner.clone().filter(|owner| owner.contains(' ') && self.wording.clearance < Clearance::Internal);
+        let owner =
+            facts.owner.clone().filter(|owner| owner.contains(' ') && self.wording.clearance < Clearance::Internal);
         hidden.extend(owner.map(|owner| ("owner", owner)));
         hidden.extend(facts.cause.confirmed_by.clone().map(|name| ("cause.confirmed_by", name)));
         if self.wording.clearance < Clearance::Partner {
             let numbers = [("impact.users", facts.impact.users), ("impact.businesses", facts.impact.businesses)];
-            for (name, number) in numbers.into_iter().filter_map(|(name, n)| Some((name, n.filter(|n| *n >= 10_000)?))) {
+            for (name, number) in numbers.into_iter().filter_map(|(name, n)| Some((name, n.filter(|n| *n >= 10_000)?)))
+            {
                 hidden.push((name, self.locale.number(number)));
                 hidden.push((name, number.to_string()));
             }
@@ -143,7 +146,13 @@ impl Spoken<'_> {
     pub(super) fn same_facts(&mut self) {
         let named = self.view.services().join(" ").to_lowercase() + &self.scene.sender.name.to_lowercase();
         let mut facts_say = String::new();
-        for text in [&self.scene.facts.title, &self.scene.facts.summary, &self.scene.facts.action, &self.scene.facts.workaround, &self.scene.facts.alternatives] {
+        for text in [
+            &self.scene.facts.title,
+            &self.scene.facts.summary,
+            &self.scene.facts.action,
+            &self.scene.facts.workaround,
+            &self.scene.facts.alternatives,
+        ] {
             facts_say += &self.view.said_or_marked(text).unwrap_or_default().to_lowercase();
         }
         let others = self.scene.components.values().filter_map(|component| match &component.title {
@@ -207,7 +216,13 @@ impl Spoken<'_> {
             near.char_indices().take(13).any(|(at, _)| ZONE.is_match(&near[at..]))
                 || own.iter().any(|name| rest.find(name.as_str()).is_some_and(|at| rest[..at].chars().count() <= 12))
         };
-        let scaled = |rest: &str| self.locale.number.scales.iter().any(|s| rest.trim_start().starts_with(&s.one) || rest.trim_start().starts_with(&s.many));
+        let scaled = |rest: &str| {
+            self.locale
+                .number
+                .scales
+                .iter()
+                .any(|s| rest.trim_start().starts_with(&s.one) || rest.trim_start().starts_with(&s.many))
+        };
         let mut bare = None;
         for found in CLOCK.find_iter(&text) {
             let rest = &text[found.end()..];

@@ -86,7 +86,10 @@ impl Spoken<'_> {
         let support = self.scene.facts.support_url.as_deref().and_then(|url| url::Url::parse(url).ok());
         allowed.extend(support.and_then(|url| url.host_str().map(str::to_string)));
         let all = format!("{} {}", self.title.as_deref().unwrap_or(""), self.text);
-        let links: Vec<String> = URL.find_iter(&all).map(|found| found.as_str().trim_end_matches(['.', ',', ';', ')', ':']).to_string()).collect();
+        let links: Vec<String> = URL
+            .find_iter(&all)
+            .map(|found| found.as_str().trim_end_matches(['.', ',', ';', ')', ':']).to_string())
+            .collect();
         for link in &links {
             if let Some(why) = wrong_link(link, &allowed) {
                 self.block("link", format!("{link}: {why}"));
@@ -110,7 +113,9 @@ fn wrong_link(link: &str, allowed: &[String]) -> Option<String> {
         url if !url.username().is_empty() || url.password().is_some() => "has a user part",
         _ if host.split('.').any(|label| label.starts_with("xn--")) => "has a host in punycode",
         url if url.query().is_some() => "has a query",
-        _ if ["login", "verify", "pay"].iter().any(|word| path.contains(word)) => "asks for login or payment in its path",
+        _ if ["login", "verify", "pay"].iter().any(|word| path.contains(word)) => {
+            "asks for login or payment in its path"
+        }
         _ if !allowed.iter().any(|allowed| allowed == host) => "leads to a host that we do not name",
         _ => return None,
     };

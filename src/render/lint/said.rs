@@ -8,7 +8,9 @@ pub static CLOCK: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b([01]?\d|2[0-3]
 pub static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r"https?://\S+"));
 /// What stands for a zone after a time.
 pub static ZONE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(?:UTC(?:[+-]\d+(?::\d\d)?)?|GMT|WET|WEST|CET|CEST|MEZ|MESZ|EET|EEST|OEZ|OESZ|WEZ|WESZ|MSK|[ECMP][SD]T|AK[SD]T|HST|BRT|ART|IST|BST|JST|KST|SGT|HKT|AE[SD]T|AC[SD]T|AWST|NZ[SD]T|SAST|WAT|EAT|Pacific|Eastern|Central|Mountain)\b")
+    pattern(
+        r"^(?:UTC(?:[+-]\d+(?::\d\d)?)?|GMT|WET|WEST|CET|CEST|MEZ|MESZ|EET|EEST|OEZ|OESZ|WEZ|WESZ|MSK|[ECMP][SD]T|AK[SD]T|HST|BRT|ART|IST|BST|JST|KST|SGT|HKT|AE[SD]T|AC[SD]T|AWST|NZ[SD]T|SAST|WAT|EAT|Pacific|Eastern|Central|Mountain)\b",
+    )
 });
 /// The rest of a range whose first time has no zone of its own.
 pub static RANGE: LazyLock<Regex> = LazyLock::new(|| {
@@ -17,8 +19,7 @@ pub static RANGE: LazyLock<Regex> = LazyLock::new(|| {
 pub static SLASHED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d{1,2}/\d{1,2}\b"));
 pub static PLACEHOLDER: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\{\{|\}\}|\{%|\$\{|<%|\[\[|\{[\w.]+\}|\b(?:TBD|TODO|null|undefined|NaN)\b"));
-pub static SHARE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\d\s*%|\d[\d.,]*\s+(?:of|in|von|de|em|out of)\s+\d"));
+pub static SHARE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d\s*%|\d[\d.,]*\s+(?:of|in|von|de|em|out of)\s+\d"));
 
 /// A pattern of this file; one that is wrong matches nothing and its test fails.
 fn pattern(text: &str) -> Regex {
@@ -41,9 +42,9 @@ fn position(text: &str, word: &str) -> Option<usize> {
     let (stem, open) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
     let stem = stem.to_lowercase();
     let bound = |c: Option<char>| !c.is_some_and(is_letter);
-    text.match_indices(&stem).map(|(at, _)| at).find(|at| {
-        bound(text[..*at].chars().next_back()) && (open || bound(text[*at + stem.len()..].chars().next()))
-    })
+    text.match_indices(&stem)
+        .map(|(at, _)| at)
+        .find(|at| bound(text[..*at].chars().next_back()) && (open || bound(text[*at + stem.len()..].chars().next())))
 }
 
 /// Signs of Devanagari that complete a letter count as part of the word.
@@ -52,7 +53,9 @@ fn is_letter(c: char) -> bool {
 }
 
 pub fn words(text: &str) -> Vec<&str> {
-    text.split(|c: char| !is_letter(c) && c != '\'' && c != '-' && c != '’').filter(|word| word.chars().any(is_letter)).collect()
+    text.split(|c: char| !is_letter(c) && c != '\'' && c != '-' && c != '’')
+        .filter(|word| word.chars().any(is_letter))
+        .collect()
 }
 
 /// Sentences: ended by a stop before a space, or by a line's end. A stop after a number or a short word (1., Okt.) ends none.
@@ -64,7 +67,8 @@ pub fn sentences(text: &str) -> Vec<String> {
             sentence.push_str(piece);
             let word = piece.trim_end();
             let bare = word.trim_end_matches('.');
-            let short = word.ends_with('.') && (bare.len() <= 2 && bare.bytes().all(|b| b.is_ascii_digit()) || is_abbreviated_month(bare));
+            let short = word.ends_with('.')
+                && (bare.len() <= 2 && bare.bytes().all(|b| b.is_ascii_digit()) || is_abbreviated_month(bare));
             if word.ends_with(['.', '!', '?', '।']) && !short {
                 sentences.push(std::mem::take(&mut sentence));
             }
@@ -81,7 +85,11 @@ fn is_abbreviated_month(word: &str) -> bool {
 /// Flesch-Kincaid grade of English. Syllables are groups of vowels, without a mute e at the end.
 pub fn grade(text: &str) -> Option<f64> {
     let sentences = sentences(text);
-    let all: Vec<&str> = sentences.iter().flat_map(|sentence| words(sentence)).filter(|w| w.chars().all(|c| c.is_ascii_alphabetic() || c == '\'' || c == '-')).collect();
+    let all: Vec<&str> = sentences
+        .iter()
+        .flat_map(|sentence| words(sentence))
+        .filter(|w| w.chars().all(|c| c.is_ascii_alphabetic() || c == '\'' || c == '-'))
+        .collect();
     if all.len() < 30 {
         return None;
     }
@@ -95,7 +103,8 @@ fn syllables(word: &str) -> usize {
     let vowel = |b: u8| b"aeiouy".contains(&b);
     let bytes = word.as_bytes();
     let groups = (0..bytes.len()).filter(|at| vowel(bytes[*at]) && (*at == 0 || !vowel(bytes[*at - 1]))).count();
-    let mute = word.ends_with('e') && !word.ends_with("le") && groups > 1 || word.ends_with("ed") && !word.ends_with("ted") && !word.ends_with("ded") && groups > 1;
+    let mute = word.ends_with('e') && !word.ends_with("le") && groups > 1
+        || word.ends_with("ed") && !word.ends_with("ted") && !word.ends_with("ded") && groups > 1;
     (groups - usize::from(mute)).max(1)
 }
 

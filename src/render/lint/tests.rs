@@ -26,16 +26,28 @@ struct Case<'a> {
 
 impl Default for Case<'_> {
     fn default() -> Self {
-        Case { headline: "Our apps are down", short: SHORT, body: BODY, format: Format::Email, occasion: Occasion::Investigating, locale: "en", template: "customers" }
+        Case {
+            headline: "Our apps are down",
+            short: SHORT,
+            body: BODY,
+            format: Format::Email,
+            occasion: Occasion::Investigating,
+            locale: "en",
+            template: "customers",
+        }
     }
 }
 
 impl Case<'_> {
     fn findings(&self, change: impl Fn(&mut Sample)) -> Vec<Finding> {
-        let shared = embedded_texts().into_iter().filter(|(path, _)| ["layouts/", "locales/", "lint/"].iter().any(|folder| path.starts_with(folder)));
+        let shared = embedded_texts()
+            .into_iter()
+            .filter(|(path, _)| ["layouts/", "locales/", "lint/"].iter().any(|folder| path.starts_with(folder)));
         let mut texts: BTreeMap<String, String> = shared.collect();
         let Case { headline, short, body, .. } = self;
-        let text = format!("{{{{#*inline \"headline\"}}}}{headline}{{{{/inline}}}}{{{{#*inline \"short\"}}}}{short}{{{{/inline}}}}{{{{#*inline \"body\"}}}}{body}{{{{/inline}}}}");
+        let text = format!(
+            "{{{{#*inline \"headline\"}}}}{headline}{{{{/inline}}}}{{{{#*inline \"short\"}}}}{short}{{{{/inline}}}}{{{{#*inline \"body\"}}}}{body}{{{{/inline}}}}"
+        );
         texts.insert(format!("{}/{}.{}.hbs", self.template, self.occasion, self.locale), text);
         let set = Templates::from_files(texts, BTreeMap::new()).expect("loads");
         let stage = Stage::new();
@@ -95,7 +107,11 @@ fn each_fault_is_found_by_its_check() {
         ("This is not a drill.", "exercise", Block),
         ("Your code is {{code}}.", "code", Block),
         ("Workplace works.", "same-facts", Block),
-        ("This is a very long sentence that goes on and on, with one word after another, until nobody who reads it on a small screen in a hurry can still tell what it wanted to say at first.", "reading", Block),
+        (
+            "This is a very long sentence that goes on and on, with one word after another, until nobody who reads it on a small screen in a hurry can still tell what it wanted to say at first.",
+            "reading",
+            Block,
+        ),
     ] {
         let body = format!("{BODY}\n\n{addition}");
         let checks = Case { body: &body, ..Case::default() }.checks();
@@ -171,9 +187,8 @@ fn an_sms_is_judged_by_its_first_segment_and_its_units() {
 #[test]
 fn a_correction_begins_with_its_word_and_names_what_was_wrong() {
     let body = format!("Correction to our message of {{{{wrong.sent.short}}}}. {BODY}");
-    let correction = |headline, body: &str| {
-        Case { headline, body, occasion: Occasion::Correction, ..Case::default() }.checks()
-    };
+    let correction =
+        |headline, body: &str| Case { headline, body, occasion: Occasion::Correction, ..Case::default() }.checks();
     assert_eq!(correction("Correction: our apps are down", &body), []);
     assert!(correction("Our apps are down", &body).contains(&("correction", Level::Block)));
     assert!(correction("Correction", BODY).contains(&("correction", Level::Block)));

@@ -119,7 +119,10 @@ impl Spoken<'_> {
     }
 
     pub(super) fn shouting(&mut self) {
-        const KNOWN: &[&str] = &["HTTP", "HTTPS", "JSON", "GDPR", "NIS2", "MESZ", "OESZ", "WESZ", "CEST", "EEST", "WEST", "AEST", "AEDT", "AWST", "NZST", "NZDT", "SAST", "CDMX"];
+        const KNOWN: &[&str] = &[
+            "HTTP", "HTTPS", "JSON", "GDPR", "NIS2", "MESZ", "OESZ", "WESZ", "CEST", "EEST", "WEST", "AEST", "AEDT",
+            "AWST", "NZST", "NZDT", "SAST", "CDMX",
+        ];
         let mut known: Vec<String> = self.view.services();
         known.extend([self.view.sender(), self.scene.code.to_string()]);
         known.extend(self.scene.components.values().filter_map(|c| match &c.title {
