@@ -1,6 +1,7 @@
 //! The commands. Each has `--help`, and `--json` where it prints data; exit status 0 done, 1 failed, 2 wrong use or
 //! configuration.
 
+mod demo;
 mod import;
 mod serve;
 
@@ -23,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Plays a large outage on this machine, with catchers in place of the platforms, and keeps serving.
+    Demo(demo::Args),
     /// Takes events in and sends what they call for, until it is told to stop.
     Serve,
     /// Reads subscribers from a file into the store.
@@ -47,6 +50,7 @@ pub fn main() -> ExitCode {
         Err(error) => return ended(Err(Failure::Wrong(error.to_string()))),
     };
     ended(match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Serve => serve::run(config),
         Command::Import(args) => import::run(config, args),
     })
