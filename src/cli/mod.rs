@@ -5,6 +5,7 @@ mod backup;
 mod brake;
 mod check;
 mod client;
+mod demo;
 mod explain;
 mod export;
 mod import;
@@ -41,6 +42,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Plays a large outage on this machine, with catchers in place of the platforms, and keeps serving.
+    Demo(demo::Args),
     /// Takes events in and sends what they call for, until it is told to stop.
     Serve,
     /// Reads subscribers from a file into the store.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Err(error) => return ended(Err(Failure::Wrong(error.to_string()))),
     };
     ended(match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Serve => serve::run(config),
         Command::Import(args) => import::run(config, &cli.server, args),
         Command::Export(args) => export::run(config, args),

@@ -418,22 +418,23 @@ pub(super) async fn stored_words(engine: &Engine, live: &Live, key: &WordingKey)
 
 /// Reads open rows that are due and decides them afresh. False where there was none.
 async fn rows(engine: &Arc<Engine>, lane: ChannelId, priority: Priority, now: Time) -> crate::store::Result<bool> {
+    // Hint and claims are taken before the store is asked. What is hinted meanwhile stays; and a row that is read open while its
+    // attempt ends was claimed here, whatever the recorder has released since: it is not sent again.
+    lock(&engine.hints).remove(&(priority, lane));
+    let claimed = lock(&engine.claimed).clone();
     let room = engine.lanes.get(&lane).map_or(ROWS, |lane| lane.room(priority).min(ROWS));
-    let claimed = lock(&engine.claimed).len();
-    let limit = room + claimed;
-    let found = engine.store.due(lane, priority, now, limit).await?;
-    let more = found.len() == limit;
-    let due: Vec<_> = {
-        let claimed = lock(&engine.claimed);
-        found.into_iter().filter(|row| !claimed.contains(&row.delivery)).take(room.max(1)).collect()
+    let limit = room + claimed.len();
+    let read = async {
+        let found = engine.store.due(lane, priority, now, limit).await?;
+        Ok((found, engine.store.next_due(lane, priority, now).await?))
     };
-    if !more || due.is_empty() {
-        let next = engine.store.next_due(lane, priority, now).await?;
-        let mut hints = lock(&engine.hints);
-        match next {
-            Some(next) => hints.insert((priority, lane), next),
-            None => hints.remove(&(priority, lane)),
-        };
+    let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
+    let more = found.len() == limit;
+    let due: Vec<_> = found.into_iter().filter(|row| !claimed.contains(&row.delivery)).take(room.max(1)).collect();
+    if more && !due.is_empty() {
+        engine.hint(priority, lane, now);
+    } else if let Some(next) = next {
+        engine.hint(priority, lane, next);
     }
     if due.is_empty() {
         return Ok(false);

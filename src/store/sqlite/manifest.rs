@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use super::rows::{all, first, run};
 use super::{delivery, subscriber, upkeep};
-use crate::audience::{Address, Omission};
 use crate::audience::route::{Blocked, ChannelId, LeftOut, Way};
+use crate::audience::{Address, Omission};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
@@ -248,7 +248,9 @@ pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<
             let today = subscriber::one(db, subscriber)?;
             let wanted = as_decided.addresses.iter().find(|address| address.place == way.place);
             let allowed = today.is_some_and(|today| {
-                let same = |a: &Address| Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value);
+                let same = |a: &Address| {
+                    Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value)
+                };
                 !today.withdrawn && today.addresses.iter().any(|a| same(a) && a.verified && !a.suppressed)
             });
             missing.push((as_decided, way, allowed));
