@@ -51,6 +51,7 @@ impl Browser {
             "--disable-component-update",
             "--disable-dev-shm-usage",
             "--force-color-profile=srgb",
+            "--force-prefers-reduced-motion",
             "--lang=en-GB",
             &profile_folder,
         ];
