@@ -429,8 +429,11 @@ async fn rows(engine: &Arc<Engine>, lane: ChannelId, priority: Priority, now: Ti
         Ok((found, engine.store.next_due(lane, priority, now).await?))
     };
     let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
-    let more = found.len() == limit;
-    let due: Vec<_> = found.into_iter().filter(|row| !claimed.contains(&row.delivery)).take(room.max(1)).collect();
+    let full = found.len() == limit;
+    let mut due: Vec<_> = found.into_iter().filter(|row| !claimed.contains(&row.delivery)).collect();
+    // Not every claim is a row of this lane: more may have been found than there is room for.
+    let more = full || due.len() > room.max(1);
+    due.truncate(room.max(1));
     if more && !due.is_empty() {
         engine.hint(priority, lane, now);
     } else if let Some(next) = next {

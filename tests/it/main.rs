@@ -8,3 +8,4 @@ mod kafka;
 mod peers;
 mod simulation;
 mod smtp;
+mod waiting;
