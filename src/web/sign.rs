@@ -39,13 +39,16 @@ pub async fn sign_in(
     let hash = token_hash(shown.token.trim());
     let refuse = |status, why: &str| {
         let data = json!({ "next": within(&shown.next), "why": why, "signed_out": true });
-        Ok(page::answer(status, "sign-in", data))
+        page::answer(status, "sign-in", data)
     };
     let Some(caller) = door.token(&hash).await? else {
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "This token is not known. Check that all of it was copied.");
+        return Ok(refuse(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "This token is not known. Check that all of it was copied.",
+        ));
     };
     if !caller.may(Scope::Read) {
-        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "This token has no scope read, which the console needs.");
+        return Ok(refuse(StatusCode::UNPROCESSABLE_ENTITY, "This token has no scope read, which the console needs."));
     }
     let Some(word) = door.web.sessions.begin(hash, door.app.clock.monotonic()) else {
         return Err(Problem::unavailable("no session can be made now", 1).into());
