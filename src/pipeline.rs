@@ -29,7 +29,11 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
         let known = app.store.known(&event.source, &event.id, &event.incident, event.corrects).await?;
         if let Some((digest, seen)) = known.seen {
             return match digest == event.digest {
-                true => Ok(seen),
+                true => {
+                    // Whoever repeats may do so because the store failed after the commit, before the engine had heard of it.
+                    app.engine.notice(&seen.broadcasts).await?;
+                    Ok(seen)
+                }
                 false => Err(IngestError::Conflict { r#source: event.source, id: event.id }),
             };
         }

@@ -46,6 +46,7 @@ pub struct Door {
 
 impl Door {
     pub fn new(app: Arc<App>) -> anyhow::Result<Door> {
+        crate::telemetry::metrics(); // counts from here on, whoever started us
         let server = &app.config.server;
         let proxies = server.trusted_proxies.iter().map(|text| Network::parse(text)).collect::<Result<_, _>>();
         Ok(Door {

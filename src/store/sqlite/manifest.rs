@@ -15,7 +15,8 @@ use crate::plan::Selection;
 use crate::store::pack::{Damaged, Packer, Unpacker};
 use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
 
-/// The next members of an audience in a shard, and whether the shard ends with them.
+/// The next members of an audience in a shard, and whether the shard ends with them. Who joined after the release gets the next
+/// broadcast.
 #[allow(clippy::too_many_arguments)]
 pub fn page(
     db: &Connection,
@@ -23,6 +24,7 @@ pub fn page(
     incident: IncidentId,
     audience: &str,
     selection: &Selection,
+    released: Time,
     shard: u8,
     after: i64,
     limit: usize,
@@ -34,10 +36,11 @@ pub fn page(
         &format!(
             "{} JOIN member m ON m.subscriber = s.id
              WHERE m.audience = (SELECT id FROM audience WHERE name = ?1) AND m.subscriber > ?2 AND m.subscriber <= ?3
+               AND m.since <= ?5
              ORDER BY m.subscriber LIMIT ?4",
             subscriber::SUBSCRIBER
         ),
-        (audience, after.max(first - 1), last, limit as i64 + 1),
+        (audience, after.max(first - 1), last, limit as i64 + 1, released.0),
         subscriber::read,
     )?;
     let end = members.len() <= limit;

@@ -342,8 +342,8 @@ impl Store for Sqlite {
 
     async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)> {
         let (audience, id, incident) = (broadcast.audience.clone(), broadcast.id, broadcast.incident);
-        let selection = broadcast.selection.clone();
-        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, shard, after, limit)).await
+        let (selection, released) = (broadcast.selection.clone(), broadcast.released.unwrap_or(broadcast.created));
+        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shard, after, limit)).await
     }
 
     async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {

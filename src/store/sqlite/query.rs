@@ -78,8 +78,8 @@ pub fn unread(db: &Connection, broadcast: &Broadcast) -> Result<i64> {
         let count = first(
             db,
             "SELECT count(*) FROM member WHERE audience = (SELECT id FROM audience WHERE name = ?1)
-               AND subscriber > ?2 AND subscriber <= ?3",
-            (&broadcast.audience, after, from | ((1 << 48) - 1)),
+               AND subscriber > ?2 AND subscriber <= ?3 AND since <= ?4",
+            (&broadcast.audience, after, from | ((1 << 48) - 1), broadcast.released.unwrap_or(broadcast.created).0),
             |row| row.get::<_, i64>(0),
         )?;
         unread += count.unwrap_or(0);

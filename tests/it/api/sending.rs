@@ -46,6 +46,30 @@ async fn after_a_stop_is_answered_no_attempt_begins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_holds_with_100_000_queued() {
+    let sink = Sink::start().await;
+    let broker = Broker::start(&webhooks("")).await;
+    broker.crowd(100_000, "businesses", &sink.url()).await;
+    broker.post("/v1/events", &outage("a-1")).await;
+    for _ in 0..500 {
+        sink.next().await;
+    }
+    let stopped = broker.post("/v1/broadcasts:stop", &json!({})).await;
+    assert_eq!(stopped.status, 200, "{stopped:?}");
+    let begun = sink.all().len();
+    broker.settled().await;
+    assert!(begun < 100_000, "all had gone before the stop: nothing was tested");
+    assert_eq!(sink.all().len(), begun, "attempts began after the stop was answered");
+    let id = stopped.json()["stopped"][0].as_str().expect("an id").to_string();
+    let counts = broker.get(&format!("/v1/broadcasts/{id}")).await.json()["counts"].clone();
+    assert_eq!(counts["selected"], json!(100_000), "{counts}");
+    assert_eq!(counts["told"], json!(begun), "{counts}");
+    assert_eq!(counts["cancelled"], json!(100_000 - begun), "{counts}");
+    broker.stop().await;
+    assert_eq!(sink.all().len(), begun);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_broadcast_waits_and_goes_on() {
     let sink = Sink::answering(|_, _| Reply::Hold).await;
     let broker = Broker::start(NARROW).await;
@@ -221,5 +245,55 @@ async fn a_receipt_of_the_platform_changes_what_is_known() {
     assert_eq!(deliveries["items"][0]["receipt"], "delivered", "{deliveries}");
     let forged = callback.replace("dlv_", "dlv_1");
     assert_eq!(broker.get(&forged).await.status, 403);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_after_the_release_gets_the_next_broadcast() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let broker = Broker::start(&format!("[engine]\nlane = 2\npage = 1\n{NARROW}")).await;
+    for n in 1..=60 {
+        broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await;
+    }
+    broker.post("/v1/events", &outage("a-1")).await;
+    sink.next().await;
+    broker.clock.advance(std::time::Duration::from_secs(1));
+    // One in a shard that is still to be read.
+    let mut joined = 0;
+    for n in 0..64 {
+        let id = broker.webhook(&format!("later{n}"), "press", &format!("{}/later{n}", sink.url())).await;
+        if id.shard() == 59 {
+            broker.webhook(&format!("later{n}"), "businesses", &format!("{}/later{n}", sink.url())).await;
+            joined += 1;
+        }
+    }
+    assert_eq!(joined, 1);
+    sink.release();
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 60);
+    assert!(sink.all().iter().all(|request| !request.path.contains("later")), "an import tells nobody anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_event_is_taken_up_by_an_engine_that_did_not_hear_of_it() {
+    let sink = Sink::start().await;
+    let broker = Broker::start(&webhooks("")).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    // As if the store had failed between the commit and the engine's look at it.
+    let event = loudhailer::ingest::event::parse_native(
+        outage("a-1").to_string().as_bytes(),
+        &loudhailer::ingest::event::Principal::Machine("local".into()),
+    )
+    .expect("an event");
+    let app = &broker.app;
+    let known = app.store.known(&event.source, &event.id, &event.incident, None).await.expect("read");
+    let now = broker.clock.calendar();
+    let change = loudhailer::incident::apply(known.incident, &event, now, app.max_event_age).expect("applies");
+    let mut chance = fastrand::Rng::with_seed(1);
+    let draws = loudhailer::plan::draw(&change, &[], &app.plans.load(), None, now, &mut chance);
+    app.store.commit(change, draws, app.templates.load().digest()).await.expect("committed");
+    let again = broker.post("/v1/events", &outage("a-1")).await;
+    assert_eq!((again.status, &again.json()["duplicate"]), (200, &json!(true)), "{again:?}");
+    sink.next().await;
     broker.stop().await;
 }

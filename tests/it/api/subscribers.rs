@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Reply, Sink, outage, webhooks};
+use crate::harness::{Broker, Mailbox, Reply, Sink, outage, webhooks};
 
 /// Answers a challenge as it should.
 fn echoes(request: &crate::harness::Request) -> Reply {
@@ -136,6 +136,92 @@ async fn what_is_wrong_in_a_subscriber_is_said_with_its_place() {
         let problem = answer.json();
         assert_eq!((answer.status, &problem["pointer"]), (400, &json!(pointer)), "{body}: {problem}");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(words)), "{body}: {problem}");
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
+    let mailbox = Mailbox::start().await;
+    let config = format!(
+        "[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
+        mailbox.port()
+    );
+    let broker = Broker::start(&config).await;
+    let body = json!({ "key": "alex", "locale": "de-AT", "audiences": ["businesses"],
+        "addresses": [{ "kind": "email", "address": "alex@example.org" }] });
+    let made = broker.post("/v1/subscribers", &body).await.json();
+    assert_eq!(made["addresses"][0]["verified"], json!(false), "{made}");
+    assert_eq!(made["addresses"][0]["verification"], "sent", "{made}");
+    let mail = mailbox.next().await;
+    assert_eq!(mail.to, ["alex@example.org"]);
+    let text = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
+    assert_eq!(text.subject(), Some("Loudhailer: Best\u{e4}tigen Sie Ihre Adresse"));
+    let text = text.body_text(0).expect("text").into_owned();
+    let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link");
+    let path = link.strip_prefix(&broker.url()).expect("ours").to_string();
+
+    // Mail scanners follow links: looking confirms nothing.
+    let page = broker.get(&path).await;
+    assert!(page.status == 200 && page.text.contains("<form method=\"post\">"), "{page:?}");
+    broker.post("/v1/events", &outage("a-1")).await;
+    broker.settled().await;
+    let id = made["id"].as_str().expect("an id");
+    let verified =
+        async || broker.get(&format!("/v1/subscribers/{id}")).await.json()["addresses"][0]["verified"].clone();
+    assert_eq!(verified().await, json!(false));
+    let forged = path.replace("cnf_", "cnf_1");
+    assert_eq!(broker.send("POST", &forged, &[], "").await.status, 404);
+    assert_eq!(broker.send("POST", &path, &[], "").await.status, 200);
+    assert_eq!(verified().await, json!(true));
+    broker.post("/v1/events", &crate::harness::event("b-1", json!({ "incident": "mail-down" }))).await;
+    let told = mailbox.next().await;
+    assert!(told.data.contains("List-Unsubscribe: <http"), "{}", told.data);
+    assert!(told.data.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{}", told.data);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_link_ends() {
+    let mailbox = Mailbox::start().await;
+    let config = format!(
+        "[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
+        mailbox.port()
+    );
+    let broker = Broker::start(&config).await;
+    let body = json!({ "addresses": [{ "kind": "email", "address": "alex@example.org" }] });
+    broker.post("/v1/subscribers", &body).await;
+    let mail = mailbox.next().await;
+    let text = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
+    let text = text.body_text(0).expect("text").into_owned();
+    let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link").to_string();
+    let path = link.strip_prefix(&broker.url()).expect("ours");
+    broker.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
+    assert_eq!(broker.send("POST", path, &[], "").await.status, 404);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_at_one_moment_are_all_kept() {
+    let broker = Broker::start("").await;
+    let made = broker.post("/v1/subscribers", &json!({ "key": "alex" })).await.json();
+    let path = format!("/v1/subscribers/{}", made["id"].as_str().expect("an id"));
+    let changes = [
+        json!({ "name": "Alex" }),
+        json!({ "locale": "de" }),
+        json!({ "audiences": ["press"] }),
+        json!({ "exercises": true }),
+        json!({ "min_severity": "major" }),
+        json!({ "time_zone": "Europe/Berlin" }),
+    ];
+    let sent = changes.iter().map(|change| broker.client.json("PATCH", &path, change));
+    let answers = crate::harness::within("answers", futures_util::future::join_all(sent)).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    let read = broker.get(&path).await.json();
+    for change in changes {
+        for (name, value) in change.as_object().expect("an object") {
+            assert_eq!(&read[name], value, "{read}");
+        }
     }
     broker.stop().await;
 }

@@ -12,12 +12,14 @@
 //! ```
 //!
 //! `Broker::start` gives the test the clock (`broker.clock.advance(…)`); retries, limits, quiet hours and deadlines happen
-//! when it is moved. `Broker::open(config, clock, folder)` takes another clock, or a folder with a store from before:
-//! `broker.crash()` ends without stopping and gives the folder back, `broker.stop()` ends in order and does too.
+//! when it is moved (a channel's limiter starts empty: with a `rate`, nothing goes before the first `advance`).
+//! `Broker::open(config, clock, folder)` takes another clock, or a folder with a store from before: `broker.stop()` ends in
+//! order and gives it back.
 //! A sink answers 204 unless `Sink::answering` is given a function from request number to answer; `Reply::Hold` keeps a
-//! request open until `sink.release()`.
+//! request open until `sink.release()`. `Mailbox` is the same for mail: a server that takes everything.
 
 mod http;
+mod mailbox;
 mod sink;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use loudhailer::store::{SubscriberDraft, TokenRow, Upserted};
 use serde_json::{Value, json};
 
 pub use http::{Answer, Client};
+pub use mailbox::Mailbox;
 pub use sink::{Reply, Request, Sink};
 
 /// When the tests begin: a quarter of an hour into the outage.
@@ -121,39 +124,24 @@ impl Broker {
         addresses: &[(&str, &str)],
         set: impl FnOnce(&mut Subscriber),
     ) -> SubscriberId {
-        let mut subscriber = Subscriber {
-            id: SubscriberId(0),
-            version: 0,
-            key: Some(key.into()),
-            name: None,
-            locale: "en".into(),
-            zone: "UTC".into(),
-            quiet: None,
-            severity: Severity::Info,
-            exercises: false,
-            withdrawn: false,
-            audiences: [audience.to_string()].into(),
-            components: Default::default(),
-            regions: Default::default(),
-            addresses: Vec::new(),
-        };
-        subscriber.addresses = addresses
-            .iter()
-            .map(|(kind, value)| Address {
-                place: 0,
-                kind: kind.to_string(),
-                value: value.to_string(),
-                verified: true,
-                suppressed: false,
-                secrets: if *kind == "url" { vec![SECRET.into()] } else { Vec::new() },
-            })
-            .collect();
+        let mut subscriber = draft(key, audience, addresses);
         set(&mut subscriber);
         let drafts = vec![SubscriberDraft { id: None, subscriber }];
         let upserted = self.app.store.upsert(drafts, self.clock.calendar()).await.expect("written");
         match upserted.first() {
             Some(Upserted::Created(id) | Upserted::Updated(id) | Upserted::Unchanged(id)) => *id,
             other => panic!("{key} was not written: {other:?}"),
+        }
+    }
+
+    /// So many subscribers with a verified webhook each, at `<url>/<n>`.
+    pub async fn crowd(&self, count: usize, audience: &str, url: &str) {
+        for from in (0..count).step_by(1000) {
+            let drafts = (from..count.min(from + 1000)).map(|n| {
+                let url = format!("{url}/{n}");
+                SubscriberDraft { id: None, subscriber: draft(&format!("s{n}"), audience, &[("url", &url)]) }
+            });
+            self.app.store.upsert(drafts.collect(), self.clock.calendar()).await.expect("written");
         }
     }
 
@@ -184,6 +172,35 @@ impl Broker {
         self.app.stop.cancel();
         within("stops", self.running).await.expect("no panic").expect("stops");
         self.folder
+    }
+}
+
+fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
+    Subscriber {
+        id: SubscriberId(0),
+        version: 0,
+        key: Some(key.into()),
+        name: None,
+        locale: "en".into(),
+        zone: "UTC".into(),
+        quiet: None,
+        severity: Severity::Info,
+        exercises: false,
+        withdrawn: false,
+        audiences: [audience.to_string()].into(),
+        components: Default::default(),
+        regions: Default::default(),
+        addresses: addresses
+            .iter()
+            .map(|(kind, value)| Address {
+                place: 0,
+                kind: kind.to_string(),
+                value: value.to_string(),
+                verified: true,
+                suppressed: false,
+                secrets: if *kind == "url" { vec![SECRET.into()] } else { Vec::new() },
+            })
+            .collect(),
     }
 }
 

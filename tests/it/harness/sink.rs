@@ -11,7 +11,6 @@ use tokio::sync::{Semaphore, mpsc};
 
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -150,8 +149,8 @@ async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<O
             if buffer.len() >= end + 4 + length {
                 let rest = buffer.split_off(end + 4 + length);
                 let body = std::mem::replace(buffer, rest).split_off(end + 4);
-                let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
-                return Ok(Some(Request { method, path, headers, body }));
+                let path = first.nth(1).unwrap_or_default();
+                return Ok(Some(Request { path, headers, body }));
             }
         }
         if stream.read_buf(buffer).await? == 0 {
