@@ -6,6 +6,7 @@ mod delivery;
 mod import;
 mod ingest;
 mod manifest;
+mod put;
 mod query;
 mod receipt;
 mod replay;
@@ -420,7 +421,7 @@ impl Store for Sqlite {
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
         let key = self.key.clone();
-        self.write(move |db| subscriber::upsert(db, &key, drafts, now)).await
+        self.write(move |db| put::upsert(db, &key, drafts, now)).await
     }
 
     async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
