@@ -170,7 +170,8 @@ async fn step(app: &App, event: &Event, drawn: &Drawn, draw: &Draw) -> Result<St
                 }
                 let names: Vec<&str> = ways.iter().map(|way| app.channel_name(way.channel)).collect();
                 *step.routes.entry(names.join(" + ")).or_default() += 1;
-                for (_, channel) in ways.iter().filter_map(|way| app.channels.iter().find(|(id, _)| *id == way.channel)) {
+                for (_, channel) in ways.iter().filter_map(|way| app.channels.iter().find(|(id, _)| *id == way.channel))
+                {
                     let theirs = wordings.entry((channel.format, channel.markup)).or_default();
                     *theirs.entry((subscriber.locale.clone(), subscriber.zone.clone())).or_default() += 1;
                 }
@@ -180,10 +181,8 @@ async fn step(app: &App, event: &Event, drawn: &Drawn, draw: &Draw) -> Result<St
             }
         }
     }
-    step.missed = missed
-        .into_iter()
-        .map(|(reason, count)| Missed { reason, count, unreachable: reason.unreachable() })
-        .collect();
+    step.missed =
+        missed.into_iter().map(|(reason, count)| Missed { reason, count, unreachable: reason.unreachable() }).collect();
     step.words = said(app, event, drawn, draw, wordings);
     Ok(step)
 }

@@ -38,8 +38,7 @@ pub async fn subscribers(
     };
     let app = &door.app;
     let options = Options::new(&app.config, door.platforms.validators(), asked.verified, asked.audience);
-    let mut importer =
-        Importer::new(format, options, app.store.clone(), Some(app.engine.clone()), app.clock.clone());
+    let mut importer = Importer::new(format, options, app.store.clone(), Some(app.engine.clone()), app.clock.clone());
     loop {
         let chunk = tokio::time::timeout(PATIENCE, payload.next()).await.map_err(|_| Problem::too_slow())?;
         match chunk {

@@ -55,7 +55,9 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
         let audience = &draw.step.audience;
         let words = preview::write(app, &event, &drawn, draw, &locale, &zone, channel.format, channel.markup);
         let filled = match words {
-            Ok(words) => words.message.fill(&Fields { name: whose.as_ref().and_then(|s| s.name.as_deref()), ..Fields::default() }),
+            Ok(words) => words
+                .message
+                .fill(&Fields { name: whose.as_ref().and_then(|s| s.name.as_deref()), ..Fields::default() }),
             Err(error) => {
                 sent.push(json!({ "audience": audience, "channel": channel.name, "outcome": "no_words", "detail": error.to_string() }));
                 continue;

@@ -241,7 +241,8 @@ impl Importer {
             Splitter::Csv(csv) => csv.finish(&mut |record| parsed.cells(record)),
             Splitter::Lines(lines) => lines.finish(&mut |record| parsed.line(record)),
         }
-        if matches!(self.splitter, Splitter::Csv(_)) && !self.parsed.reader.has_header() && self.parsed.header.is_none() {
+        if matches!(self.splitter, Splitter::Csv(_)) && !self.parsed.reader.has_header() && self.parsed.header.is_none()
+        {
             self.parsed.header = Some((1, "the file is empty; its first row names the columns".into()));
         }
         self.write(1).await?;
@@ -292,7 +293,9 @@ impl Importer {
                     report.updated += 1;
                     changed.push((id, version));
                 }
-                Imported::Taken { kind } => report.bad(line, format!("{kind}: the address belongs to another subscriber")),
+                Imported::Taken { kind } => {
+                    report.bad(line, format!("{kind}: the address belongs to another subscriber"))
+                }
                 Imported::Twice => report.bad(line, "an earlier row of this file is about the same subscriber".into()),
             }
         }

@@ -36,7 +36,11 @@ pub async fn stop(client: Client, args: Stop) -> Result<(), Failure> {
                 return show::json(&stopped);
             }
             let ids = stopped["stopped"].as_array().cloned().unwrap_or_default();
-            show::line(&format!("stopped {}{}", ids.len(), ids.iter().map(|id| format!(" {}", show::cell(id))).collect::<String>()))
+            show::line(&format!(
+                "stopped {}{}",
+                ids.len(),
+                ids.iter().map(|id| format!(" {}", show::cell(id))).collect::<String>()
+            ))
         }
     }
 }

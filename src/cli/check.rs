@@ -65,7 +65,9 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
                         let cells: BTreeMap<_, _> = matrix.locales.iter().zip(cells).collect();
                         json!({ "audience": audience, "occasion": occasion, "files": cells })
                     });
-                    return show::json(&json!({ "rows": rows.collect::<Vec<_>>(), "there": matrix.there(), "missing": matrix.missing() }));
+                    return show::json(
+                        &json!({ "rows": rows.collect::<Vec<_>>(), "there": matrix.there(), "missing": matrix.missing() }),
+                    );
                 }
                 return show::line(matrix.to_string().trim_end());
             }

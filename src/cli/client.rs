@@ -56,7 +56,8 @@ impl Client {
             }
         };
         let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let base = base.ok_or_else(|| Failure::Wrong(format!("--server: {text:?} is not a URL such as https://status.example")))?;
+        let base = base
+            .ok_or_else(|| Failure::Wrong(format!("--server: {text:?} is not a URL such as https://status.example")))?;
         Ok(Client { base, token: server.token.clone() })
     }
 
@@ -131,10 +132,12 @@ impl Client {
             url::Host::Ipv4(ip) => TcpStream::connect((*ip, port)).await,
             url::Host::Ipv6(ip) => TcpStream::connect((*ip, port)).await,
         };
-        let stream = to.with_context(|| format!("{}: nobody answers; is loudhailer serve running there?", self.base))?;
+        let stream =
+            to.with_context(|| format!("{}: nobody answers; is loudhailer serve running there?", self.base))?;
         match self.base.scheme() {
             "https" => {
-                let stream = Tls::default().connect(&host, stream).await.map_err(|why| anyhow!("{}: {why}", self.base))?;
+                let stream =
+                    Tls::default().connect(&host, stream).await.map_err(|why| anyhow!("{}: {why}", self.base))?;
                 Ok(Box::new(stream))
             }
             _ => Ok(Box::new(stream)),
@@ -159,7 +162,9 @@ async fn read(response: Response<Incoming>) -> Result<Value, Failure> {
     let message = place.map_or(detail.clone(), |place| format!("{place}: {detail}"));
     match status.as_u16() {
         400 => Err(Failure::Wrong(message)),
-        401 => Err(Failure::Failed(anyhow!("{message} (--token or LOUDHAILER_TOKEN; loudhailer token create makes one)"))),
+        401 => {
+            Err(Failure::Failed(anyhow!("{message} (--token or LOUDHAILER_TOKEN; loudhailer token create makes one)")))
+        }
         _ => Err(Failure::Failed(anyhow!(message))),
     }
 }

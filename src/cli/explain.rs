@@ -44,7 +44,15 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     }
     for delivery in explained["deliveries"].as_array().into_iter().flatten() {
         let of = |name: &str| show::cell(&delivery[name]);
-        show::line(&format!("place {} by {} at {}: {} after {} tries {}", of("place"), of("channel"), of("ended"), of("state"), of("tries"), of("detail")))?;
+        show::line(&format!(
+            "place {} by {} at {}: {} after {} tries {}",
+            of("place"),
+            of("channel"),
+            of("ended"),
+            of("state"),
+            of("tries"),
+            of("detail")
+        ))?;
         for attempt in delivery["attempts"].as_array().into_iter().flatten() {
             let of = |name: &str| show::cell(&attempt[name]);
             show::line(&format!("  {} {} {} {}", of("began"), of("channel"), of("outcome"), of("detail")))?;
@@ -78,7 +86,9 @@ async fn explain(store: &Arc<dyn Store>, names: &BTreeMap<ChannelId, String>, ar
     let because = match &decided {
         Some((at, decided)) => {
             let what = match &decided.decision {
-                Decision::Omitted(omission) if omission.unreachable() => format!("could not be told: {}", words(*omission)),
+                Decision::Omitted(omission) if omission.unreachable() => {
+                    format!("could not be told: {}", words(*omission))
+                }
                 Decision::Omitted(omission) => format!("was left out: {}", words(*omission)),
                 Decision::Waits => "was selected and had to wait (quiet hours, or no way worked then)".into(),
                 Decision::Ways(ways, left) => {
@@ -103,7 +113,9 @@ async fn explain(store: &Arc<dyn Store>, names: &BTreeMap<ChannelId, String>, ar
             "attempts": attempts.collect::<Vec<_>>(),
         }));
     }
-    Ok(json!({ "broadcast": args.broadcast, "subscriber": who, "because": because, "left_out": left_out, "deliveries": deliveries }))
+    Ok(
+        json!({ "broadcast": args.broadcast, "subscriber": who, "because": because, "left_out": left_out, "deliveries": deliveries }),
+    )
 }
 
 fn words(omission: crate::audience::Omission) -> String {
@@ -114,7 +126,11 @@ fn undecided(broadcast: &Broadcast, member: Option<bool>, who: SubscriberId) -> 
     match member {
         None => format!("there is no subscriber {who} any more, and nothing was decided for them"),
         Some(false) => format!("{who} is not a member of {}, whom the broadcast is for", broadcast.audience),
-        Some(true) if broadcast.state.live() => format!("nothing is decided for {who} yet: the broadcast is {}", broadcast.state),
-        Some(true) => format!("nothing was decided for {who}: they joined later, or it ended ({}) before", broadcast.state),
+        Some(true) if broadcast.state.live() => {
+            format!("nothing is decided for {who} yet: the broadcast is {}", broadcast.state)
+        }
+        Some(true) => {
+            format!("nothing was decided for {who}: they joined later, or it ended ({}) before", broadcast.state)
+        }
     }
 }

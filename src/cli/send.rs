@@ -123,10 +123,12 @@ async fn registered(client: &Client, list: &str, option: &str, given: &[String])
         return Ok(());
     }
     let items = client.get(&format!("/v1/{list}")).await?;
-    let known: Vec<String> = items["items"].as_array().into_iter().flatten().map(|item| show::cell(&item["id"])).collect();
+    let known: Vec<String> =
+        items["items"].as_array().into_iter().flatten().map(|item| show::cell(&item["id"])).collect();
     for name in given.iter().filter(|name| !known.contains(name)) {
         let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-        let near = near.map_or(" (none is registered in the configuration)".into(), |near| format!("; did you mean {near:?}?"));
+        let near = near
+            .map_or(" (none is registered in the configuration)".into(), |near| format!("; did you mean {near:?}?"));
         return Err(Failure::Wrong(format!("{option}: {name:?} is not registered{near}")));
     }
     Ok(())
@@ -217,7 +219,9 @@ async fn to_me(client: Client, wish: Value, json: bool) -> Result<(), Failure> {
     }
     let sent = answer["to_me"].as_array().cloned().unwrap_or_default();
     if !json {
-        let cells = |sent: &Value| ["audience", "channel", "outcome", "detail"].iter().map(|key| show::cell(&sent[*key])).collect();
+        let cells = |sent: &Value| {
+            ["audience", "channel", "outcome", "detail"].iter().map(|key| show::cell(&sent[*key])).collect()
+        };
         show::table(&["words for", "channel", "outcome", "detail"], &sent.iter().map(cells).collect::<Vec<_>>())?;
     }
     match !sent.is_empty() && sent.iter().all(|sent| sent["outcome"] == "accepted") {
@@ -242,7 +246,9 @@ fn print(preview: &Value) -> Result<(), Failure> {
             let what = if missed["unreachable"] == true { "missed" } else { "not meant" };
             row(what, show::cell(&missed["reason"]).replace('_', " "), &missed["count"]);
         }
-        object(step, "left_out").iter().for_each(|(way, count)| row("told another way, not by", way.replace('_', " "), count));
+        object(step, "left_out")
+            .iter()
+            .for_each(|(way, count)| row("told another way, not by", way.replace('_', " "), count));
         if step["held"] == "approval" {
             row("held", "waits for a person's release".into(), &step["recipients"]);
         }
@@ -251,7 +257,13 @@ fn print(preview: &Value) -> Result<(), Failure> {
     for step in &steps {
         for words in list(step, "words") {
             let of = |name: &str| show::cell(&words[name]);
-            show::line(&format!("\n— {} · {} · {} · {} recipients", show::cell(&step["audience"]), of("format"), of("locale"), of("recipients")))?;
+            show::line(&format!(
+                "\n— {} · {} · {} · {} recipients",
+                show::cell(&step["audience"]),
+                of("format"),
+                of("locale"),
+                of("recipients")
+            ))?;
             if !words["title"].is_null() {
                 show::line(&format!("{}\n", of("title")))?;
             }

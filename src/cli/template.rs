@@ -55,7 +55,9 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     let templates = app::load_templates(&config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
     match args.what {
         What::List { json } => {
-            let rows = templates.files().map(|f| [f.audience.clone(), f.occasion.to_string(), f.locale.clone(), f.path.clone()]);
+            let rows = templates
+                .files()
+                .map(|f| [f.audience.clone(), f.occasion.to_string(), f.locale.clone(), f.path.clone()]);
             if json {
                 let rows = rows.map(|[audience, occasion, locale, file]| {
                     json!({ "audience": audience, "occasion": occasion, "locale": locale, "file": file })
@@ -82,8 +84,10 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
             let findings: Vec<String> = shown.findings.iter().map(|f| format!("{}: {}", f.check, f.message)).collect();
             let fallbacks: Vec<String> = shown.fallbacks.iter().map(ToString::to_string).collect();
             if json {
-                return show::json(&json!({ "file": shown.file, "title": shown.filled.title, "text": shown.filled.text,
-                    "html": shown.filled.html, "fallbacks": fallbacks, "findings": findings }));
+                return show::json(
+                    &json!({ "file": shown.file, "title": shown.filled.title, "text": shown.filled.text,
+                    "html": shown.filled.html, "fallbacks": fallbacks, "findings": findings }),
+                );
             }
             show::line(&format!("{} · {}", shown.file, first.name))?;
             fallbacks.iter().try_for_each(|fallback| show::line(&format!("! {fallback}")))?;

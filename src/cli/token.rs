@@ -85,7 +85,8 @@ async fn act(store: &Arc<dyn Store>, what: What) -> Result<(), Failure> {
                 store.tokens().await.map_err(anyhow::Error::from)?.into_iter().map(|(_, row)| row).collect();
             rows.sort_by(|a, b| a.name.cmp(&b.name));
             if json {
-                let rows = rows.iter().map(|row| json!({ "name": row.name, "scopes": row.scopes, "person": row.person }));
+                let rows =
+                    rows.iter().map(|row| json!({ "name": row.name, "scopes": row.scopes, "person": row.person }));
                 return show::json(&rows.collect::<Vec<_>>());
             }
             let cells = |row: &TokenRow| vec![row.name.clone(), row.scopes.join(" "), row.person.to_string()];

@@ -67,13 +67,15 @@ async fn with_plan(plans: &Path, sink: &Sink) -> Broker {
 async fn every_command_helps_and_wrong_use_is_two() {
     let folder = tempfile::tempdir().expect("a folder");
     for command in [
-        "serve", "import", "export", "send", "status", "stop", "pause", "resume", "release", "channel", "explain", "check",
-        "template", "token", "backup", "restore",
+        "serve", "import", "export", "send", "status", "stop", "pause", "resume", "release", "channel", "explain",
+        "check", "template", "token", "backup", "restore",
     ] {
         let help = run(folder.path(), None, &[command, "--help"], "").await;
         assert_eq!(help.code, Some(0), "{command}: {help:?}");
     }
-    for wrong in [&["nonsense"][..], &["stop"], &["stop", "inc_1"], &["explain", "brd_1"], &["--config", "none.toml", "check"]] {
+    for wrong in
+        [&["nonsense"][..], &["stop"], &["stop", "inc_1"], &["explain", "brd_1"], &["--config", "none.toml", "check"]]
+    {
         assert_eq!(run(folder.path(), None, wrong, "").await.code, Some(2), "{wrong:?}");
     }
     let unheard = run(folder.path(), Some("http://127.0.0.1:9"), &["status"], "").await;
@@ -123,7 +125,10 @@ async fn send_shows_first_and_sends_when_the_number_is_typed() {
     };
     let dry = send(&["--dry-run"], "").await;
     assert_eq!(dry.code, Some(0), "{dry:?}");
-    assert!(dry.out.contains("hooks") && dry.out.contains("no address") && dry.out.contains("The website is down"), "{dry:?}");
+    assert!(
+        dry.out.contains("hooks") && dry.out.contains("no address") && dry.out.contains("The website is down"),
+        "{dry:?}"
+    );
     let preview = send(&["--dry-run", "--json"], "").await.json();
     assert_eq!(preview["recipients"], 1, "{preview}");
     assert_eq!(preview["steps"][0]["routes"]["hooks"], 1, "{preview}");
@@ -184,7 +189,8 @@ async fn a_correction_goes_to_exactly_those_whom_the_wrong_one_reached() {
     let (sink, late, plans) = (Sink::start().await, Sink::start().await, tempfile::tempdir().expect("a folder"));
     let broker = with_plan(plans.path(), &sink).await;
     let (folder, url) = (broker.folder().to_path_buf(), broker.url());
-    let sent = run(&folder, Some(&url), &["send", "--plan", "hand", "--title", "Wrong", "--yes", "--json"], "").await.json();
+    let sent =
+        run(&folder, Some(&url), &["send", "--plan", "hand", "--title", "Wrong", "--yes", "--json"], "").await.json();
     sink.next().await;
     broker.settled().await;
     broker.webhook("late", "businesses", &late.url()).await;
@@ -202,13 +208,17 @@ async fn explain_says_why_and_why_not() {
     let (sink, plans) = (Sink::start().await, tempfile::tempdir().expect("a folder"));
     let broker = with_plan(plans.path(), &sink).await;
     let (folder, url) = (broker.folder().to_path_buf(), broker.url());
-    let sent = run(&folder, Some(&url), &["send", "--plan", "hand", "--title", "x", "--yes", "--json"], "").await.json();
+    let sent =
+        run(&folder, Some(&url), &["send", "--plan", "hand", "--title", "x", "--yes", "--json"], "").await.json();
     sink.next().await;
     broker.settled().await;
     let broadcast = sent["sent"]["broadcasts"][0].as_str().expect("a broadcast").to_string();
     let address = format!("url:{}", sink.url());
     let told = run(&folder, None, &["explain", &broadcast, "--address", &address, "--json"], "").await.json();
-    assert!(told["because"].as_str().is_some_and(|because| because.contains("was selected, by hooks (url, place 1)")), "{told}");
+    assert!(
+        told["because"].as_str().is_some_and(|because| because.contains("was selected, by hooks (url, place 1)")),
+        "{told}"
+    );
     assert_eq!(told["deliveries"][0]["state"], "told", "{told}");
     let mute = broker.app.store.subscriber_by_key("mute").await.expect("reads").expect("there").id.to_string();
     let not = run(&folder, None, &["explain", &broadcast, "--subscriber", &mute], "").await;
@@ -224,7 +234,8 @@ async fn a_running_broadcast_is_stopped_from_the_command_line() {
     let answer = broker.post("/v1/events", &outage("a-1")).await.json();
     let stopped = run(&folder, Some(&url), &["stop", "--all", "--json"], "").await;
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
-    let ids: Vec<String> = answer["broadcasts"].as_array().expect("ids").iter().map(|id| id.as_str().unwrap_or_default().into()).collect();
+    let ids: Vec<String> =
+        answer["broadcasts"].as_array().expect("ids").iter().map(|id| id.as_str().unwrap_or_default().into()).collect();
     let one = run(&folder, Some(&url), &["stop", &ids[0]], "").await;
     assert!(one.code == Some(0) || one.err.contains("done"), "{one:?}");
     let paused = run(&folder, Some(&url), &["channel", "pause", "hooks"], "").await;
@@ -291,7 +302,8 @@ async fn check_passes_what_ships_and_names_the_line_of_what_is_wrong() {
     let matrix = run(here, None, &["check", "--matrix"], "").await;
     assert!(matrix.code == Some(0) && matrix.out.contains("customers"), "{matrix:?}");
     std::fs::create_dir_all(here.join("plans")).expect("a folder");
-    std::fs::write(here.join("plans/bad.toml"), PLAN.replace("priority = \"high\"", "priority = \"hihg\"")).expect("writes");
+    std::fs::write(here.join("plans/bad.toml"), PLAN.replace("priority = \"high\"", "priority = \"hihg\""))
+        .expect("writes");
     std::fs::write(here.join("own.toml"), "[paths]\nplans = \"plans\"\n").expect("writes");
     let bad = run(here, None, &["--config", "own.toml", "check"], "").await;
     assert!(bad.code == Some(2) && bad.out.contains("bad.toml:"), "{bad:?}");

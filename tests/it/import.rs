@@ -89,7 +89,8 @@ async fn an_address_may_go_from_one_to_another_within_a_file_in_its_order() {
     let (_folder, store) = store();
     import(&store, Format::Csv, "key,audiences,email\na,staff,x@example.org\nb,staff,y@example.org\n", 99).await;
     // a gives x up before b takes it.
-    let report = import(&store, Format::Csv, "key,audiences,email\na,staff,z@example.org\nb,staff,x@example.org\n", 99).await;
+    let report =
+        import(&store, Format::Csv, "key,audiences,email\na,staff,z@example.org\nb,staff,x@example.org\n", 99).await;
     assert_eq!(counts(&report), [2, 0, 2, 0, 0], "{report:?}");
     let owner = store.subscriber_by_address("email", "x@example.org").await.expect("reads").expect("owned");
     assert_eq!(owner.key.as_deref(), Some("b"));

@@ -83,7 +83,11 @@ fn what_is_wrong_is_named_by_its_column_and_never_shown() {
         ("key,audiences,emial", "", "header: unknown column \"emial\"; did you mean \"email\"?"),
         ("key;audiences;email", "", "header: the columns are not separated by commas"),
         ("key,email,email", "", "header: column \"email\" is there twice"),
-        ("key,email", "", "header: no audiences: add a column (or key) audiences, or name one for all rows (--audience)"),
+        (
+            "key,email",
+            "",
+            "header: no audiences: add a column (or key) audiences, or name one for all rows (--audience)",
+        ),
         ("name,audiences", "", "header: the file has no address: no column email, phone"),
         (header, "k,customers", "the row has 2 columns, and the header 3"),
         (header, "k,customers,secret", "email: not one with @"),
@@ -106,7 +110,10 @@ fn what_is_wrong_is_named_by_its_column_and_never_shown() {
         ("[1]", "not a JSON object"),
         (r#"{"key":1,"audiences":"staff"}"#, "key: expected a text"),
         (r#"{"key":"k","audience":"staff"}"#, "unknown column \"audience\"; did you mean \"audiences\"?"),
-        (r#"{"addresses":[{"kind":"fax","address":"1"}],"audiences":"staff"}"#, "addresses: unknown kind of address; known: email phone"),
+        (
+            r#"{"addresses":[{"kind":"fax","address":"1"}],"audiences":"staff"}"#,
+            "addresses: unknown kind of address; known: email phone",
+        ),
         (
             r#"{"addresses":[{"kind":"email","address":"a@b"},{"kind":"email","address":"a@b"}],"audiences":"staff"}"#,
             "addresses: the same address twice in one row",

@@ -11,21 +11,13 @@ use crate::audience::import::{Row, Seen};
 use crate::clock::Time;
 use crate::store::{Imported, Result, Upserted};
 
-pub fn import(
-    db: &Connection,
-    key: &hmac::Key,
-    rows: &[Row],
-    seen: &Mutex<Seen>,
-    now: Time,
-) -> Result<Vec<Imported>> {
+pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], seen: &Mutex<Seen>, now: Time) -> Result<Vec<Imported>> {
     let mut seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut batch = Batch::ordered(rows.len());
     let all: Vec<Vec<Vec<u8>>> = rows.iter().map(|row| blinds(key, &row.subscriber)).collect();
     let known_owners = sorted(db, &all)?;
     let mut one = |(mut row, mut wanted_blinds): (Row, Vec<Vec<u8>>)| {
-        let owner = |blind: &Vec<u8>| {
-            batch.owner(blind).unwrap_or_else(|| known_owners.get(blind).copied().flatten())
-        };
+        let owner = |blind: &Vec<u8>| batch.owner(blind).unwrap_or_else(|| known_owners.get(blind).copied().flatten());
         let mut wanted_owners: Vec<Option<i64>> = wanted_blinds.iter().map(owner).collect();
         let known = find(db, None, row.subscriber.key.as_deref(), &wanted_owners)?;
         let before = known.as_ref().map(|known| (known.subscriber.id, known.subscriber.version));
@@ -65,6 +57,7 @@ pub fn import(
 /// Whose the addresses are, looked up in the order of the index, so that each of its pages is read once.
 fn sorted(db: &Connection, blinds: &[Vec<Vec<u8>>]) -> Result<HashMap<Vec<u8>, Option<i64>>> {
     let sorted: BTreeSet<&Vec<u8>> = blinds.iter().flatten().collect();
-    let owner = |blind: &Vec<u8>| Ok((blind.clone(), owners(db, std::slice::from_ref(blind))?.into_iter().next().flatten()));
+    let owner =
+        |blind: &Vec<u8>| Ok((blind.clone(), owners(db, std::slice::from_ref(blind))?.into_iter().next().flatten()));
     sorted.into_iter().map(owner).collect()
 }

@@ -94,7 +94,9 @@ impl Batch {
     fn suppressed(&mut self, db: &Connection, blind: &[u8]) -> Result<bool> {
         let any = match self.suppressions {
             Some(any) => any,
-            None => *self.suppressions.insert(first(db, "SELECT 1 FROM suppression LIMIT 1", [], |_| Ok(()))?.is_some()),
+            None => {
+                *self.suppressions.insert(first(db, "SELECT 1 FROM suppression LIMIT 1", [], |_| Ok(()))?.is_some())
+            }
         };
         Ok(any && first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some())
     }
@@ -102,7 +104,9 @@ impl Batch {
 
 fn index(db: &Connection, blind: &[u8], owner: Option<(i64, u16)>) -> Result<()> {
     match owner {
-        Some((id, place)) => run(db, "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)", (blind, id, place)).map(drop),
+        Some((id, place)) => {
+            run(db, "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)", (blind, id, place)).map(drop)
+        }
         None => run(db, "DELETE FROM address WHERE blind = ?1", [blind]).map(drop),
     }
 }
@@ -135,9 +139,7 @@ pub fn find(
         (None, None) => None,
     };
     match (known, owners.iter().flatten().next()) {
-        (None, Some(owner)) => {
-            Ok(one(*owner)?.filter(|found| key.is_none() || found.subscriber.key.is_none()))
-        }
+        (None, Some(owner)) => Ok(one(*owner)?.filter(|found| key.is_none() || found.subscriber.key.is_none())),
         (known, _) => Ok(known),
     }
 }
@@ -274,7 +276,8 @@ pub fn memberships(
 
 /// The audience of that name, made at first need.
 fn audience(db: &Connection, name: &str) -> Result<(i64, i64)> {
-    let known = first(db, "SELECT id, shards FROM audience WHERE name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let known =
+        first(db, "SELECT id, shards FROM audience WHERE name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
     match known {
         Some(known) => Ok(known),
         None => {
