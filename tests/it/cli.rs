@@ -35,7 +35,9 @@ async fn run(folder: &Path, server: Option<&str>, arguments: &[&str], input: &st
     if let Some(mut stdin) = child.stdin.take() {
         let _ = stdin.write_all(input.as_bytes()).await; // it may not read it
     }
-    let output = super::harness::within("ends", child.wait_with_output()).await.expect("ends");
+    // A debug build checks for a while.
+    let patience = std::time::Duration::from_secs(180);
+    let output = tokio::time::timeout(patience, child.wait_with_output()).await.expect("it never ends").expect("ends");
     Ran {
         code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into(),
