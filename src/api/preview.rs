@@ -20,7 +20,11 @@ pub struct Wish {
 impl Wish {
     pub fn read(door: &Door, caller: &Caller, body: &Body, may_have: &[&str]) -> Result<Wish, Problem> {
         let Value::Object(mut wish) = body.json()? else { return Err(Problem::bad("", "expected an object")) };
-        let event = wish.remove("event").ok_or_else(|| Problem::bad("/event", "is required"))?;
+        let mut event = wish.remove("event").ok_or_else(|| Problem::bad("/event", "is required"))?;
+        // By hand it is said now, by this machine's clock.
+        if let Value::Object(event) = &mut event {
+            event.entry("at").or_insert_with(|| serde_json::json!(door.app.clock.calendar()));
+        }
         let event = parse_value(event, &caller.principal())
             .map_err(|bad| Problem::bad(format!("/event{}", bad.pointer), bad.message))?;
         let plan = text(&mut wish, "plan")?;

@@ -4,6 +4,8 @@
 
 mod row;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;

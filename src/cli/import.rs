@@ -85,7 +85,7 @@ async fn straight(
         return Err(Failure::Failed(anyhow!("{error} or {hint}")));
     }
     drop(lock);
-    let store: Arc<dyn Store> = Arc::new(Sqlite::own(&path, 64).map_err(anyhow::Error::from)?);
+    let store: Arc<dyn Store> = Arc::new(Sqlite::alone(&path, 64).map_err(anyhow::Error::from)?);
     let mut importer = Importer::new(format, options, store.clone(), None, Arc::new(Clock::system()));
     let mut chunk = vec![0; CHUNK];
     let report = loop {

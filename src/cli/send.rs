@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::{Failure, show};
-use crate::clock::Clock;
 use crate::id::UpdateId;
 use crate::incident::{Severity, Status};
 
@@ -135,9 +134,8 @@ async fn registered(client: &Client, list: &str, option: &str, given: &[String])
 }
 
 async fn event(client: &Client, args: &Args) -> Result<Value, Failure> {
-    let now = Clock::system().calendar();
     let id = args.id.clone().unwrap_or_else(|| format!("send-{:016x}", fastrand::u64(..)));
-    let mut event = json!({ "id": id, "source": "loudhailer-send", "at": now });
+    let mut event = json!({ "id": id, "source": "loudhailer-send" });
     let incident = match (&args.incident, args.correct) {
         (Some(key), _) => key.clone(),
         (None, Some(update)) => show::cell(&client.get(&format!("/v1/incidents/{}", update.incident)).await?["key"]),

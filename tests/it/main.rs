@@ -2,8 +2,10 @@
 
 mod api;
 mod channels;
+mod cli;
 mod console;
 mod harness;
+mod import;
 mod kafka;
 mod peers;
 mod simulation;

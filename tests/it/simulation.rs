@@ -449,6 +449,9 @@ async fn one_life(
     };
     if died {
         answered.died.push(life.now());
+        // An event may have been taken and not answered: what is down from here on, nobody outside knows.
+        let now = life.now();
+        answered.down.iter_mut().filter(|down| down.2.is_none()).for_each(|down| down.2 = Some(now));
         world.say(|| format!("{:?} the process dies", life.now()));
         let bytes = std::fs::read(path).expect("database");
         std::fs::write(next, bytes).expect("copy");

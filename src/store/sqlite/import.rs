@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use ring::hmac;
 use rusqlite::Connection;
 
-use super::subscriber::{Batch, Wanted, blinds, find, owners, put};
+use super::put::{Batch, Wanted, blinds, find, owners, put};
 use crate::audience::import::{Row, Seen};
 use crate::clock::Time;
 use crate::store::{Imported, Result, Upserted};

@@ -6,6 +6,7 @@ mod delivery;
 mod import;
 mod ingest;
 mod manifest;
+mod put;
 mod query;
 mod receipt;
 mod replay;
@@ -48,6 +49,18 @@ impl Sqlite {
     pub fn own(path: &Path, room: usize) -> Result<Sqlite> {
         let lock = lock(path)?;
         Sqlite::with(path, |connection| Writer::thread(connection, room), true, Some(lock))
+    }
+
+    /// The same for a process that only writes much, as an import does: in memory that does not grow with the store.
+    pub fn alone(path: &Path, room: usize) -> Result<Sqlite> {
+        let lock = lock(path)?;
+        let small = |connection: Connection| {
+            if let Err(error) = connection.execute_batch("PRAGMA cache_size = -4096") {
+                tracing::warn!(%error, "the cache keeps its size");
+            }
+            Writer::thread(connection, room)
+        };
+        Sqlite::with(path, small, true, Some(lock))
     }
 
     /// Opens the file beside its owner, for a command that sends nothing.
@@ -189,7 +202,7 @@ fn prepare(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(256);
     connection
         .execute_batch(
-            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;
+            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
              PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA journal_size_limit = 268435456;",
         )
         .map_err(failed)
@@ -420,7 +433,7 @@ impl Store for Sqlite {
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
         let key = self.key.clone();
-        self.write(move |db| subscriber::upsert(db, &key, drafts, now)).await
+        self.write(move |db| put::upsert(db, &key, drafts, now)).await
     }
 
     async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {

@@ -95,6 +95,11 @@ impl Broker {
         Broker { app, clock, client, running, folder }
     }
 
+    /// Where its store is.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     pub fn url(&self) -> String {
         self.app.config.public_url()
     }
