@@ -2,6 +2,7 @@
 //! an SMS gateway that answers as Kannel does. `GET /messages` shows what came.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
@@ -42,6 +43,9 @@ struct Asked {
     contains: String,
     #[serde(default = "twenty")]
     limit: usize,
+    /// Seconds to wait for a first one.
+    #[serde(default)]
+    wait: u64,
 }
 
 fn twenty() -> usize {
@@ -49,7 +53,17 @@ fn twenty() -> usize {
 }
 
 async fn newest(basket: Data<Basket>, asked: Query<Asked>) -> impl Responder {
-    let items = basket.newest(&asked.contains, asked.limit.min(1000));
+    let search = async {
+        loop {
+            let came = basket.came();
+            let items = basket.newest(&asked.contains, asked.limit.min(1000));
+            if !items.is_empty() {
+                return items;
+            }
+            came.await;
+        }
+    };
+    let items = tokio::time::timeout(Duration::from_secs(asked.wait.min(600)), search).await.unwrap_or_default();
     let document = json!({
         "distinct": basket.distinct(), "duplicates": basket.duplicates(), "complaints": basket.complaints(),
         "newest": items,
