@@ -5,6 +5,7 @@ mod channels;
 mod demo;
 mod harness;
 mod kafka;
+mod once;
 mod peers;
 mod simulation;
 mod smtp;
