@@ -33,8 +33,8 @@ pub async fn take(
     let Asked { format, verified, audience } = query(&request)?;
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = format.or_else(|| of_type(kind));
-    let format =
-        format.ok_or_else(|| Problem::bad("format", "say ?format=csv or ?format=ndjson, or a Content-Type of text/csv"))?;
+    let format = format
+        .ok_or_else(|| Problem::bad("format", "say ?format=csv or ?format=ndjson, or a Content-Type of text/csv"))?;
     let app = &door.app;
     let options = Options {
         verified,

@@ -105,7 +105,9 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
 
 fn config(args: &Args, folder: &Path, catchers: &Catchers) -> anyhow::Result<Config> {
     let plans = folder.join("plans");
-    std::fs::create_dir(&plans).and_then(|()| std::fs::write(plans.join("demo.toml"), PLAN)).context("the demo's plan")?;
+    std::fs::create_dir(&plans)
+        .and_then(|()| std::fs::write(plans.join("demo.toml"), PLAN))
+        .context("the demo's plan")?;
     let mut text = BROKER.replace("{folder}", &folder.display().to_string());
     for (name, at) in [("{smtp}", catchers.smtp), ("{http}", catchers.http), ("{sms}", catchers.sms)] {
         text = text.replace(name, &at.to_string());
@@ -145,7 +147,12 @@ async fn perform(args: &Args, client: &Client, clock: &Arc<Clock>, catchers: &Ca
         println!("{}", serde_json::to_string_pretty(&numbers)?);
     } else {
         println!("\n{}", tally.table());
-        println!("{} of {} messages accepted. {} people have no way that works.", numbers.accepted, numbers.expected, people::UNREACHABLE);
+        println!(
+            "{} of {} messages accepted. {} people have no way that works.",
+            numbers.accepted,
+            numbers.expected,
+            people::UNREACHABLE
+        );
         let confirmed = played.get(4).context("the scene in which the cause is confirmed")?;
         println!("{}", samples(client, confirmed).await?);
     }

@@ -47,7 +47,13 @@ fn quick_start() -> String {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("a README");
     let (_, rest) = readme.split_once("<!-- quick-start -->").expect("the README has a quick start");
     let (block, _) = rest.split_once("<!-- /quick-start -->").expect("the quick start ends");
-    block.split("```").skip(1).step_by(2).filter_map(|fenced| fenced.split_once('\n')).map(|(_, commands)| commands).collect()
+    block
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|fenced| fenced.split_once('\n'))
+        .map(|(_, commands)| commands)
+        .collect()
 }
 
 /// The first command starts the demo; those after it are run as they stand, once it says that it is ready.

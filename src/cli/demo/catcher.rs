@@ -119,7 +119,8 @@ impl Basket {
     fn newest(&self, contains: &str, limit: usize) -> Vec<Caught> {
         let fits = |caught: &&Caught| {
             let Caught { to, subject, text, .. } = caught;
-            contains.is_empty() || [text, to].iter().any(|t| t.contains(contains))
+            contains.is_empty()
+                || [text, to].iter().any(|t| t.contains(contains))
                 || subject.as_ref().is_some_and(|subject| subject.contains(contains))
         };
         self.lock().kept.iter().rev().filter(fits).take(limit).cloned().collect()

@@ -77,7 +77,11 @@ mod tests {
             (expected.messages, expected.unreachable)
         };
         assert_eq!(count("customers,,,+1,a@b,true", &[true, false]), (2, 0));
-        assert_eq!(count("executives;staff,,+1,+1,a@b,true", &[true, false]), (3, 0), "two ways at once, then the chat");
+        assert_eq!(
+            count("executives;staff,,+1,+1,a@b,true", &[true, false]),
+            (3, 0),
+            "two ways at once, then the chat"
+        );
         assert_eq!(count("customers,workplace,,+1,,", &[true, false]), (0, 0), "not interested");
         assert_eq!(count("customers,workplace;whatsapp,,+1,,", &[true, false]), (2, 0));
         assert_eq!(count("customers,,,,a@gone.example,true", &[true, true, false]), (0, 2), "refused");

@@ -121,7 +121,9 @@ impl Scenes {
                 event.extend(more);
             }
         };
-        say(json!({ "id": format!("demo-{number}"), "source": "demo", "incident": "meta-2021-10-04", "sequence": number }));
+        say(
+            json!({ "id": format!("demo-{number}"), "source": "demo", "incident": "meta-2021-10-04", "sequence": number }),
+        );
         if number == 0 {
             say(json!({
                 "mode": "real", "kind": "incident", "severity": "critical", "owner": "network", "started_at": BEGAN,

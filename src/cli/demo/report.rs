@@ -80,7 +80,8 @@ impl Tally {
             if delivery["tries"].as_u64() > Some(1) {
                 let one = client.get(&format!("/v1/deliveries/{}", text(&delivery["id"]))).await?;
                 let attempts = one["attempts"].as_array().into_iter().flatten();
-                self.line(&audience, &channel).deferred += attempts.filter(|tried| tried["outcome"] == "deferred").count() as u64;
+                self.line(&audience, &channel).deferred +=
+                    attempts.filter(|tried| tried["outcome"] == "deferred").count() as u64;
             }
         }
         Ok(())
@@ -127,7 +128,14 @@ impl Tally {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
         table.set_header([
-            "audience", "channel", "accepted", "deferred", "rejected", "unknown", "unreachable", "first within",
+            "audience",
+            "channel",
+            "accepted",
+            "deferred",
+            "rejected",
+            "unknown",
+            "unreachable",
+            "first within",
             "last within",
         ]);
         let span = |span: Option<Duration>| span.map_or(String::new(), |span| format!("{:.2} s", span.as_secs_f64()));
@@ -173,10 +181,17 @@ fn owners(file: &str) -> anyhow::Result<HashMap<(String, String), String>> {
     let mut owners = HashMap::new();
     for record in reader.records() {
         let record = record.context("the demo's file")?;
-        let cell = |name: &str| names.iter().position(|known| known == name).and_then(|at| record.get(at)).unwrap_or("");
+        let cell =
+            |name: &str| names.iter().position(|known| known == name).and_then(|at| record.get(at)).unwrap_or("");
         // The file names the owning audience first.
         let audience = cell("audiences").split(';').next().unwrap_or_default();
-        for (column, by) in [("email", "email"), ("phone", "sms"), ("whatsapp", "whatsapp"), ("telegram", "telegram"), ("slack", "slack")] {
+        for (column, by) in [
+            ("email", "email"),
+            ("phone", "sms"),
+            ("whatsapp", "whatsapp"),
+            ("telegram", "telegram"),
+            ("slack", "slack"),
+        ] {
             if !cell(column).is_empty() {
                 owners.insert((by.into(), cell(column).into()), audience.into());
             }

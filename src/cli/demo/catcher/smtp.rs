@@ -70,8 +70,10 @@ impl Server {
             let text = text.trim_end();
             let verb = text.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
             let answer = match verb.as_str() {
-                "EHLO" => "250-catcher.example\r\n250-PIPELINING\r\n250-SIZE 1048576\r\n250-8BITMIME\r\n\
-                           250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES",
+                "EHLO" => {
+                    "250-catcher.example\r\n250-PIPELINING\r\n250-SIZE 1048576\r\n250-8BITMIME\r\n\
+                           250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES"
+                }
                 "HELO" => "250 catcher.example",
                 "MAIL" => {
                     (sender, recipients) = (true, Vec::new());
@@ -132,7 +134,8 @@ impl Server {
             return self.basket.complain(format!("a mail to {to} can't be read"));
         };
         let id = mail.message_id().and_then(|id| id.split('@').next());
-        if id.is_none() || mail.text_body.iter().all(|part| mail.part(*part).is_none_or(|p| p.content_type().is_none())) {
+        if id.is_none() || mail.text_body.iter().all(|part| mail.part(*part).is_none_or(|p| p.content_type().is_none()))
+        {
             self.basket.complain(format!("a mail to {to} has no Message-ID or no text"));
         }
         let text = mail.body_text(0).unwrap_or_default().replace("\r\n", "\n");
