@@ -23,6 +23,9 @@ pub mod telemetry;
 /// The whole flow.
 pub mod pipeline;
 
+/// What an event would do, before it is taken.
+pub mod preview;
+
 /// Everything that makes an Event.
 pub mod ingest;
 

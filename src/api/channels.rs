@@ -11,13 +11,12 @@ use crate::dispatch::lane::Lane;
 use crate::plan::Priority;
 
 pub async fn list(door: web::Data<Door>) -> HttpResponse {
-    let items: Vec<Value> = door
-        .app
-        .channels
-        .iter()
-        .filter_map(|(id, channel)| Some(shown(&door, channel, door.app.engine.lanes.get(id)?)))
-        .collect();
-    HttpResponse::Ok().json(json!({ "items": items }))
+    HttpResponse::Ok().json(json!({ "items": all(&door) }))
+}
+
+pub fn all(door: &Door) -> Vec<Value> {
+    let channels = door.app.channels.iter();
+    channels.filter_map(|(id, channel)| Some(shown(door, channel, door.app.engine.lanes.get(id)?))).collect()
 }
 
 pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {

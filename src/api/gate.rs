@@ -24,12 +24,10 @@ use crate::app::App;
 use crate::channel::platforms::Platforms;
 use crate::dispatch::permit::{Tick, Ticks};
 use crate::quantity::Limit;
-
-/// The cookie by which a browser, which can't set headers, shows a token: for reading only.
-pub const COOKIE: &str = "loudhailer_token";
+use crate::web::{COOKIE, Refused, is_page};
 
 /// At most so many streams are open at one time.
-const STREAMS: usize = 64;
+const STREAMS: usize = 256;
 
 /// What all handlers share.
 pub struct Door {
@@ -40,6 +38,7 @@ pub struct Door {
     pub streams: Arc<Semaphore>,
     /// The engine's: what is sent from a handler outlives the handler's thread.
     pub runtime: tokio::runtime::Handle,
+    pub web: crate::web::Web,
     tokens: Tokens,
     rate: Rate,
     proxies: Vec<Network>,
@@ -54,6 +53,7 @@ impl Door {
             waiting: Arc::new(Semaphore::new(server.queue.max(1))),
             streams: Arc::new(Semaphore::new(STREAMS)),
             runtime: tokio::runtime::Handle::current(),
+            web: crate::web::Web::default(),
             tokens: Tokens::new(app.store.clone(), app.clock.clone()),
             rate: Rate::new(server.rate, Ticks::of(app.clock.clone())),
             proxies: proxies.map_err(anyhow::Error::msg)?,
@@ -67,7 +67,7 @@ impl Door {
             request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
         let client = proxy::counted(proxy::client(peer, &forwarded, &self.proxies));
         let needed = token::needed(request.method().as_str(), request.path());
-        let given = given(request)?.map(|token| token::hash(&token));
+        let given = self.given(request)?;
         // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
         let known = match (needed, &given) {
             (None, _) => None,
@@ -96,22 +96,27 @@ impl Door {
         caller.needs(needed)?;
         Ok(Some(caller))
     }
-}
 
-/// The token that came with a request.
-fn given(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
-        let token = header.to_str().ok().and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_string())
-        });
-        return token
-            .filter(|token| !token.is_empty())
-            .map(Some)
-            .ok_or_else(|| Problem::unauthorized("Authorization is not of the form Bearer …"));
+    /// The digest of the token that came with a request: in the header, or by a browser's session, which is for reading only.
+    fn given(&self, request: &HttpRequest) -> Result<Option<[u8; 32]>, Problem> {
+        if let Some(header) = request.headers().get(AUTHORIZATION) {
+            let token = header.to_str().ok().and_then(|text| {
+                let (scheme, token) = text.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+            });
+            return token
+                .filter(|token| !token.is_empty())
+                .map(|token| Some(token::hash(token)))
+                .ok_or_else(|| Problem::unauthorized("Authorization is not of the form Bearer …"));
+        }
+        let cookie = request.cookie(COOKIE).filter(|_| request.method().is_safe());
+        Ok(cookie.and_then(|cookie| self.web.sessions.token(cookie.value(), self.app.clock.monotonic())))
     }
-    let reads = request.method().is_safe();
-    Ok(request.cookie(COOKIE).filter(|_| reads).map(|cookie| cookie.value().to_string()))
+
+    /// Whose token this is.
+    pub async fn token(&self, hash: &[u8; 32]) -> Result<Option<Caller>, Problem> {
+        Ok(self.tokens.all(Some(hash)).await?.get(hash).map(token::caller))
+    }
 }
 
 /// An open server is for this machine's own programs: not for a page of somebody else's that a browser here shows.
@@ -139,10 +144,14 @@ pub async fn gate<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, actix_web::Error> {
-    if let Some(door) = request.app_data::<web::Data<Door>>().cloned()
-        && let Some(caller) = door.admit(request.request()).await?
-    {
-        request.extensions_mut().insert(caller);
+    if let Some(door) = request.app_data::<web::Data<Door>>().cloned() {
+        match door.admit(request.request()).await {
+            Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
+            Ok(None) => {}
+            // People get a page, or the way to the door.
+            Err(problem) if is_page(request.path()) => return Err(Refused::at(request.path(), problem).into()),
+            Err(problem) => return Err(problem.into()),
+        }
     }
     next.call(request).await
 }

@@ -17,14 +17,19 @@ const FIELDS: Fields<'static> = Fields { delivery: "dlv_…", name: None, unsubs
 
 pub async fn list(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let broadcast = broadcasts::find(&door, &id).await?;
+    let (items, preview) = of(&door, &broadcast).await?;
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "preview": preview, "audience": broadcast.audience })))
+}
+
+/// The messages, and whether they are only as they would be.
+pub async fn of(door: &Door, broadcast: &Broadcast) -> Result<(Vec<Value>, bool), Problem> {
     let stored = door.app.store.wordings(broadcast.id).await?;
     let items: Vec<Value> = stored
         .iter()
         .filter_map(|(key, bytes)| Some(message_shown(key, &Message::from_bytes(bytes).ok()?, &FIELDS)))
         .collect();
     let preview = items.is_empty();
-    let items = if preview { previewed(&door, &broadcast).await } else { items };
-    Ok(HttpResponse::Ok().json(json!({ "items": items, "preview": preview, "audience": broadcast.audience })))
+    Ok((if preview { previewed(door, broadcast).await } else { items }, preview))
 }
 
 async fn previewed(door: &Door, broadcast: &Broadcast) -> Vec<Value> {

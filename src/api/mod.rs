@@ -2,20 +2,22 @@
 //! documents; ids are prefixed; times are RFC 3339 in UTC. Every request passes `gate` first.
 
 mod body;
-mod broadcasts;
-mod channels;
+pub mod broadcasts;
+pub mod channels;
 mod deliveries;
 mod events;
 pub mod gate;
 mod health;
 mod import;
 mod incidents;
-mod messages;
+pub mod messages;
 mod page;
+mod preview;
 mod problem;
 mod proxy;
 mod receipts;
 mod registry;
+mod send;
 mod stream;
 mod subscriber;
 mod token;
@@ -78,6 +80,8 @@ fn routes(config: &mut ServiceConfig) {
         .service(place("/v1/channels/{name:[^/:]+}:pause").route(post().to(channels::pause)))
         .service(place("/v1/channels/{name:[^/:]+}:resume").route(post().to(channels::resume)))
         .service(place("/v1/channels/{name:[^/:]+}").route(get().to(channels::one)))
+        .service(place("/v1/preview").route(post().to(preview::show)))
+        .service(place("/v1/send").route(post().to(send::send)))
         .service(place("/v1/plans").route(get().to(registry::plans)))
         .service(place("/v1/components").route(get().to(registry::components)))
         .service(place("/v1/regions").route(get().to(registry::regions)))
@@ -99,7 +103,7 @@ fn routes(config: &mut ServiceConfig) {
 fn subscribers(config: &mut ServiceConfig) {
     const ADDRESS: &str = "/v1/subscribers/{id:[^/:]+}/addresses/{place:[0-9]+}";
     config
-        .service(place("/v1/subscribers:import").route(post().to(import::take)))
+        .service(place("/v1/subscribers:import").route(post().to(import::subscribers)))
         .service(place("/v1/subscribers").route(get().to(subscriber::list)).route(post().to(subscriber::create)))
         .service(place(&format!("{ADDRESS}:verify")).route(post().to(subscriber::verify)))
         .service(place(&format!("{ADDRESS}:test")).route(post().to(subscriber::test)))

@@ -2,7 +2,7 @@
 //! `Last-Event-ID` resumes), and `progress` with the counts of what runs, a few times a second at most. Without `Last-Event-ID` it
 //! begins now. A stream ends when the process stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -24,8 +24,9 @@ const ROWS: usize = 256;
 /// Between two pieces: what happens meanwhile comes together.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A comment keeps proxies from closing a quiet stream.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A comment keeps proxies from closing a quiet stream, and finds out that nobody reads it any more: who looks at one page after
+/// another leaves a stream behind at each.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 struct Reader {
     door: web::Data<Door>,
@@ -104,7 +105,11 @@ impl Reader {
         if rows.len() == ROWS {
             self.happenings.mark_changed(); // there is more
         }
+        let mut ended: BTreeSet<BroadcastId> = self.shown.keys().copied().collect();
         for row in rows {
+            if row.kind == "broadcast" {
+                ended.extend(row.body["broadcast"].as_str().and_then(|id| id.parse::<BroadcastId>().ok()));
+            }
             self.after = row.sequence;
             let mut body = row.body;
             body["at"] = json!(row.at);
@@ -118,8 +123,8 @@ impl Reader {
                 "rate": whole["rate"], "seconds_left": whole["seconds_left"] });
             running.insert(broadcast.id, progress);
         }
-        // One that ended meanwhile is shown a last time.
-        for id in self.shown.keys().filter(|id| !running.contains_key(id)).copied().collect::<Vec<_>>() {
+        // One that ended meanwhile is shown a last time, however short it ran.
+        for id in ended.into_iter().filter(|id| !running.contains_key(id)) {
             if let Some(broadcast) = store.broadcast(id).await? {
                 let mut whole = broadcasts::whole(&self.door, &broadcast).await?;
                 let progress = json!({ "broadcast": id, "state": broadcast.state, "counts": whole["counts"].take() });

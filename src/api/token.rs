@@ -32,6 +32,11 @@ impl Caller {
         Caller { name: "local".into(), person: false, scopes: None }
     }
 
+    /// Nobody in particular, at an open server.
+    pub fn is_local(&self) -> bool {
+        self.scopes.is_none()
+    }
+
     pub fn may(&self, scope: Scope) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         scopes.iter().any(|held| held == scope.word() || held == Scope::Admin.word())
@@ -111,7 +116,8 @@ pub fn caller(row: &TokenRow) -> Caller {
 /// What a request needs, by its method and path; `None`: no token at all. What is not listed needs `admin`.
 pub fn needed(method: &str, path: &str) -> Option<Scope> {
     let Some(rest) = path.strip_prefix("/v1/") else {
-        return (path == "/metrics").then_some(Scope::Read);
+        let console = (path == "/console" || path.starts_with("/console/")) && !path.starts_with("/console/sign-");
+        return (path == "/metrics" || console).then_some(Scope::Read);
     };
     let noun = rest.split(['/', ':', '?']).next().unwrap_or_default();
     match (method, noun) {
@@ -119,7 +125,7 @@ pub fn needed(method: &str, path: &str) -> Option<Scope> {
         ("POST", "events" | "sources") => Some(Scope::Ingest),
         (_, "subscribers") => Some(Scope::Admin), // people's addresses
         ("GET" | "HEAD", _) => Some(Scope::Read),
-        ("POST", "broadcasts" | "channels" | "deliveries") => Some(Scope::Broadcast),
+        ("POST", "broadcasts" | "channels" | "deliveries" | "preview" | "send") => Some(Scope::Broadcast),
         _ => Some(Scope::Admin),
     }
 }
@@ -138,6 +144,8 @@ mod tests {
             ("POST", "/v1/broadcasts/brd_1:stop", Some(Scope::Broadcast)),
             ("POST", "/v1/broadcasts:stop", Some(Scope::Broadcast)),
             ("POST", "/v1/channels/x:pause", Some(Scope::Broadcast)),
+            ("POST", "/v1/send", Some(Scope::Broadcast)),
+            ("POST", "/v1/preview", Some(Scope::Broadcast)),
             ("GET", "/v1/subscribers", Some(Scope::Admin)),
             ("POST", "/v1/subscribers:import", Some(Scope::Admin)),
             ("DELETE", "/v1/anything", Some(Scope::Admin)),
@@ -145,6 +153,10 @@ mod tests {
             ("GET", "/healthz", None),
             ("POST", "/unsubscribe/uns_1", None),
             ("GET", "/", None),
+            ("GET", "/console", Some(Scope::Read)),
+            ("GET", "/console/incidents/inc_1", Some(Scope::Read)),
+            ("POST", "/console/sign-in", None),
+            ("GET", "/assets/console.css", None),
         ] {
             assert_eq!(needed(method, path), expected, "{method} {path}");
         }

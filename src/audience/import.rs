@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::row::Row;
 use self::split::{Csv, Lines, Record};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::dispatch::Engine;
 use crate::id::SubscriberId;
 use crate::incident::words;
@@ -41,8 +42,23 @@ pub struct Options {
     pub validators: Validators,
 }
 
-/// Rows written by one job of the store.
+impl Options {
+    pub fn new(config: &Config, validators: Validators, verified: bool, audience: Option<String>) -> Options {
+        Options {
+            verified,
+            audience,
+            locale: config.sender.locale.clone(),
+            zone: config.sender.zone.clone(),
+            audiences: config.audiences.keys().cloned().collect(),
+            validators,
+        }
+    }
+}
+
+/// Rows written by one job of the store, beside a process that sends: an event waits for no more than a job.
 const BATCH: usize = 1000;
+/// And where nobody else writes: fewer, larger transactions write each page of the index of addresses less often.
+const ALONE: usize = 10_000;
 /// Jobs waiting for the store at one time: they share a transaction.
 const JOBS: usize = 4;
 /// Bad rows that are listed; all are counted.
@@ -112,6 +128,8 @@ pub struct Importer {
     seen: Arc<Mutex<Seen>>,
     /// What the store is at work on, and the line of each row.
     jobs: VecDeque<(Job, Vec<u64>)>,
+    batch: usize,
+    at_once: usize,
     store: Arc<dyn Store>,
     engine: Option<Arc<Engine>>,
     clock: Arc<Clock>,
@@ -193,6 +211,8 @@ impl Importer {
             },
             seen: Arc::default(),
             jobs: VecDeque::new(),
+            batch: if engine.is_some() { BATCH } else { ALONE },
+            at_once: if engine.is_some() { JOBS } else { 1 },
             store,
             engine,
             clock,
@@ -207,7 +227,7 @@ impl Importer {
                 Splitter::Csv(csv) => csv.push(bite, &mut |record| parsed.cells(record)),
                 Splitter::Lines(lines) => lines.push(bite, &mut |record| parsed.line(record)),
             }
-            self.write(BATCH).await?;
+            self.write(self.batch).await?;
         }
         Ok(())
     }
@@ -219,7 +239,8 @@ impl Importer {
             Splitter::Csv(csv) => csv.finish(&mut |record| parsed.cells(record)),
             Splitter::Lines(lines) => lines.finish(&mut |record| parsed.line(record)),
         }
-        if matches!(self.splitter, Splitter::Csv(_)) && !self.parsed.reader.has_header() && self.parsed.header.is_none() {
+        if matches!(self.splitter, Splitter::Csv(_)) && !self.parsed.reader.has_header() && self.parsed.header.is_none()
+        {
             self.parsed.header = Some((1, "the file is empty; its first row names the columns".into()));
         }
         self.write(1).await?;
@@ -237,10 +258,10 @@ impl Importer {
             return Err(ImportError::Header { line, reason });
         }
         while self.parsed.rows.len() >= least {
-            let count = self.parsed.rows.len().min(BATCH);
-            let rows: Vec<Row> = self.parsed.rows.drain(..count).collect();
+            let count = self.parsed.rows.len().min(self.batch);
+            let rows: Arc<Vec<Row>> = Arc::new(self.parsed.rows.drain(..count).collect());
             let lines: Vec<u64> = self.parsed.lines.drain(..count).collect();
-            while self.jobs.len() >= JOBS {
+            while self.jobs.len() >= self.at_once {
                 self.answered().await?;
             }
             let (store, seen, now) = (self.store.clone(), self.seen.clone(), self.clock.calendar());
@@ -249,6 +270,9 @@ impl Importer {
             match futures_util::poll!(&mut job) {
                 std::task::Poll::Ready(done) => self.jobs.push_back((Box::pin(std::future::ready(done)), lines)),
                 std::task::Poll::Pending => self.jobs.push_back((job, lines)),
+            }
+            if self.at_once == 1 {
+                self.answered().await?;
             }
         }
         Ok(())
@@ -267,7 +291,9 @@ impl Importer {
                     report.updated += 1;
                     changed.push((id, version));
                 }
-                Imported::Taken { kind } => report.bad(line, format!("{kind}: the address belongs to another subscriber")),
+                Imported::Taken { kind } => {
+                    report.bad(line, format!("{kind}: the address belongs to another subscriber"))
+                }
                 Imported::Twice => report.bad(line, "an earlier row of this file is about the same subscriber".into()),
             }
         }
@@ -281,7 +307,7 @@ impl Importer {
 /// A full queue is waited out: the file is not lost for it.
 async fn patiently(
     store: &dyn Store,
-    rows: Vec<Row>,
+    rows: Arc<Vec<Row>>,
     seen: Arc<Mutex<Seen>>,
     now: crate::clock::Time,
 ) -> Result<Vec<Imported>, StoreError> {

@@ -4,16 +4,22 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 
-use super::{Failure, runtime};
+use super::client::{Client, Server};
+use super::{Failure, runtime, show};
 use crate::app::{self, App};
 use crate::audience::import::{Format, ImportError, Importer, Options, Report};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Store;
 use crate::store::sqlite::Sqlite;
+
+const CHUNK: usize = 64 * 1024;
 
 #[derive(Parser)]
 pub struct Args {
@@ -44,33 +50,93 @@ enum What {
     },
 }
 
-pub fn run(config: Config, args: Args) -> Result<(), Failure> {
+pub fn run(config: Config, server: &Server, args: Args) -> Result<(), Failure> {
     let What::Subscribers { file, format, verified, audience, json } = args.what;
     let format = format.map_or_else(|| by_name(&file), Ok)?;
-    let options = options(&config, verified, audience)?;
-    let path = App::store_path(&config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
-    let report = runtime()?.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(Sqlite::own(&path, 64).map_err(anyhow::Error::from)?);
-        let importer = Importer::new(format, options, store.clone(), None, Arc::new(Clock::system()));
-        let report = read(&file, importer).await?;
-        store.close().await.map_err(anyhow::Error::from)?;
-        Ok::<_, Failure>(report)
-    })?;
+    let input: Box<dyn Read + Send> = match file.to_str() {
+        Some("-") => Box::new(std::io::stdin()),
+        _ => Box::new(std::fs::File::open(&file).with_context(|| file.display().to_string())?),
+    };
+    let report = match &server.server {
+        Some(_) => {
+            let client = Client::new(server, &config)?;
+            runtime()?.block_on(through(client, input, format, verified, audience.as_deref()))?
+        }
+        None => {
+            let platforms = app::load_platforms(&config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
+            let options = Options::new(&config, platforms.validators(), verified, audience);
+            runtime()?.block_on(straight(&config, input, format, options))?
+        }
+    };
     print(&report, json)
 }
 
-async fn read(file: &Path, mut importer: Importer) -> Result<Report, Failure> {
-    let mut input: Box<dyn Read> = match file.to_str() {
-        Some("-") => Box::new(std::io::stdin()),
-        _ => Box::new(std::fs::File::open(file).with_context(|| file.display().to_string())?),
-    };
-    let mut chunk = vec![0; 64 * 1024];
-    loop {
+/// Into a store that nothing sends from.
+async fn straight(
+    config: &Config,
+    mut input: Box<dyn Read + Send>,
+    format: Format,
+    options: Options,
+) -> Result<Report, Failure> {
+    let path = App::store_path(config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
+    let lock = Sqlite::lock(&path);
+    if let Err(error) = lock {
+        let hint = format!("import through it: --server http://{}", config.server.listen);
+        return Err(Failure::Failed(anyhow!("{error} or {hint}")));
+    }
+    drop(lock);
+    let store: Arc<dyn Store> = Arc::new(Sqlite::own(&path, 64).map_err(anyhow::Error::from)?);
+    let mut importer = Importer::new(format, options, store.clone(), None, Arc::new(Clock::system()));
+    let mut chunk = vec![0; CHUNK];
+    let report = loop {
         match input.read(&mut chunk).context("reading")? {
-            0 => return importer.finish().await.map_err(wrong),
+            0 => break importer.finish().await.map_err(wrong)?,
             n => importer.feed(&chunk[..n]).await.map_err(wrong)?,
         }
+    };
+    store.close().await.map_err(anyhow::Error::from)?;
+    Ok(report)
+}
+
+/// Through the running server, read on a thread of its own while it goes over the wire.
+async fn through(
+    client: Client,
+    mut input: Box<dyn Read + Send>,
+    format: Format,
+    verified: bool,
+    audience: Option<&str>,
+) -> Result<Report, Failure> {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(4);
+    std::thread::spawn(move || {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let piece = match input.read(&mut chunk) {
+                Ok(0) => return,
+                Ok(n) => Ok(Bytes::copy_from_slice(&chunk[..n])),
+                Err(error) => Err(error),
+            };
+            let last = piece.is_err();
+            if sender.blocking_send(piece).is_err() || last {
+                return;
+            }
+        }
+    });
+    let pieces = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let piece = receiver.recv().await?;
+        Some((piece.map(Frame::data), receiver))
+    });
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("format", format.word()).append_pair("verified", if verified { "true" } else { "false" });
+    if let Some(audience) = audience {
+        query.append_pair("audience", audience);
     }
+    let content_type = match format {
+        Format::Csv => "text/csv",
+        Format::Ndjson => "application/x-ndjson",
+    };
+    let path = format!("/v1/subscribers:import?{}", query.finish());
+    let report = client.upload(&path, content_type, StreamBody::new(pieces).boxed_unsync()).await?;
+    Ok(serde_json::from_value(report).context("the server's report")?)
 }
 
 fn wrong(error: ImportError) -> Failure {
@@ -88,30 +154,19 @@ fn by_name(file: &Path) -> Result<Format, Failure> {
     }
 }
 
-pub fn options(config: &Config, verified: bool, audience: Option<String>) -> Result<Options, Failure> {
-    let platforms = app::load_platforms(config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
-    Ok(Options {
-        verified,
-        audience,
-        locale: config.sender.locale.clone(),
-        zone: config.sender.zone.clone(),
-        audiences: config.audiences.keys().cloned().collect(),
-        validators: platforms.validators(),
-    })
-}
-
 fn print(report: &Report, json: bool) -> Result<(), Failure> {
     if json {
-        println!("{}", serde_json::to_string(report).map_err(anyhow::Error::from)?);
-        return Ok(());
+        return show::json(report);
     }
     for bad in &report.bad_rows {
-        println!("line {}: {}", bad.line, bad.reason);
+        show::line(&format!("line {}: {}", bad.line, bad.reason))?;
     }
     let Report { rows, created, updated, unchanged, bad, unverified, .. } = report;
-    println!("{rows} rows: created {created}, updated {updated}, unchanged {unchanged}, bad {bad}");
+    show::line(&format!("{rows} rows: created {created}, updated {updated}, unchanged {unchanged}, bad {bad}"))?;
     if *unverified > 0 {
-        println!("{unverified} addresses are not verified: nothing is sent to them. If you know them to be right, import again with --verified.");
+        show::line(&format!(
+            "{unverified} addresses are not verified: nothing is sent to them. If you know them to be right, import again with --verified."
+        ))?;
     }
     Ok(())
 }

@@ -1,16 +1,32 @@
 //! The commands. Each has `--help`, and `--json` where it prints data; exit status 0 done, 1 failed, 2 wrong use or
 //! configuration.
 
+mod backup;
+mod brake;
+mod check;
+mod client;
 mod demo;
+mod explain;
+mod export;
 mod import;
+mod send;
 mod serve;
+mod show;
+mod status;
+mod template;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use self::client::{Client, Server};
+use crate::app::App;
 use crate::config::Config;
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
 
 #[derive(Parser)]
 #[command(name = "loudhailer", version, about, max_term_width = 120)]
@@ -18,6 +34,8 @@ struct Cli {
     /// The configuration file; without it the defaults.
     #[arg(long, short, global = true, env = "LOUDHAILER_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,6 +48,34 @@ enum Command {
     Serve,
     /// Reads subscribers from a file into the store.
     Import(import::Args),
+    /// Prints subscribers as import reads them.
+    Export(export::Args),
+    /// Sends by hand: shows whom it reaches and the words, then asks.
+    Send(send::Args),
+    /// What is open, and how far each broadcast is.
+    Status(status::Args),
+    /// Ends a broadcast, or all: no attempt begins any more.
+    Stop(brake::Stop),
+    /// Holds a broadcast back where it is.
+    Pause(brake::One),
+    /// Lets a paused broadcast go on.
+    Resume(brake::One),
+    /// Lets a held broadcast go, as its approval.
+    Release(brake::One),
+    /// Channels: their health, and their brake.
+    Channel(brake::Channels),
+    /// Why somebody was told by a broadcast, or not.
+    Explain(explain::Args),
+    /// Checks configuration, plans, channels and templates.
+    Check(check::Args),
+    /// Templates, and how they read.
+    Template(template::Args),
+    /// Who may ask the server for what.
+    Token(token::Args),
+    /// Writes the whole store into one file, also beside a running server.
+    Backup(backup::Backup),
+    /// Puts a backup in the store's place.
+    Restore(backup::Restore),
 }
 
 /// What a command ends with when it does not succeed.
@@ -52,7 +98,21 @@ pub fn main() -> ExitCode {
     ended(match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve => serve::run(config),
-        Command::Import(args) => import::run(config, args),
+        Command::Import(args) => import::run(config, &cli.server, args),
+        Command::Export(args) => export::run(config, args),
+        Command::Send(args) => remote(&config, &cli.server, |client| send::run(client, args)),
+        Command::Status(args) => remote(&config, &cli.server, |client| status::run(client, args)),
+        Command::Stop(args) => remote(&config, &cli.server, |client| brake::stop(client, args)),
+        Command::Pause(args) => remote(&config, &cli.server, |client| brake::change(client, args, "pause")),
+        Command::Resume(args) => remote(&config, &cli.server, |client| brake::change(client, args, "resume")),
+        Command::Release(args) => remote(&config, &cli.server, |client| brake::change(client, args, "release")),
+        Command::Channel(args) => remote(&config, &cli.server, |client| brake::channel(client, args)),
+        Command::Explain(args) => explain::run(config, args),
+        Command::Check(args) => check::run(config, args),
+        Command::Template(args) => template::run(config, args),
+        Command::Token(args) => token::run(config, args),
+        Command::Backup(args) => backup::backup(config, args),
+        Command::Restore(args) => backup::restore(config, args),
     })
 }
 
@@ -64,6 +124,22 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
             ExitCode::from(if matches!(failure, Failure::Wrong(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// A command that asks the running server.
+fn remote<F: Future<Output = Result<(), Failure>>>(
+    config: &Config,
+    server: &Server,
+    run: impl FnOnce(Client) -> F,
+) -> Result<(), Failure> {
+    let client = Client::new(server, config)?;
+    runtime()?.block_on(run(client))
+}
+
+/// The store, beside the server that may be running on it: for commands that send nothing.
+fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    let path = App::store_path(config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
+    Ok(Arc::new(Sqlite::visit(&path).map_err(anyhow::Error::from)?))
 }
 
 /// The runtime of every command: many threads for the engine, whatever the HTTP workers do.

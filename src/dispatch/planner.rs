@@ -13,12 +13,12 @@ use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::{Omission, Subscriber, select};
 use crate::channel::Repeat;
 use crate::clock::Time;
-use crate::id::{DeliveryId, SubscriberId};
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
 use crate::render::message::Message;
 use crate::store::{
-    Again, BroadcastState, Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Member, Wording,
-    WordingKey,
+    Again, BroadcastState, Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Member, OpenRow,
+    Wording, WordingKey,
 };
 
 /// Open rows decided at one time.
@@ -35,7 +35,7 @@ pub async fn run(engine: Arc<Engine>) {
             next = unit(&engine) => next,
         };
         match next {
-            Ok(Next::More) => {}
+            Ok(Next::More) => tokio::task::yield_now().await,
             Ok(Next::Wait(due)) => {
                 let sleep = async {
                     match due {
@@ -446,19 +446,28 @@ async fn rows(engine: &Arc<Engine>, lane: ChannelId, priority: Priority, now: Ti
     for (id, rows) in by_broadcast {
         match engine.live(id) {
             Some(live) => again(engine, &live, rows).await?,
-            None => over(engine, id, rows).await?,
+            None => {
+                let ended =
+                    engine.store.broadcast(id).await?.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
+                over(engine, id, ended, rows).await?;
+            }
         }
     }
     Ok(true)
 }
 
-/// Rows of a broadcast that has ended derive their state from it, and leave the index of open rows.
+fn past_deadline(engine: &Engine, live: &Live) -> bool {
+    engine.clock.calendar() >= live.broadcast.deadline
+}
+
+/// Rows of a broadcast that has ended derive their state from it, and leave the index of open rows. Answers how many
+/// recipients have ended by it.
 async fn over(
     engine: &Engine,
-    id: crate::id::BroadcastId,
-    rows: Vec<crate::store::OpenRow>,
-) -> crate::store::Result<()> {
-    let ended = engine.store.broadcast(id).await?.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
+    id: BroadcastId,
+    ended: BroadcastState,
+    rows: Vec<OpenRow>,
+) -> crate::store::Result<i64> {
     let state = match ended {
         BroadcastState::Superseded => DeliveryState::Superseded,
         BroadcastState::Expired => DeliveryState::Expired,
@@ -485,25 +494,22 @@ async fn over(
             suppress: false,
         })
         .collect();
-    engine.store.record(facts, Vec::new()).await.map(drop)
+    let ended = engine.store.record(facts, Vec::new()).await?;
+    Ok(ended.get(&id).copied().unwrap_or(0))
 }
 
-async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<crate::store::OpenRow>) -> crate::store::Result<()> {
+async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> crate::store::Result<()> {
+    if past_deadline(engine, live) {
+        // The ticker is about to end the broadcast; its open rows end so, too.
+        return over(engine, live.broadcast.id, BroadcastState::Expired, rows).await.map(|ended| live.ended(ended));
+    }
     if live.state() != BroadcastState::Running {
         // Paused: woken when it resumes.
         let until = engine.clock.steady_at(live.broadcast.deadline);
+        let at = engine.clock.calendar();
         let facts = rows.iter().map(|row| {
-            let mut fact = open_row(
-                live,
-                row.delivery.subscriber,
-                row.delivery.place,
-                row.channel,
-                ChannelId(0),
-                until,
-                engine.clock.calendar(),
-            );
-            fact.tries = row.tries;
-            fact
+            let DeliveryId { subscriber, place, .. } = row.delivery;
+            Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
         });
         return engine.store.record(facts.collect(), Vec::new()).await.map(drop);
     }

@@ -43,7 +43,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
     let mut rows = Vec::new();
     let mut again = Vec::new();
     let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
-    for (subscriber, way) in missing {
+    for (subscriber, way, allowed) in missing {
         let id = DeliveryId { broadcast: key.broadcast, subscriber: subscriber.id, place: way.place };
         let row = |state, lane| Fact {
             delivery: id,
@@ -62,7 +62,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             sole: true,
             suppress: false,
         };
-        let Some(live) = &live else {
+        let Some(live) = live.as_ref().filter(|_| allowed) else {
             rows.push(row(DeliveryState::Unknown, way.channel));
             continue;
         };

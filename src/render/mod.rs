@@ -16,7 +16,7 @@ mod names;
 mod parse;
 mod problem;
 mod registry;
-mod sample;
+pub mod sample;
 pub mod sms;
 pub mod templates;
 mod times;
@@ -117,6 +117,7 @@ pub enum RenderError {
 /// A message as one reader will see it, with what the lint thinks of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preview {
+    pub message: Message,
     pub filled: message::Filled,
     pub file: String,
     pub fallbacks: Vec<Fallback>,
@@ -127,7 +128,8 @@ pub struct Preview {
 pub fn preview(templates: &Templates, scene: &Scene<'_>, wording: &Wording) -> Result<Preview, RenderError> {
     let Rendered { message, file, fallbacks } = render(templates, scene, wording)?;
     let findings = lint::lint(templates, &message, scene, wording);
-    Ok(Preview { filled: message.fill(&message::Fields::default()), file, fallbacks, findings })
+    let filled = message.fill(&message::Fields::default());
+    Ok(Preview { message, filled, file, fallbacks, findings })
 }
 
 /// The check code of a broadcast, from bytes that an outsider cannot guess. No letters that are taken for others; a digit

@@ -251,7 +251,8 @@ pub struct AttemptRow {
 pub struct Unfinished {
     pub key: ManifestKey,
     pub at: Time,
-    pub missing: Vec<(Subscriber, Way)>,
+    /// The subscriber as decided for, the way, and whether the address may still be written to today.
+    pub missing: Vec<(Subscriber, Way, bool)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -500,7 +501,7 @@ pub trait Store: Send + Sync + 'static {
     // Subscribers.
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
     /// Rows of a file, in its order. What a row says nothing of stays as it is; nobody is written twice in one import.
-    async fn import(&self, rows: Vec<Row>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
+    async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>>;
     async fn subscriber_by_key(&self, key: &str) -> Result<Option<Subscriber>>;
     async fn subscriber_by_address(&self, kind: &str, value: &str) -> Result<Option<Subscriber>>;
@@ -530,6 +531,9 @@ pub trait Store: Send + Sync + 'static {
     /// Opens a delivery again that ended rejected, unknown or expired: due now, on the way it had. The broadcast runs again if it
     /// is still the thread's last word and its deadline lies ahead.
     async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
+
+    /// What was decided for a subscriber in a broadcast, and when. `None`: no page with them has been decided.
+    async fn decided(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>>;
 
     // Receipts: matched to a delivery, or kept until its outcome comes. Answers the delivery that it changed
     // and how many recipients ended by it, −1 where one is to be told anew.

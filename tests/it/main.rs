@@ -2,6 +2,7 @@
 
 mod api;
 mod channels;
+mod console;
 mod demo;
 mod harness;
 mod kafka;

@@ -80,7 +80,11 @@ impl World {
     fn say(&self, line: impl FnOnce() -> String) {
         let mut trace = self.trace.lock().expect("trace");
         if trace.len() < 200_000 {
-            trace.push(line());
+            let line = line();
+            if std::env::var("SIMULATION_SHOW").is_ok() {
+                eprintln!("{line}");
+            }
+            trace.push(line);
         }
     }
 
@@ -422,9 +426,18 @@ async fn one_life(
         }
         if last {
             world.calm.store(true, std::sync::atomic::Ordering::Relaxed);
-            // Everything is decided when the incident is over and each broadcast has ended.
-            life.clock.sleep(Duration::from_secs(2 * 86_400)).await;
-            life.app.engine.settled().await;
+            // The incident is over; after the longest deadline everything has ended.
+            let event = json!({
+                "source": "world", "id": "last", "incident": "outage", "sequence": 1_000_000, "at": life.clock.calendar(),
+                "status": "resolved", "title": "Over", "platforms_down": []
+            });
+            let event = parse_value(event, &Principal::Machine("world".into())).expect("event");
+            let ingested = pipeline::ingest(&life.app, event, None).await.expect("ingests");
+            answered.released.push((ingested.clone(), life.now()));
+            answered.events.push(("last".into(), ingested));
+            let now = life.now();
+            answered.down.iter_mut().filter(|down| down.2.is_none()).for_each(|down| down.2 = Some(now));
+            life.clock.sleep(Duration::from_secs(3 * 86_400)).await;
         } else {
             std::future::pending::<()>().await;
         }
@@ -469,6 +482,7 @@ fn check(world: &World, answered: &Answered, path: &PathBuf) -> Result<(), Strin
         }
         // 1. Nothing accepted is lost; every recipient ends once.
         let mut versions: BTreeMap<BroadcastId, (i64, String)> = BTreeMap::new();
+        let mut releases: BTreeMap<BroadcastId, Option<Time>> = BTreeMap::new();
         for (id, ingested) in &answered.events {
             let known = store.known("world", id, "outage", None).await.map_err(|e| e.to_string())?;
             let Some((_, seen)) = known.seen else { return Err(format!("event {id} was answered and is lost")) };
@@ -479,6 +493,7 @@ fn check(world: &World, answered: &Answered, path: &PathBuf) -> Result<(), Strin
         for n in 1..10_000 {
             let Some(broadcast) = store.broadcast(BroadcastId(n)).await.map_err(|e| e.to_string())? else { break };
             versions.insert(broadcast.id, (broadcast.version, broadcast.audience.clone()));
+            releases.insert(broadcast.id, broadcast.released);
             let selected: i64 = broadcast.progress.values().map(|c| c.selected).sum();
             let ended: i64 = broadcast.progress.values().map(|c| c.ended).sum();
             if broadcast.state == BroadcastState::Done && (selected != ended || broadcast.shards != 0) {
@@ -546,11 +561,10 @@ fn check(world: &World, answered: &Answered, path: &PathBuf) -> Result<(), Strin
             }
             for (ingested, at) in answered.released.iter().filter(|(_, at)| attempt.at > *at) {
                 for newer in &ingested.broadcasts {
-                    let Some(broadcast) = store.broadcast(*newer).await.map_err(|e| e.to_string())? else { continue };
-                    let released = broadcast
-                        .released
+                    let (newest, whom) = &versions[newer];
+                    let released = releases[newer]
                         .is_some_and(|released| Duration::from_millis((released.0 - START) as u64) <= *at);
-                    if broadcast.audience == *audience && broadcast.version > *version && released {
+                    if whom == audience && newest > version && released {
                         return Err(format!(
                             "{} began at {:?}, after {newer} was released at {at:?}",
                             attempt.id, attempt.at

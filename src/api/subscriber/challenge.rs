@@ -38,7 +38,7 @@ fn event(door: &Door, id: &str, kind: &str, data: Value) -> String {
 }
 
 /// Sends past the lanes, on the engine's runtime: its connections outlive this request.
-async fn direct(door: &Door, kind: &str, parcel: Parcel) -> Result<Outcome, Problem> {
+pub async fn direct(door: &Door, kind: &str, parcel: Parcel) -> Result<Outcome, Problem> {
     let channel = door.app.channels.iter().find(|(_, channel)| channel.address_kind == kind);
     let Some((_, channel)) = channel else {
         return Err(Problem::conflict(format!("no channel is set up that reaches a {kind} address")));

@@ -2,7 +2,7 @@
 //! it names; a change is obeyed by whatever is under way when it is answered.
 
 mod address;
-mod challenge;
+pub mod challenge;
 pub mod confirm;
 mod read;
 

@@ -288,8 +288,8 @@ impl Reader {
             Column::Key => draft.subscriber.key = Some(checked(text)?.into()),
             Column::Name => draft.subscriber.name = Some(checked(text)?.into()),
             Column::Locale => {
-                draft.subscriber.locale = crate::ingest::language(checked(text)?)
-                    .ok_or("is not a language tag such as en or pt-BR")?;
+                draft.subscriber.locale =
+                    crate::ingest::language(checked(text)?).ok_or("is not a language tag such as en or pt-BR")?;
             }
             Column::Zone => draft.subscriber.zone = self.zone(checked(text)?)?,
             Column::Quiet => {

@@ -158,7 +158,8 @@ mod tests {
         let read = |size: usize| {
             let mut rows = Vec::new();
             let mut each = |record: Record<'_, Cells>| {
-                let cells = record.content.map(|cells| cells.iter().map(|c| String::from_utf8_lossy(c).into()).collect());
+                let cells =
+                    record.content.map(|cells| cells.iter().map(|c| String::from_utf8_lossy(c).into()).collect());
                 rows.push((record.line, cells));
             };
             let mut csv = Csv::new();
@@ -180,7 +181,8 @@ mod tests {
     #[test]
     fn rows_are_told_by_the_line_that_they_begin_at() {
         let text = "a,b\r\n\r\n1,\"x\r\ny\"\n\n\"2\",\"say \"\"hi\"\"\"\n3,";
-        let expected = [row(1, &["a", "b"]), row(3, &["1", "x\r\ny"]), row(6, &["2", "say \"hi\""]), row(7, &["3", ""])];
+        let expected =
+            [row(1, &["a", "b"]), row(3, &["1", "x\r\ny"]), row(6, &["2", "say \"hi\""]), row(7, &["3", ""])];
         assert_eq!(rows(text), expected);
         assert_eq!(rows(""), []);
     }
@@ -203,8 +205,9 @@ mod tests {
     fn lines_are_counted_with_the_empty_ones() {
         for size in 1..6 {
             let mut seen = Vec::new();
-            let mut each =
-                |record: Record<'_, [u8]>| seen.push((record.line, record.content.map(<[u8]>::to_vec).unwrap_or_default()));
+            let mut each = |record: Record<'_, [u8]>| {
+                seen.push((record.line, record.content.map(<[u8]>::to_vec).unwrap_or_default()))
+            };
             let mut lines = Lines::default();
             b"one\r\n\n  \ntwo\nthree".chunks(size).for_each(|chunk| lines.push(chunk, &mut each));
             lines.finish(&mut each);

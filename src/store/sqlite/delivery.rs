@@ -59,7 +59,10 @@ pub fn record(
         if let Some((outcome, fault)) = fact.attempt {
             run(
                 db,
-                "INSERT OR IGNORE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)",
+                // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
+                "INSERT OR IGNORE INTO attempt SELECT ?1, ?2, ?3,
+                   max(?4, coalesce((SELECT max(began) + 1 FROM attempt WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3), ?4)),
+                   0, ?5, ?6, ?7, ?8, ?9",
                 (
                     broadcast.0,
                     subscriber.0,

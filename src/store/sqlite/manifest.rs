@@ -7,8 +7,8 @@ use rusqlite::Connection;
 
 use super::rows::{all, first, run};
 use super::{delivery, subscriber, upkeep};
-use crate::audience::Omission;
 use crate::audience::route::{Blocked, ChannelId, LeftOut, Way};
+use crate::audience::{Address, Omission};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
@@ -205,6 +205,19 @@ pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
     Ok(decided)
 }
 
+/// What a manifest says of one subscriber.
+pub fn decided(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Option<(Time, Decided)>> {
+    let found = first(
+        db,
+        "SELECT at, decisions FROM manifest WHERE broadcast = ?1 AND shard = ?2 AND first <= ?3 AND last >= ?3 LIMIT 1",
+        (id.0, who.shard(), who.0),
+        |row| Ok((Time(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
+    )?;
+    let Some((at, bytes)) = found else { return Ok(None) };
+    let decided = unpack(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    Ok(decided.into_iter().find(|decided| decided.subscriber == who).map(|decided| (at, decided)))
+}
+
 /// The next manifest that was open when the process ended, with the recipients that have no row.
 pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
     let after = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard.into(), key.number));
@@ -231,7 +244,16 @@ pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<
         )?;
         let [way] = ways[..] else { continue };
         if row.is_none() {
-            missing.push((subscriber::as_of(db, subscriber, version)?, way));
+            let as_decided = subscriber::as_of(db, subscriber, version)?;
+            let today = subscriber::one(db, subscriber)?;
+            let wanted = as_decided.addresses.iter().find(|address| address.place == way.place);
+            let allowed = today.is_some_and(|today| {
+                let same = |a: &Address| {
+                    Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value)
+                };
+                !today.withdrawn && today.addresses.iter().any(|a| same(a) && a.verified && !a.suppressed)
+            });
+            missing.push((as_decided, way, allowed));
         }
     }
     Ok(Some(Unfinished { key, at, missing }))

@@ -143,6 +143,31 @@ impl Sqlite {
     }
 }
 
+impl Sqlite {
+    /// Keeps everyone else from sending from the file for as long as the lock is held; refused while somebody does.
+    pub fn lock(path: &Path) -> Result<std::fs::File> {
+        lock(path)
+    }
+
+    /// Whether a file is a whole store that this program can read.
+    pub fn check(path: &Path) -> Result<()> {
+        let wrong = |why: String| StoreError::Failed(format!("{}: {why}", path.display()));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(|error| wrong(error.to_string()))?;
+        let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|e| wrong(e.to_string()));
+        match text("PRAGMA quick_check(1)")?.as_str() {
+            "ok" => {}
+            damage => return Err(wrong(format!("is damaged: {damage}"))),
+        }
+        text("SELECT value FROM meta WHERE name = 'key'").map_err(|_| wrong("is no store of loudhailer's".into()))?;
+        let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        match version as usize <= MIGRATIONS.len() {
+            true => Ok(()),
+            false => Err(wrong("was written by a newer program".into())),
+        }
+    }
+}
+
 /// The shard lease of one machine: a lock that the system drops with the process.
 fn lock(path: &Path) -> Result<std::fs::File> {
     let beside = PathBuf::from(format!("{}.lock", path.display()));
@@ -164,7 +189,7 @@ fn prepare(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(256);
     connection
         .execute_batch(
-            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;
              PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA journal_size_limit = 268435456;",
         )
         .map_err(failed)
@@ -398,9 +423,9 @@ impl Store for Sqlite {
         self.write(move |db| subscriber::upsert(db, &key, drafts, now)).await
     }
 
-    async fn import(&self, rows: Vec<Row>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
+    async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
         let key = self.key.clone();
-        self.write(move |db| import::import(db, &key, rows, &seen, now)).await
+        self.write(move |db| import::import(db, &key, &rows, &seen, now)).await
     }
 
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>> {
@@ -488,6 +513,10 @@ impl Store for Sqlite {
     async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
         let by = by.to_string();
         self.write(move |db| replay::replay(db, id, due, now, &by)).await
+    }
+
+    async fn decided(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>> {
+        self.read(move |db| manifest::decided(db, broadcast, subscriber)).await
     }
 
     async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {

@@ -1,7 +1,7 @@
 //! Subscribers, their addresses and memberships. Every change makes a new version; the one before stays readable while a
 //! message may still be in flight for it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ring::hmac;
 use rusqlite::{Connection, Row};
@@ -203,11 +203,36 @@ pub struct Batch {
     suppressions: Option<bool>,
     numbers: std::ops::Range<i64>,
     left: usize,
+    /// Where many are written: what becomes of the index of addresses, written at the end in its own order, so that each of
+    /// its pages is touched once in a job however many addresses fall on it.
+    addresses: Option<BTreeMap<Vec<u8>, Option<(i64, u16)>>>,
 }
 
 impl Batch {
     pub fn new(size: usize) -> Batch {
-        Batch { audiences: HashMap::new(), suppressions: None, numbers: 0..0, left: size }
+        Batch { audiences: HashMap::new(), suppressions: None, numbers: 0..0, left: size, addresses: None }
+    }
+
+    /// One whose `end` has to be called.
+    pub fn ordered(size: usize) -> Batch {
+        Batch { addresses: Some(BTreeMap::new()), ..Batch::new(size) }
+    }
+
+    /// Whose an address is by what this job has decided; `None`: it has decided nothing.
+    pub fn owner(&self, blind: &[u8]) -> Option<Option<i64>> {
+        Some(self.addresses.as_ref()?.get(blind)?.map(|(owner, _)| owner))
+    }
+
+    fn address(&mut self, db: &Connection, blind: &[u8], owner: Option<(i64, u16)>) -> Result<()> {
+        match &mut self.addresses {
+            Some(addresses) => drop(addresses.insert(blind.to_vec(), owner)),
+            None => index(db, blind, owner)?,
+        }
+        Ok(())
+    }
+
+    pub fn end(self, db: &Connection) -> Result<()> {
+        self.addresses.unwrap_or_default().into_iter().try_for_each(|(blind, owner)| index(db, &blind, owner))
     }
 
     /// The number of a new subscriber; taken from the store for this one and all that may still come in the job.
@@ -221,9 +246,20 @@ impl Batch {
     fn suppressed(&mut self, db: &Connection, blind: &[u8]) -> Result<bool> {
         let any = match self.suppressions {
             Some(any) => any,
-            None => *self.suppressions.insert(first(db, "SELECT 1 FROM suppression LIMIT 1", [], |_| Ok(()))?.is_some()),
+            None => {
+                *self.suppressions.insert(first(db, "SELECT 1 FROM suppression LIMIT 1", [], |_| Ok(()))?.is_some())
+            }
         };
         Ok(any && first(db, "SELECT 1 FROM suppression WHERE blind = ?1", [blind], |_| Ok(()))?.is_some())
+    }
+}
+
+fn index(db: &Connection, blind: &[u8], owner: Option<(i64, u16)>) -> Result<()> {
+    match owner {
+        Some((id, place)) => {
+            run(db, "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)", (blind, id, place)).map(drop)
+        }
+        None => run(db, "DELETE FROM address WHERE blind = ?1", [blind]).map(drop),
     }
 }
 
@@ -255,9 +291,7 @@ pub fn find(
         (None, None) => None,
     };
     match (known, owners.iter().flatten().next()) {
-        (None, Some(owner)) => {
-            Ok(one(*owner)?.filter(|found| key.is_none() || found.subscriber.key.is_none()))
-        }
+        (None, Some(owner)) => Ok(one(*owner)?.filter(|found| key.is_none() || found.subscriber.key.is_none())),
         (known, _) => Ok(known),
     }
 }
@@ -311,23 +345,29 @@ pub fn put(
             keep_past(db, known.id, now)?;
             for gone in known.addresses.iter().filter(|old| !wanted.addresses.iter().any(|new| new.place == old.place))
             {
-                run(db, "DELETE FROM address WHERE blind = ?1", [blind(key, &gone.kind, &gone.value)])?;
+                batch.address(db, &blind(key, &gone.kind, &gone.value), None)?;
             }
-            write(db, &wanted, next_place, &blinds)?;
+            write(db, batch, &wanted, next_place, &blinds)?;
             memberships(db, batch, wanted.id, &known.audiences, &wanted.audiences, now)?;
             Ok(Upserted::Updated(wanted.id))
         }
         None => {
             let n = batch.number(db)?;
             (wanted.id, wanted.version) = (SubscriberId((n % SHARDS) << 48 | n), 1);
-            write(db, &wanted, next_place, &blinds)?;
+            write(db, batch, &wanted, next_place, &blinds)?;
             memberships(db, batch, wanted.id, &BTreeSet::new(), &wanted.audiences, now)?;
             Ok(Upserted::Created(wanted.id))
         }
     }
 }
 
-fn write(db: &Connection, subscriber: &Subscriber, next_place: u16, blinds: &[Vec<u8>]) -> Result<()> {
+fn write(
+    db: &Connection,
+    batch: &mut Batch,
+    subscriber: &Subscriber,
+    next_place: u16,
+    blinds: &[Vec<u8>],
+) -> Result<()> {
     let flags = i64::from(subscriber.exercises) * EXERCISES + i64::from(subscriber.withdrawn) * WITHDRAWN;
     let quiet = subscriber.quiet.map_or(-1, |quiet| i64::from(quiet.from) * 1440 + i64::from(quiet.to));
     run(
@@ -351,7 +391,7 @@ fn write(db: &Connection, subscriber: &Subscriber, next_place: u16, blinds: &[Ve
         ],
     )?;
     for (address, blind) in subscriber.addresses.iter().zip(blinds) {
-        run(db, "INSERT OR REPLACE INTO address VALUES (?1, ?2, ?3)", (blind, subscriber.id.0, address.place))?;
+        batch.address(db, blind, Some((subscriber.id.0, address.place)))?;
     }
     Ok(())
 }
@@ -397,7 +437,8 @@ fn memberships(
 
 /// The audience of that name, made at first need.
 fn audience(db: &Connection, name: &str) -> Result<(i64, i64)> {
-    let known = first(db, "SELECT id, shards FROM audience WHERE name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let known =
+        first(db, "SELECT id, shards FROM audience WHERE name = ?1", [name], |row| Ok((row.get(0)?, row.get(1)?)))?;
     match known {
         Some(known) => Ok(known),
         None => {

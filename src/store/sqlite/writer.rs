@@ -170,6 +170,16 @@ fn run(connection: Connection, jobs: Receiver<Job>, flag: &AtomicBool) {
         let mut next = Some(first);
         while let Some(job) = next {
             let result = match &begun {
+                // The first needs no savepoint, which would keep every page that it changes twice: there is nothing but its
+                // own work to be undone.
+                Ok(()) if answers.is_empty() => {
+                    let result = contained(&connection, job.work);
+                    if result.is_err() {
+                        let _ = connection.execute_batch("ROLLBACK");
+                        begun = connection.execute_batch("BEGIN IMMEDIATE");
+                    }
+                    result
+                }
                 Ok(()) => savepoint(&connection, job.work),
                 Err(error) => Err(StoreError::Failed(error.to_string())),
             };
@@ -201,11 +211,15 @@ fn savepoint(connection: &Connection, work: Work) -> Result<Answer> {
     let run =
         |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
     run("SAVEPOINT job")?;
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
-        .unwrap_or_else(|_| Err(StoreError::Failed("a job of the writer panicked".into())));
+    let result = contained(connection, work);
     if result.is_err() {
         run("ROLLBACK TO job")?;
     }
     run("RELEASE job")?;
     result
+}
+
+fn contained(connection: &Connection, work: Work) -> Result<Answer> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
+        .unwrap_or_else(|_| Err(StoreError::Failed("a job of the writer panicked".into())))
 }

@@ -1,0 +1,225 @@
+//! What goes out, and the hand on the brake.
+
+use serde_json::json;
+
+use crate::harness::{Broker, Reply, Sink, event, outage, webhooks};
+
+/// One attempt at a time.
+const NARROW: &str = "\n[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_is_answered_no_attempt_begins() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let broker = Broker::start(NARROW).await;
+    for n in 0..20 {
+        broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await;
+    }
+    let broadcast = broker.post("/v1/events", &outage("a-1")).await.json()["broadcasts"][0].clone();
+    let broadcasts: Vec<String> = broker.get("/v1/broadcasts?state=running").await.json()["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|item| item["id"].as_str().expect("an id").to_string())
+        .collect();
+    assert!(!broadcasts.is_empty(), "{broadcast}");
+    sink.next().await;
+    for id in &broadcasts {
+        let stopped = broker.post(&format!("/v1/broadcasts/{id}:stop"), &json!({})).await;
+        assert_eq!((stopped.status, &stopped.json()["state"]), (200, &json!("cancelled")), "{stopped:?}");
+    }
+    let begun = sink.all().len();
+    sink.release();
+    broker.settled().await;
+    let again = broker.post(&format!("/v1/broadcasts/{}:stop", broadcasts[0]), &json!({})).await;
+    assert_eq!(again.status, 200, "who repeats a stop wants it stopped");
+    let resumed = broker.post(&format!("/v1/broadcasts/{}:resume", broadcasts[0]), &json!({})).await;
+    assert_eq!(resumed.status, 409, "{resumed:?}");
+    let counts = broker.get(&format!("/v1/broadcasts/{}", broadcasts[0])).await.json()["counts"].clone();
+    broker.stop().await;
+    assert_eq!((sink.all().len(), begun), (1, 1), "no attempt began after the stop");
+    let sum: i64 = ["told", "unknown", "unreachable", "skipped", "superseded", "cancelled", "expired"]
+        .iter()
+        .filter_map(|name| counts[*name].as_i64())
+        .sum();
+    assert_eq!((counts["selected"].as_i64(), sum), (Some(20), 20), "{counts}");
+    assert!(counts["cancelled"].as_i64() >= Some(19), "{counts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_broadcast_waits_and_goes_on() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let broker = Broker::start(NARROW).await;
+    for n in 0..5 {
+        broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await;
+    }
+    broker.post("/v1/events", &outage("a-1")).await;
+    sink.next().await;
+    let running = broker.get("/v1/broadcasts?state=running").await.json();
+    let id = running["items"][0]["id"].as_str().expect("an id").to_string();
+    assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:pause"), &json!({})).await.json()["state"], "paused");
+    sink.release();
+    assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:resume"), &json!({})).await.status, 200);
+    for _ in 1..5 {
+        sink.next().await;
+    }
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 5, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_stopped_at_once() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let broker = Broker::start(NARROW).await;
+    for n in 0..5 {
+        broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await;
+    }
+    broker.post("/v1/events", &outage("a-1")).await;
+    broker.post("/v1/events", &event("b-1", json!({ "incident": "mail-down" }))).await;
+    sink.next().await;
+    let stopped = broker.post("/v1/broadcasts:stop", &json!({})).await;
+    assert_eq!(stopped.status, 200);
+    assert!(stopped.json()["stopped"].as_array().is_some_and(|ids| ids.len() >= 2), "{stopped:?}");
+    sink.release();
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_unsubscribes_in_mid_broadcast_is_not_told_any_more() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let broker = Broker::start(NARROW).await;
+    let mut ids = Vec::new();
+    for n in 0..4 {
+        ids.push(broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await);
+    }
+    broker.post("/v1/events", &outage("a-1")).await;
+    let first = sink.next().await;
+    let told: usize = first.path.rsplit('/').next().and_then(|n| n.parse().ok()).expect("a number");
+    let leaves = (told + 1) % 4;
+    let url = broker.app.engine.unsubscribe_url(ids[leaves], 1);
+    let path = url.strip_prefix(&broker.url()).expect("ours").to_string();
+    let page = broker.get(&path).await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("<form method=\"post\">"), "{page:?}");
+    let before = broker.app.store.subscriber(ids[leaves]).await.expect("read").expect("there");
+    assert!(!before.addresses[0].suppressed, "a GET suppresses nothing");
+    for body in ["List-Unsubscribe=One-Click", ""] {
+        let left = broker.send("POST", &path, &[("content-type", "application/x-www-form-urlencoded")], body).await;
+        assert_eq!(left.status, 200, "{left:?}");
+    }
+    let after = broker.app.store.subscriber(ids[leaves]).await.expect("read").expect("there");
+    assert!(after.addresses[0].suppressed);
+    sink.release();
+    broker.stop().await;
+    let mut paths: Vec<String> = sink.all().into_iter().map(|request| request.path).collect();
+    paths.sort();
+    let expected: Vec<String> = (0..4).filter(|n| *n != leaves).map(|n| format!("/hook/{n}")).collect();
+    assert_eq!(paths, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inner_webhook_is_refused_where_the_channel_does_not_allow_it() {
+    let sink = Sink::start().await;
+    let broker = Broker::start("[channels.hooks]\nplatform = \"webhook\"\n").await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    let taken = broker.post("/v1/events", &outage("a-1")).await.json();
+    broker.settled().await;
+    let incident = taken["incident"].as_str().expect("an id");
+    let broadcasts = broker.get(&format!("/v1/broadcasts?incident={incident}")).await.json();
+    let of =
+        |name: &str| broadcasts["items"].as_array().expect("a list").iter().find(|b| b["audience"] == name).cloned();
+    let businesses = of("businesses").expect("drawn");
+    assert_eq!(businesses["counts"]["unreachable"], json!(1), "{businesses}");
+    assert!(sink.all().is_empty());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_looked_at_and_sent_again() {
+    let sink = Sink::answering(|n, _| Reply::Status(if n == 0 { 410 } else { 204 })).await;
+    let broker = Broker::start(&webhooks("")).await;
+    let id = broker.webhook("alex", "businesses", &sink.url()).await;
+    broker.post("/v1/events", &outage("a-1")).await;
+    let first = sink.next().await;
+    broker.settled().await;
+    let listed = broker.get(&format!("/v1/deliveries?subscriber={id}&state=rejected")).await.json();
+    let letter = listed["items"][0]["id"].as_str().expect("a dead letter").to_string();
+    assert_eq!(first.header("webhook-id"), Some(letter.as_str()));
+    let one = broker.get(&format!("/v1/deliveries/{letter}")).await.json();
+    assert_eq!((&one["state"], &one["channel"]), (&json!("rejected"), &json!("hooks")), "{one}");
+    assert!(one["message"]["text"].as_str().is_some_and(|text| text.contains("incident.update")), "{one}");
+    assert!(!one.to_string().contains(&sink.url()), "the address is masked: {one}");
+
+    let back = broker.post(&format!("/v1/subscribers/{id}/addresses/1:unsuppress"), &json!({})).await;
+    assert_eq!(back.status, 200, "{back:?}");
+    let replayed = broker.post(&format!("/v1/deliveries/{letter}:replay"), &json!({})).await;
+    assert_eq!(replayed.status, 202, "{replayed:?}");
+    let second = sink.next().await;
+    assert_eq!(second.header("webhook-id"), first.header("webhook-id"), "the same id");
+    assert_eq!(second.body, first.body, "the same bytes");
+    broker.settled().await;
+    let one = broker.get(&format!("/v1/deliveries/{letter}")).await.json();
+    assert_eq!(one["state"], "told", "{one}");
+    let outcomes: Vec<&str> =
+        one["attempts"].as_array().expect("a list").iter().filter_map(|a| a["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["rejected", "replayed", "accepted"], "{one}");
+    let again = broker.post(&format!("/v1/deliveries/{letter}:replay"), &json!({})).await;
+    assert_eq!(again.status, 409, "{again:?}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_broadcast_goes_when_a_person_releases_it() {
+    let plans = tempfile::tempdir().expect("a folder");
+    let plan = "title = \"Ask first\"\n[match]\nkind = [\"incident\"]\n[[step]]\nname = \"b\"\naudience = \"businesses\"\n\
+        routes = [\"webhook\"]\npriority = \"high\"\napproval = true\n";
+    std::fs::write(plans.path().join("outage.toml"), plan).expect("written");
+    let sink = Sink::start().await;
+    let broker =
+        Broker::start(&webhooks(&format!("[paths]\nplans = {:?}\n", plans.path().display().to_string()))).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    let taken = broker.post("/v1/events", &outage("a-1")).await.json();
+    let id = taken["broadcasts"][0].as_str().expect("a broadcast").to_string();
+    let held = broker.get(&format!("/v1/broadcasts/{id}")).await.json();
+    assert_eq!((&held["state"], &held["waits_for"]), (&json!("held"), &json!("approval")), "{held}");
+    let preview = broker.get(&format!("/v1/broadcasts/{id}/messages")).await.json();
+    assert_eq!(preview["preview"], json!(true));
+    assert!(preview["items"][0]["text"].is_string(), "{preview}");
+    assert!(sink.all().is_empty());
+    let released = broker.post(&format!("/v1/broadcasts/{id}:release"), &json!({})).await;
+    assert_eq!(released.status, 200, "{released:?}");
+    sink.next().await;
+    broker.settled().await;
+    let messages = broker.get(&format!("/v1/broadcasts/{id}/messages")).await.json();
+    assert_eq!(messages["preview"], json!(false));
+    assert_eq!(messages["items"][0]["format"], "webhook", "{messages}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_of_the_platform_changes_what_is_known() {
+    let sms = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let config = format!(
+        "[channels.sms]\nplatform = \"kannel\"\n[channels.sms.settings]\nurl = \"http://127.0.0.1:{}\"\nusername = \"u\"\n\
+         password = \"p\"\nfrom = \"ALERT\"\n",
+        sms.port()
+    );
+    let broker = Broker::start(&config).await;
+    broker.subscriber("alex", "businesses", &[("phone", "+4915112345678")], |_| ()).await;
+    broker.post("/v1/events", &outage("a-1")).await;
+    let sent = sms.next().await;
+    broker.settled().await;
+    let asked = url::Url::parse(&format!("http://x{}", sent.path)).expect("a url");
+    let callback = asked.query_pairs().find(|(name, _)| name == "dlr-url").expect("a callback").1.into_owned();
+    let callback = callback.strip_prefix(&broker.url()).expect("ours").replace("%d", "1");
+    let answer = broker.get(&callback).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (200, &json!(1)), "{callback}: {answer:?}");
+    let listed = broker.get("/v1/broadcasts?state=done").await.json();
+    let businesses = listed["items"].as_array().expect("a list").iter().find(|b| b["audience"] == "businesses");
+    let id = businesses.expect("drawn")["id"].as_str().expect("an id").to_string();
+    let deliveries = broker.get(&format!("/v1/deliveries?broadcast={id}")).await.json();
+    assert_eq!(deliveries["items"][0]["receipt"], "delivered", "{deliveries}");
+    let forged = callback.replace("dlv_", "dlv_1");
+    assert_eq!(broker.get(&forged).await.status, 403);
+    broker.stop().await;
+}
