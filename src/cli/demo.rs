@@ -156,6 +156,7 @@ async fn perform(args: &Args, client: &Client, clock: &Arc<Clock>, catchers: &Ca
         let confirmed = played.get(4).context("the scene in which the cause is confirmed")?;
         println!("{}", samples(client, confirmed).await?);
     }
+    tally.odd().iter().for_each(|odd| eprintln!("{odd}"));
     let complaints = basket.complaints();
     ensure!(complaints.is_empty(), "the catchers complain: {}", complaints.join("; "));
     numbers.judge(stated as u64).map_err(anyhow::Error::msg)

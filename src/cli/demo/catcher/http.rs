@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 
 use super::Basket;
 
+/// However busy the machine is, a catcher hangs up on nobody: an attempt cut off has an unknown outcome.
+const IDLE: Duration = Duration::from_secs(600);
+
 /// Webhooks, chats, and a look into the basket.
 pub fn receiver(listener: TcpListener, basket: Basket) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
@@ -26,7 +29,8 @@ pub fn receiver(listener: TcpListener, basket: Basket) -> std::io::Result<Server
             .route("/whatsapp/{number}/messages", web::post().to(whatsapp))
             .route("/ntfy/", web::post().to(ntfy))
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    let server = server.workers(1).keep_alive(IDLE).client_request_timeout(IDLE).disable_signals().shutdown_timeout(1);
+    Ok(server.listen(listener)?.run())
 }
 
 /// Kannel's `sendsms`.
@@ -34,7 +38,8 @@ pub fn gateway(listener: TcpListener, basket: Basket) -> std::io::Result<Server>
     let server = HttpServer::new(move || {
         App::new().app_data(Data::new(basket.clone())).route("/cgi-bin/sendsms", web::get().to(sms))
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    let server = server.workers(1).keep_alive(IDLE).client_request_timeout(IDLE).disable_signals().shutdown_timeout(1);
+    Ok(server.listen(listener)?.run())
 }
 
 #[derive(Deserialize)]
