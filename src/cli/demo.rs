@@ -89,7 +89,9 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
         println!("\nAll of it in {:.1} s.", began.elapsed().as_secs_f64());
     }
     if performed.is_ok() && !args.exit {
-        announce(address, &catchers);
+        if !args.json {
+            announce(address, &catchers);
+        }
         tokio::select! {
             () = present(&clock) => {}
             () = interrupted() => {}
@@ -154,6 +156,7 @@ async fn perform(args: &Args, client: &Client, clock: &Arc<Clock>, catchers: &Ca
         let confirmed = played.get(4).context("the scene in which the cause is confirmed")?;
         println!("{}", samples(client, confirmed).await?);
     }
+    tally.odd().iter().for_each(|odd| eprintln!("{odd}"));
     let complaints = basket.complaints();
     ensure!(complaints.is_empty(), "the catchers complain: {}", complaints.join("; "));
     numbers.judge(stated as u64).map_err(anyhow::Error::msg)
@@ -189,15 +192,16 @@ async fn hand_over_secrets(client: &Client, basket: &Basket) -> anyhow::Result<(
 
 fn announce(broker: SocketAddr, catchers: &Catchers) {
     println!(
-        "Look at it:
+        r#"Look at it:
   console   http://{broker}/console   (token: {TOKEN})
-  messages  http://{http}/messages   as the catchers got them; ?contains=WORD, ?limit=N
+  messages  http://{http}/messages   as they were caught; ?contains=WORDS ?limit=N
 Send your own words, and see them arrive:
   curl -sS http://{broker}/v1/events -H 'Authorization: Bearer {TOKEN}' -H 'Content-Type: application/json' -d '{{
-    \"source\": \"me\", \"id\": \"1\", \"incident\": \"mine\", \"at\": \"'$(date -u +%FT%TZ)'\", \"status\": \"investigating\",
-    \"severity\": \"major\", \"title\": \"The lift is stuck\", \"summary\": \"We are freeing two people from the lift.\" }}'
-  curl -sS 'http://{http}/messages?contains=lift&limit=3'
-Ctrl-C ends it and leaves nothing behind.",
+    "source": "me", "id": "1", "incident": "mine", "at": "'$(date -u +%FT%TZ)'", "status": "investigating",
+    "severity": "major", "title": "Orders fail", "components": ["orders"],
+    "summary": "These are my own words: our shop takes no orders." }}'
+  curl -sS 'http://{http}/messages?contains=my+own+words&wait=60&limit=3'
+Ctrl-C ends it and leaves nothing behind."#,
         http = catchers.http
     );
 }

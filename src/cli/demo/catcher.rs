@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::webhook::SigningKey;
@@ -46,7 +47,7 @@ struct Inner {
 
 /// What all catchers throw into.
 #[derive(Clone, Default)]
-pub struct Basket(Arc<Mutex<Inner>>);
+pub struct Basket(Arc<Mutex<Inner>>, Arc<Notify>);
 
 impl Basket {
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -61,15 +62,20 @@ impl Basket {
         let mut inner = self.lock();
         inner.arrivals.entry((by, to.to_string())).or_insert((now, now)).1 = now;
         inner.taken += 1;
-        if !inner.ids.insert(id.clone()) {
+        if !inner.ids.insert(id) {
             inner.duplicates += 1;
-            eprintln!("DUP {by} {id} {to}");
         }
         if inner.kept.len() == KEPT {
             inner.kept.pop_front();
         }
         let number = inner.taken;
         inner.kept.push_back(Caught { number, by, to: to.into(), subject, text });
+        self.1.notify_waiters();
+    }
+
+    /// The next message after this call.
+    fn came(&self) -> tokio::sync::futures::OwnedNotified {
+        self.1.clone().notified_owned()
     }
 
     /// Something that no honest sender does.

@@ -110,9 +110,9 @@ fn executive(_: usize) -> Person {
 
 fn staff(n: usize) -> Person {
     Person {
-        audiences: if n % 10 == 0 { "staff;customers" } else { "staff" },
-        whatsapp: n % 6 == 0,
-        slack: n % 2 == 0,
+        audiences: if n.is_multiple_of(10) { "staff;customers" } else { "staff" },
+        whatsapp: n.is_multiple_of(6),
+        slack: n.is_multiple_of(2),
         phone: true,
         email: Some("corp.example"),
         ..Person::default()
@@ -130,10 +130,10 @@ fn business(n: usize) -> Person {
     let webhook = n < 60;
     Person {
         audiences: "businesses",
-        locale: if n % 4 == 0 { n / 4 % 5 } else { 0 },
-        components: if n % 9 == 0 { "whatsapp" } else { "" },
+        locale: if n.is_multiple_of(4) { n / 4 % 5 } else { 0 },
+        components: if n.is_multiple_of(9) { "whatsapp" } else { "" },
         url: webhook,
-        phone: refused || n % 3 == 0,
+        phone: refused || n.is_multiple_of(3),
         email: Some(if refused && !webhook { NO_MAILBOXES } else { "business.example" }),
         ..Person::default()
     }
@@ -145,15 +145,15 @@ fn by_mail(audience: &'static str, n: usize) -> Person {
 }
 
 fn customer(n: usize) -> Person {
-    let whatsapp = n % 8 == 0;
+    let whatsapp = n.is_multiple_of(8);
     let telegram = n % 80 == 1;
     // Half of those who prefer a chat have a phone to fall back on, half a mailbox.
     let phone = if whatsapp || telegram { n % 16 < 8 } else { n % 5 < 2 };
-    let both = n % 7 == 0;
+    let both = n.is_multiple_of(7);
     Person {
         audiences: "customers",
         locale: n % 5,
-        quiet: if n % 3 == 0 { "22:00-07:00" } else { "" },
+        quiet: if n.is_multiple_of(3) { "22:00-07:00" } else { "" },
         // Who only wants to hear of something else is told nothing; who asked for this is told.
         components: match n % 40 {
             3 => "workplace",

@@ -42,7 +42,14 @@ struct Line {
 
 /// By audience and channel; whoever could not be reached by any is on a line without one.
 #[derive(Default)]
-pub struct Tally(BTreeMap<(String, String), Line>);
+pub struct Tally {
+    lines: BTreeMap<(String, String), Line>,
+    /// Deliveries that ended otherwise than the scenario has it, for whoever looks into a failure.
+    odd: Vec<String>,
+}
+
+/// Odd deliveries that are named.
+const NAMED: usize = 10;
 
 impl Tally {
     pub async fn of(client: &Client, played: &[Played], file: &str) -> anyhow::Result<Tally> {
@@ -58,7 +65,7 @@ impl Tally {
     }
 
     fn line(&mut self, audience: &str, channel: &str) -> &mut Line {
-        self.0.entry((audience.into(), channel.into())).or_default()
+        self.lines.entry((audience.into(), channel.into())).or_default()
     }
 
     async fn broadcast(&mut self, client: &Client, broadcast: &Value) -> anyhow::Result<()> {
@@ -76,6 +83,10 @@ impl Tally {
                 Some("rejected") => line.rejected += 1,
                 Some("unknown") => line.unknown += 1,
                 _ => {}
+            }
+            let refused = delivery["state"] == "rejected" && channel == "email";
+            if delivery["state"] != "told" && !refused && self.odd.len() < NAMED {
+                self.odd.push(format!("{audience}: {delivery}"));
             }
             if delivery["tries"].as_u64() > Some(1) {
                 let one = client.get(&format!("/v1/deliveries/{}", text(&delivery["id"]))).await?;
@@ -108,7 +119,7 @@ impl Tally {
     }
 
     fn sum(&self, of: impl Fn(&Line) -> u64) -> u64 {
-        self.0.values().map(of).sum()
+        self.lines.values().map(of).sum()
     }
 
     pub fn numbers(&self, expected: &Expected, distinct: u64, duplicates: u64, whatsapp: u64) -> Numbers {
@@ -122,6 +133,10 @@ impl Tally {
             catcher_duplicates: duplicates,
             whatsapp_attempts_while_down: whatsapp,
         }
+    }
+
+    pub fn odd(&self) -> &[String] {
+        &self.odd
     }
 
     pub fn table(&self) -> String {
@@ -139,7 +154,7 @@ impl Tally {
             "last within",
         ]);
         let span = |span: Option<Duration>| span.map_or(String::new(), |span| format!("{:.2} s", span.as_secs_f64()));
-        for ((audience, channel), line) in &self.0 {
+        for ((audience, channel), line) in &self.lines {
             let counts = [line.accepted, line.deferred, line.rejected, line.unknown, line.unreachable];
             let cells = [audience.clone(), if channel.is_empty() { "no way".into() } else { channel.clone() }]
                 .into_iter()

@@ -2,6 +2,7 @@
 //! an SMS gateway that answers as Kannel does. `GET /messages` shows what came.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::web::{self, Bytes, Data, Json, Path, Query};
@@ -10,6 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Basket;
+
+/// However busy the machine is, a catcher hangs up on nobody: an attempt cut off has an unknown outcome.
+const IDLE: Duration = Duration::from_secs(600);
 
 /// Webhooks, chats, and a look into the basket.
 pub fn receiver(listener: TcpListener, basket: Basket) -> std::io::Result<Server> {
@@ -25,7 +29,8 @@ pub fn receiver(listener: TcpListener, basket: Basket) -> std::io::Result<Server
             .route("/whatsapp/{number}/messages", web::post().to(whatsapp))
             .route("/ntfy/", web::post().to(ntfy))
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    let server = server.workers(1).keep_alive(IDLE).client_request_timeout(IDLE).disable_signals().shutdown_timeout(1);
+    Ok(server.listen(listener)?.run())
 }
 
 /// Kannel's `sendsms`.
@@ -33,7 +38,8 @@ pub fn gateway(listener: TcpListener, basket: Basket) -> std::io::Result<Server>
     let server = HttpServer::new(move || {
         App::new().app_data(Data::new(basket.clone())).route("/cgi-bin/sendsms", web::get().to(sms))
     });
-    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    let server = server.workers(1).keep_alive(IDLE).client_request_timeout(IDLE).disable_signals().shutdown_timeout(1);
+    Ok(server.listen(listener)?.run())
 }
 
 #[derive(Deserialize)]
@@ -42,6 +48,9 @@ struct Asked {
     contains: String,
     #[serde(default = "twenty")]
     limit: usize,
+    /// Seconds to wait for a first one.
+    #[serde(default)]
+    wait: u64,
 }
 
 fn twenty() -> usize {
@@ -49,7 +58,17 @@ fn twenty() -> usize {
 }
 
 async fn newest(basket: Data<Basket>, asked: Query<Asked>) -> impl Responder {
-    let items = basket.newest(&asked.contains, asked.limit.min(1000));
+    let search = async {
+        loop {
+            let came = basket.came();
+            let items = basket.newest(&asked.contains, asked.limit.min(1000));
+            if !items.is_empty() {
+                return items;
+            }
+            came.await;
+        }
+    };
+    let items = tokio::time::timeout(Duration::from_secs(asked.wait.min(600)), search).await.unwrap_or_default();
     let document = json!({
         "distinct": basket.distinct(), "duplicates": basket.duplicates(), "complaints": basket.complaints(),
         "newest": items,
