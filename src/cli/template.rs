@@ -67,7 +67,7 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
             show::table(&["audience", "occasion", "locale", "file"], &rows.map(Vec::from).collect::<Vec<_>>())
         }
         What::Preview { audience, occasion, locale, format, zone, json } => {
-            let stage = sample::Stage::new();
+            let stage = sample::Stage::set();
             let samples = sample::samples(occasion);
             let Some(first) = samples.first() else { return Err(Failure::Wrong(format!("no sample for {occasion}"))) };
             let wording = Wording {

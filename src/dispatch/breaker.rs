@@ -13,7 +13,7 @@ pub enum State {
     HalfOpen,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Breaker {
     failures: u32,
     /// How often it opened since it last stayed closed.
@@ -25,12 +25,6 @@ pub struct Breaker {
 const FAILURES: u32 = 10;
 const FIRST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(600);
-
-impl Default for Breaker {
-    fn default() -> Self {
-        Breaker { failures: 0, opened: 0, until: None }
-    }
-}
 
 impl Breaker {
     pub fn state(&self, now: Instant) -> State {

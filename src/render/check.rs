@@ -13,7 +13,7 @@ use super::{Occasion, RenderError, Templates, Wording, render};
 /// Renders every file on the sample incidents. Problems are sorted by file and line; each is shown once, with the first sample
 /// that shows it. That a set has loaded says already that it names only what it may.
 pub fn check(templates: &Templates) -> Vec<Problem> {
-    let stage = Stage::new();
+    let stage = Stage::set();
     let mut seen = BTreeSet::new();
     let mut problems = Vec::new();
     for file in templates.files() {

@@ -81,7 +81,7 @@ fn time(text: &str) -> Time {
 }
 
 impl Stage {
-    pub fn new() -> Stage {
+    pub fn set() -> Stage {
         let titles = [
             ("facebook", "Facebook"),
             ("instagram", "Instagram"),

@@ -5,7 +5,7 @@
 //! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -161,7 +161,10 @@ struct Life {
     base: Duration,
 }
 
-const CHANNELS: [(u16, &str, &str, &str, Option<&str>, Repeat); 4] = [
+/// Number, name, kind, kind of address, rate, and whether a known id is dropped.
+type Channel = (u16, &'static str, &'static str, &'static str, Option<&'static str>, Repeat);
+
+const CHANNELS: [Channel; 4] = [
     (1, "sms-a", "sms", "phone", Some("20/s"), Repeat::Unsafe),
     (2, "sms-b", "sms", "phone", Some("3/s"), Repeat::Safe),
     (3, "mail", "email", "email", None, Repeat::Unsafe),
@@ -466,7 +469,7 @@ async fn one_life(
 }
 
 /// The promises, against what the channels saw.
-fn check(world: &World, answered: &Answered, path: &PathBuf) -> Result<(), String> {
+fn check(world: &World, answered: &Answered, path: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     let attempts = world.attempts.lock().expect("attempts").clone();
     runtime.block_on(async {

@@ -53,7 +53,7 @@ fn fault(phase: Phase, reply: &Reply) -> Fault {
         (_, _, Some((_, 1 | 2, _))) => Fault::Address,
         // No way to the recipient's host; some say it of unknown users.
         (Phase::Recipient, _, Some((_, 4, _))) => Fault::Address,
-        (_, _, Some((_, 3 | 4 | 5 | 6 | 7, _))) => Fault::Message,
+        (_, _, Some((_, 3..=7, _))) => Fault::Message,
         // RFC 7504: the domain takes no mail.
         (Phase::Recipient, 550..=553 | 521 | 556, _) => Fault::Address,
         _ => Fault::Message,

@@ -50,7 +50,7 @@ impl Case<'_> {
         );
         texts.insert(format!("{}/{}.{}.hbs", self.template, self.occasion, self.locale), text);
         let set = Templates::from_files(texts, BTreeMap::new()).expect("loads");
-        let stage = Stage::new();
+        let stage = Stage::set();
         let mut sample = samples(self.occasion).swap_remove(0);
         change(&mut sample);
         let scene = stage.scene(&sample, self.occasion);

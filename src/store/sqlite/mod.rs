@@ -356,7 +356,8 @@ impl Store for Sqlite {
     async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)> {
         let (audience, id, incident) = (broadcast.audience.clone(), broadcast.id, broadcast.incident);
         let (selection, released) = (broadcast.selection.clone(), broadcast.released.unwrap_or(broadcast.created));
-        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shard, after, limit)).await
+        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shard, after, limit))
+            .await
     }
 
     async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {

@@ -47,7 +47,7 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<Subscriber> {
         name: row.get(4)?,
         locale: row.get(5)?,
         zone: row.get(6)?,
-        quiet: (quiet >= 0).then(|| Quiet { from: (quiet / 1440) as u16, to: (quiet % 1440) as u16 }),
+        quiet: (quiet >= 0).then_some(Quiet { from: (quiet / 1440) as u16, to: (quiet % 1440) as u16 }),
         severity: Severity::ALL.get(usize::from(row.get::<_, u8>(8)?)).copied().unwrap_or(Severity::Info),
         exercises: flags & EXERCISES != 0,
         withdrawn: flags & WITHDRAWN != 0,

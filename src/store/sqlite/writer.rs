@@ -135,7 +135,7 @@ impl Drop for Writer {
         if let Mode::Thread { queue, thread } = &mut self.mode {
             let (closed, _) = sync_channel(0);
             *queue = closed; // drops the sender: the thread ends after what is queued
-            if let Some(thread) = thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+            if let Some(thread) = thread.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
                 let _ = thread.join();
             }
         }

@@ -34,8 +34,6 @@ pub enum Reply {
     Full(u16, String, String),
     /// 204, once `release` is called.
     Hold,
-    /// Closed without an answer.
-    Cut,
 }
 
 type Answers = dyn Fn(usize, &Request) -> Reply + Send + Sync;
@@ -121,7 +119,6 @@ async fn serve(served: Served, mut stream: TcpStream) {
                 }
                 head(204, "", "")
             }
-            Reply::Cut => return,
         };
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
