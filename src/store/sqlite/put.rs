@@ -43,6 +43,9 @@ pub struct Known {
     next_place: u16,
 }
 
+/// Of the index of addresses: subscriber and place; `None`: taken out of it.
+type Entry = Option<(i64, u16)>;
+
 /// What a job on many subscribers looks up or takes once.
 pub struct Batch {
     /// By name: the number, and the shards that have members.
@@ -53,7 +56,7 @@ pub struct Batch {
     left: usize,
     /// Where many are written: what becomes of the index of addresses, written at the end in its own order, so that each of
     /// its pages is touched once in a job however many addresses fall on it.
-    addresses: Option<BTreeMap<Vec<u8>, Option<(i64, u16)>>>,
+    addresses: Option<BTreeMap<Vec<u8>, Entry>>,
 }
 
 impl Batch {
