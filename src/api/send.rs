@@ -41,7 +41,12 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
     if own.is_some_and(|own| own.suppressed) {
         return Err(Problem::conflict("the address is suppressed: nothing is sent to it"));
     }
-    let secrets = own.map(|own| own.secrets.clone()).unwrap_or_default();
+    let mut secrets = own.map(|own| own.secrets.clone()).unwrap_or_default();
+    if secrets.is_empty() && kind == "url" {
+        // Nobody's webhook yet: signed so that it can be sent, with a key that no one knows.
+        let fresh = crate::channel::webhook::new_secret();
+        secrets = vec![fresh.map_err(|_| Problem::unavailable("no randomness", 1))?];
+    }
     let (locale, zone) = match &whose {
         Some(subscriber) => (subscriber.locale.clone(), subscriber.zone.clone()),
         None => (app.config.sender.locale.clone(), app.config.sender.zone.clone()),

@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     let explained = runtime()?.block_on(async {
         let store = store(&config)?;
-        let names = store.channels(config.channels.keys().cloned().collect()).await.map_err(anyhow::Error::from)?;
+        let names = store.channels(Vec::new()).await.map_err(anyhow::Error::from)?;
         let names = names.into_iter().map(|(name, id, _)| (id, name)).collect();
         let explained = explain(&store, &names, &args).await;
         store.close().await.map_err(anyhow::Error::from)?;

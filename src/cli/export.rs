@@ -20,6 +20,9 @@ enum What {
         /// Only the members of one audience.
         #[arg(long)]
         audience: Option<String>,
+        /// With the secrets of webhooks, which another store needs to go on signing.
+        #[arg(long)]
+        secrets: bool,
     },
 }
 
@@ -27,13 +30,13 @@ enum What {
 const PAGE: usize = 1000;
 
 pub fn run(config: Config, args: Args) -> Result<(), Failure> {
-    let What::Subscribers { audience } = args.what;
+    let What::Subscribers { audience, secrets } = args.what;
     runtime()?.block_on(async {
         let store = store(&config)?;
         let mut after = None;
         loop {
             let page = store.subscribers(after, audience.as_deref(), PAGE).await.map_err(anyhow::Error::from)?;
-            page.iter().filter(|s| !s.withdrawn).try_for_each(|subscriber| show::line(&row(subscriber).to_string()))?;
+            page.iter().filter(|s| !s.withdrawn).try_for_each(|subscriber| show::line(&row(subscriber, secrets).to_string()))?;
             after = page.last().map(|last| last.id);
             if page.len() < PAGE {
                 break;
@@ -45,7 +48,7 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
 }
 
 /// What is suppressed stays behind: another store would not know of it.
-fn row(subscriber: &Subscriber) -> Value {
+fn row(subscriber: &Subscriber, secrets: bool) -> Value {
     let mut row = Map::new();
     let mut text = |name: &str, value: Option<String>| value.map(|value| row.insert(name.into(), value.into()));
     text("key", subscriber.key.clone());
@@ -59,7 +62,13 @@ fn row(subscriber: &Subscriber) -> Value {
     row.insert("components".into(), json!(subscriber.components));
     row.insert("regions".into(), json!(subscriber.regions));
     let addresses = subscriber.addresses.iter().filter(|address| !address.suppressed);
-    let addresses = addresses.map(|a| json!({ "kind": a.kind, "address": a.value, "verified": a.verified }));
+    let addresses = addresses.map(|a| {
+        let mut address = json!({ "kind": a.kind, "address": a.value, "verified": a.verified });
+        if let Some(secret) = a.secrets.first().filter(|_| secrets) {
+            address["secret"] = json!(secret);
+        }
+        address
+    });
     row.insert("addresses".into(), addresses.collect());
     Value::Object(row)
 }

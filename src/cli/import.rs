@@ -30,7 +30,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum What {
     /// CSV with a header row, or NDJSON. Columns: key name locale time_zone quiet_hours min_severity audiences components
-    /// regions exercises, one for each kind of address (email phone url telegram …) and <kind>_verified. Lists are
+    /// regions exercises, one for each kind of address (email phone url telegram …) and <kind>_verified; url_secret for a webhook. Lists are
     /// separated by semicolons.
     Subscribers {
         /// The file; - is standard input.

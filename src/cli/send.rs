@@ -124,13 +124,11 @@ async fn registered(client: &Client, list: &str, option: &str, given: &[String])
     let items = client.get(&format!("/v1/{list}")).await?;
     let known: Vec<String> =
         items["items"].as_array().into_iter().flatten().map(|item| show::cell(&item["id"])).collect();
-    if let Some(name) = given.iter().find(|name| !known.contains(name)) {
-        let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-        let near = near
-            .map_or(" (none is registered in the configuration)".into(), |near| format!("; did you mean {near:?}?"));
-        return Err(Failure::Wrong(format!("{option}: {name:?} is not registered{near}")));
-    }
-    Ok(())
+    let Some(name) = given.iter().find(|name| !known.contains(name)) else { return Ok(()) };
+    let near = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
+    let near =
+        near.map_or(" (none is registered in the configuration)".into(), |near| format!("; did you mean {near:?}?"));
+    Err(Failure::Wrong(format!("{option}: {name:?} is not registered{near}")))
 }
 
 async fn event(client: &Client, args: &Args) -> Result<Value, Failure> {

@@ -368,6 +368,8 @@ pub enum Imported {
     },
     /// The subscriber has been seen in the same import.
     Twice,
+    /// A webhook without a secret to sign with.
+    Unsigned,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -491,6 +493,7 @@ pub trait Store: Send + Sync + 'static {
     async fn word(&self, wordings: Vec<Wording>) -> Result<()>;
     /// The number of this start, which fences decisions of earlier ones.
     async fn epoch(&self) -> Result<i64>;
+    /// The numbers of channels, given at first need; without names, all that there ever were.
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>>;
     async fn pause_channel(&self, channel: ChannelId, paused: bool) -> Result<()>;
     async fn breakers(&self) -> Result<Vec<BreakerRow>>;

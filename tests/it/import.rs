@@ -121,12 +121,16 @@ async fn an_import_tells_nobody_anything_and_its_people_get_the_next_update() {
     broker.settled().await;
 
     let line = json!({ "key": "bo", "audiences": ["businesses"],
-        "addresses": [{ "kind": "url", "address": format!("{}/bo", sink.url().trim_end_matches('/')), "verified": true }] });
+        "addresses": [{ "kind": "url", "address": format!("{}/bo", sink.url().trim_end_matches('/')), "verified": true,
+            "secret": super::harness::SECRET }] });
     let csv = [("content-type", "application/x-ndjson")];
     let answer = broker.send("POST", "/v1/subscribers:import", &csv, &format!("{line}\n{{}}\n")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.json()["created"], 1, "{answer:?}");
     assert_eq!(answer.json()["bad_rows"][0]["line"], 2);
+    let unsigned = "key,audiences,url\ncy,businesses,https://hooks.example.org/cy\n";
+    let answer = broker.send("POST", "/v1/subscribers:import", &[("content-type", "text/csv")], unsigned).await;
+    assert!(answer.text.contains("url_secret"), "{answer:?}");
     broker.settled().await;
     assert_eq!(sink.all().len(), 1, "the import told somebody");
 

@@ -30,6 +30,8 @@ enum Column {
     Exercises,
     Address(String),
     Verified(String),
+    /// What a webhook's messages are signed with.
+    Secret,
 }
 
 const NAMES: &[(&str, Column)] = &[
@@ -43,6 +45,7 @@ const NAMES: &[(&str, Column)] = &[
     ("components", Column::Components),
     ("regions", Column::Regions),
     ("exercises", Column::Exercises),
+    ("url_secret", Column::Secret),
 ];
 
 /// A subscriber to be written, and what the file says nothing of.
@@ -95,6 +98,15 @@ impl Row {
             }
         }
         subscriber.addresses.append(&mut ours);
+    }
+
+    /// A webhook that has no secret, here or in the store: nothing could be sent to it.
+    pub fn unsigned(&self, known: Option<&Subscriber>) -> bool {
+        let has = |new: &Address| {
+            let old = known.into_iter().flat_map(|known| &known.addresses).find(|old| old.value == new.value);
+            !new.secrets.is_empty() || old.is_some_and(|old| !old.secrets.is_empty())
+        };
+        self.subscriber.addresses.iter().any(|address| address.kind == SIGNED && !has(address))
     }
 }
 
@@ -251,32 +263,40 @@ impl Reader {
         let Value::Array(items) = value else { return Err("expected a list of {kind, address, verified}".into()) };
         for item in items {
             let Value::Object(item) = item else { return Err("expected {kind, address, verified}".into()) };
-            let (mut kind, mut address, mut verified) = (None, None, None);
+            let (mut kind, mut address, mut verified, mut signing) = (None, None, None, None);
             for (name, value) in item {
                 match (name.as_str(), value) {
                     ("kind", Value::String(text)) => kind = Some(text),
                     ("address", Value::String(text)) => address = Some(text),
                     ("verified", Value::Bool(flag)) => verified = Some(flag),
-                    ("verified", Value::Null) => {}
-                    ("kind" | "address" | "verified", _) => return Err(format!("{name} has the wrong type")),
-                    _ => return Err("has an unknown key; it has kind, address, verified".into()),
+                    ("secret", Value::String(text)) => signing = Some(secret(text.trim())?),
+                    ("verified" | "secret", Value::Null) => {}
+                    ("kind" | "address" | "verified" | "secret", _) => return Err(format!("{name} has the wrong type")),
+                    _ => return Err("has an unknown key; it has kind, address, verified, secret".into()),
                 }
             }
             let (Some(kind), Some(address)) = (kind, address) else { return Err("needs kind and address".into()) };
-            self.address(draft, &kind, &address, verified)?;
+            self.address(draft, &kind, &address, verified, signing)?;
         }
         Ok(())
     }
 
-    fn address(&self, draft: &mut Draft, kind: &str, text: &str, verified: Option<bool>) -> Result<(), Refused> {
+    fn address(
+        &self,
+        draft: &mut Draft,
+        kind: &str,
+        text: &str,
+        verified: Option<bool>,
+        secret: Option<String>,
+    ) -> Result<(), Refused> {
         let Some(validate) = self.options.validators.get(kind) else {
             return Err(format!("unknown kind of address; known: {}", self.kinds().join(" ")));
         };
         let value = validate(text)?;
-        if draft.addresses.iter().any(|(known, other, _)| known == kind && *other == value) {
+        if draft.addresses.iter().any(|stated| stated.kind == kind && stated.value == value) {
             return Err("the same address twice in one row".into());
         }
-        draft.addresses.push((kind.into(), value, verified));
+        draft.addresses.push(Stated { kind: kind.into(), value, verified, secret });
         match draft.addresses.len() <= MOST_ENTRIES {
             true => Ok(()),
             false => Err("too many addresses".into()),
@@ -301,8 +321,9 @@ impl Reader {
                 draft.subscriber.severity = text.parse().map_err(|_| format!("is none of {}", words.join(" ")))?;
             }
             Column::Exercises => draft.subscriber.exercises = flag(text)?,
+            Column::Secret => draft.secret = Some(secret(text)?),
             Column::Verified(kind) => drop(draft.verified.insert(kind.clone(), flag(text)?)),
-            Column::Address(kind) => self.address(draft, kind, text, None)?,
+            Column::Address(kind) => self.address(draft, kind, text, None, None)?,
             Column::Audiences | Column::Components | Column::Regions => {
                 if let Some(list) = draft.list(column) {
                     for name in text.split(';').map(str::trim).filter(|name| !name.is_empty()) {
@@ -328,7 +349,7 @@ impl Reader {
     }
 
     fn finish(&self, draft: Draft, given: Given) -> Result<Row, Refused> {
-        let Draft { mut subscriber, addresses, verified } = draft;
+        let Draft { mut subscriber, addresses, verified, secret } = draft;
         if addresses.is_empty() && subscriber.key.is_none() {
             return Err("has neither a key nor an address".into());
         }
@@ -346,13 +367,16 @@ impl Reader {
         }
         subscriber.addresses = addresses
             .into_iter()
-            .map(|(kind, value, own)| Address {
+            .map(|stated| Address {
                 place: 0,
-                verified: own.or(verified.get(&kind).copied()).unwrap_or(self.options.verified),
-                kind,
-                value,
+                verified: stated.verified.or(verified.get(&stated.kind).copied()).unwrap_or(self.options.verified),
+                secrets: match stated.kind == SIGNED {
+                    true => stated.secret.or(secret.clone()).into_iter().collect(),
+                    false => Vec::new(),
+                },
+                kind: stated.kind,
+                value: stated.value,
                 suppressed: false,
-                secrets: Vec::new(),
             })
             .collect();
         let mut given = given;
@@ -363,10 +387,19 @@ impl Reader {
     }
 }
 
+/// An address as a row states it.
+struct Stated {
+    kind: String,
+    value: String,
+    verified: Option<bool>,
+    secret: Option<String>,
+}
+
 struct Draft {
     subscriber: Subscriber,
-    addresses: Vec<(String, String, Option<bool>)>,
+    addresses: Vec<Stated>,
     verified: BTreeMap<String, bool>,
+    secret: Option<String>,
 }
 
 impl Draft {
@@ -387,7 +420,7 @@ impl Draft {
             regions: BTreeSet::new(),
             addresses: Vec::new(),
         };
-        Draft { subscriber, addresses: Vec::new(), verified: BTreeMap::new() }
+        Draft { subscriber, addresses: Vec::new(), verified: BTreeMap::new(), secret: None }
     }
 
     fn list(&mut self, column: &Column) -> Option<&mut BTreeSet<String>> {
@@ -408,6 +441,13 @@ impl Column {
             other => NAMES.iter().find(|(_, known)| known == other).map_or("", |(name, _)| name).into(),
         }
     }
+}
+
+/// The kind of address that has a secret.
+const SIGNED: &str = "url";
+
+fn secret(text: &str) -> Result<String, Refused> {
+    crate::channel::webhook::SigningKey::parse(text).map(|_| text.to_string()).map_err(str::to_string)
 }
 
 fn checked(text: &str) -> Result<&str, Refused> {

@@ -43,8 +43,8 @@ pub struct Known {
     next_place: u16,
 }
 
-/// By blind index: whose address and which place, or nobody's any more.
-type Index = BTreeMap<Vec<u8>, Option<(i64, u16)>>;
+/// Of the index of addresses: subscriber and place; `None`: taken out of it.
+type Entry = Option<(i64, u16)>;
 
 /// What a job on many subscribers looks up or takes once.
 pub struct Batch {
@@ -56,7 +56,7 @@ pub struct Batch {
     left: usize,
     /// Where many are written: what becomes of the index of addresses, written at the end in its own order, so that each of
     /// its pages is touched once in a job however many addresses fall on it.
-    addresses: Option<Index>,
+    addresses: Option<BTreeMap<Vec<u8>, Entry>>,
 }
 
 impl Batch {

@@ -65,7 +65,7 @@ pub fn channels(db: &Connection, names: &[String]) -> Result<Vec<(String, Channe
     let known = all(db, "SELECT name, id, paused FROM channel", [], |row| {
         Ok((row.get::<_, String>(0)?, ChannelId(row.get(1)?), row.get(2)?))
     })?;
-    Ok(known.into_iter().filter(|(name, ..)| names.contains(name)).collect())
+    Ok(known.into_iter().filter(|(name, ..)| names.is_empty() || names.contains(name)).collect())
 }
 
 pub fn pause_channel(db: &Connection, channel: ChannelId, paused: bool) -> Result<()> {
