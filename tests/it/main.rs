@@ -5,6 +5,7 @@ mod channels;
 mod cli;
 mod console;
 mod demo;
+mod faults;
 mod harness;
 mod import;
 mod kafka;
