@@ -4,7 +4,7 @@
 //! The process is the test binary once more, with `CATCHER_FOLDER` set. It ends when its standard input does, so with us.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -147,7 +147,8 @@ fn process() {
         });
         std::fs::write(folder.join("ports.new"), ports).expect("written");
         std::fs::rename(folder.join("ports.new"), folder.join("ports")).expect("renamed");
-        let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
+        let ended = || std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = tokio::task::spawn_blocking(ended).await;
     });
     std::process::exit(0);
 }
