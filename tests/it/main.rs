@@ -13,4 +13,5 @@ mod once;
 mod peers;
 mod simulation;
 mod smtp;
+mod store;
 mod waiting;

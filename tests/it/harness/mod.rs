@@ -180,7 +180,7 @@ impl Broker {
     }
 }
 
-fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
+pub fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
     Subscriber {
         id: SubscriberId(0),
         version: 0,
