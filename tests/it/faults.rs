@@ -44,7 +44,8 @@ fn people(catcher: &Catcher, count: usize) -> String {
         match n % 2 {
             0 => {
                 // Mixed, so that no page has one host alone.
-                let host = &catcher.hooks[(n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 40 & usize::from(HOSTS - 1)];
+                let host = &catcher.hooks
+                    [(n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 40 & usize::from(HOSTS - 1)];
                 text.push_str(&format!("s{n},businesses,http://{host}/s{n},\n"));
             }
             _ => text.push_str(&format!("s{n},businesses,,s{n}@example.org\n")),
@@ -235,10 +236,9 @@ async fn five_kills_lose_nothing_and_repeat_at_most_what_was_open() {
     assert_eq!(expected.len(), RECIPIENTS);
     let taken: BTreeMap<String, Value> = taken.into_iter().collect();
     for event in &asked {
-        let (status, answer) = until("it was answered", async || {
-            send(&process.host, event).await.filter(|(status, _)| *status != 503)
-        })
-        .await;
+        let (status, answer) =
+            until("it was answered", async || send(&process.host, event).await.filter(|(status, _)| *status != 503))
+                .await;
         assert!(matches!(status, 200 | 202), "{answer}");
         let key = event["incident"].as_str().expect("a key");
         if let Some(before) = taken.get(key) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use loudhailer::audience::route::{ChannelId, Way};
+use loudhailer::channel::ReceiptStatus;
 use loudhailer::clock::Time;
 use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::incident::{self, Change, Clearance};
@@ -13,8 +14,8 @@ use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::plan::{self, Draw, Plans, Priority};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
-    BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Store, StoreError,
-    SubscriberDraft, TokenRow, Upserted,
+    BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Matching, ReceiptFact,
+    Store, StoreError, SubscriberDraft, TokenRow, Upserted,
 };
 use serde_json::{Value, json};
 
@@ -42,7 +43,8 @@ fn at(seconds: u64) -> Time {
 
 /// What an event would change, with all that the plan draws; decided on what the store knows now.
 async fn decide(store: &dyn Store, id: &str, when: Time, says: Value) -> (Change, Vec<Draw>) {
-    let mut event = json!({ "source": "suite", "id": id, "incident": "web", "at": when, "title": "Web", "severity": "major" });
+    let mut event =
+        json!({ "source": "suite", "id": id, "incident": "web", "at": when, "title": "Web", "severity": "major" });
     for (name, value) in says.as_object().expect("an object") {
         event[name] = value.clone();
     }
@@ -126,12 +128,18 @@ async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
     let other = decide(store, "3", at(60), json!({ "title": "Mail and web" })).await;
     let Committed::Done(second) = store.commit(one.0, one.1, [0; 32]).await.expect("written") else { panic!("stale") };
     assert!(matches!(store.commit(other.0, other.1, [0; 32]).await.expect("answered"), Committed::Stale));
-    assert!(store.known("suite", "3", "web", None).await.expect("read").seen.is_none(), "half of a stale event is there");
+    assert!(
+        store.known("suite", "3", "web", None).await.expect("read").seen.is_none(),
+        "half of a stale event is there"
+    );
 
     // The newer word replaces the older, and whom that left untold it tells; at_most holds the press's back.
     let [staff_two, press_two] = second.broadcasts[..] else { panic!("two broadcasts: {second:?}") };
     assert_eq!(state(store, staff).await, BroadcastState::Superseded);
-    assert_eq!((state(store, staff_two).await, state(store, press).await), (BroadcastState::Running, BroadcastState::Running));
+    assert_eq!(
+        (state(store, staff_two).await, state(store, press).await),
+        (BroadcastState::Running, BroadcastState::Running)
+    );
     assert_eq!(state(store, press_two).await, BroadcastState::Held);
     let selection = store.broadcast(staff_two).await.expect("read").expect("it is there").selection;
     let both: BTreeSet<String> = ["mail".to_string(), "web".to_string()].into();
@@ -143,7 +151,10 @@ async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
     assert!(store.release(press_two, at(16 * 60), "clock").await.expect("written"));
     assert!(!store.release(press_two, at(16 * 60), "clock").await.expect("answered"), "released twice");
     store.end_timer(timer.kind, timer.subject, timer.due).await.expect("written");
-    assert_eq!((state(store, press).await, state(store, press_two).await), (BroadcastState::Superseded, BroadcastState::Running));
+    assert_eq!(
+        (state(store, press).await, state(store, press_two).await),
+        (BroadcastState::Superseded, BroadcastState::Running)
+    );
     vec![staff_two, press_two]
 }
 
@@ -214,6 +225,9 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
     }
     assert_eq!(missing, people.iter().copied().collect());
 
+    let broadcast = store.broadcast(id).await.expect("read").expect("it is there");
+    assert_eq!(broadcast.shards, 0);
+
     // Facts merge to the same end in any order, and nobody is counted twice.
     use DeliveryState::{Open, Rejected, Told, Unknown};
     let mut ends = BTreeSet::new();
@@ -228,13 +242,28 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
         ends.insert(format!("{row:?}"));
     }
     assert_eq!(ends.len(), 1, "{ends:?}");
+
+    // A receipt that comes before its outcome is kept, and counts when that comes.
+    let reference = ReceiptFact {
+        channel: ChannelId(1),
+        matching: Matching::Reference("r-1".into()),
+        status: ReceiptStatus::Delivered,
+        fault: None,
+        at: at(5),
+        detail: String::new(),
+    };
+    assert_eq!(store.receipt(reference).await.expect("kept"), None);
     let closed: Vec<ManifestKey> = members.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
-    let rest = vec![fact(id, people[1], Unknown), fact(id, people[2], Told)];
+    let told = Fact { reference: Some("r-1".into()), indexed: true, ..fact(id, people[2], Told) };
+    let rest = vec![fact(id, people[1], Unknown), told];
     let ended = store.record(rest, closed).await.expect("written");
     assert_eq!(ended.get(&id), Some(&2));
     let (counts, _) = store.counts(&broadcast).await.expect("read");
     assert_eq!((counts.selected, counts.told, counts.unknown, counts.open()), (3, 2, 1, 0));
     assert!(store.unfinished(None).await.expect("read").is_none());
+    let delivery = DeliveryId { broadcast: id, subscriber: people[2], place: 1 };
+    let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
+    assert_eq!((row.state, row.receipt.as_deref()), (Told, Some("delivered")));
 }
 
 async fn tokens(store: &dyn Store) {

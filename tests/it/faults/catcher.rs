@@ -118,7 +118,8 @@ impl Shared {
 fn process() {
     let Some(folder) = std::env::var_os("CATCHER_FOLDER").map(PathBuf::from) else { return };
     let delay = std::env::var("CATCHER_DELAY").ok().and_then(|delay| delay.parse().ok()).unwrap_or(0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let shared = Arc::new(Shared {
             record: Mutex::new(File::create(folder.join("caught")).expect("a file")),

@@ -43,7 +43,8 @@ pub async fn ask(host: &str, method: &str, path: &str, body: &str) -> Option<(u1
         stream.read_to_end(&mut whole).await.ok()?;
         let whole = String::from_utf8(whole).ok()?;
         let (head, body) = whole.split_once("\r\n\r\n")?;
-        let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let length =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let status = head.split(' ').nth(1)?.parse().ok()?;
         (length.is_none_or(|length: usize| length == body.len())).then(|| (status, body.to_string()))
     };
