@@ -35,7 +35,7 @@ use serde_json::{Value, json};
 
 pub use http::{Answer, Client};
 pub use mailbox::Mailbox;
-pub use sink::{Reply, Request, Sink};
+pub use sink::{Reply, Request, Sink, read as read_request};
 
 /// When the tests begin: a quarter of an hour into the outage.
 pub const START: &str = "2021-10-04T15:51:00Z";
@@ -180,7 +180,7 @@ impl Broker {
     }
 }
 
-fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
+pub fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
     Subscriber {
         id: SubscriberId(0),
         version: 0,

@@ -1,0 +1,212 @@
+//! The sinks of the fault tests, in a process of their own: webhook receivers and a mail server. What comes in is written to
+//! a file before it is answered, one line each (address, id), and can be held unanswered.
+//!
+//! The process is the test binary once more, with `CATCHER_FOLDER` set. It ends when its standard input does, so with us.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::process::{ask, until};
+use crate::harness::read_request;
+
+/// Receivers on addresses of their own: each host gets only so many webhooks at one time.
+pub const HOSTS: u8 = 16;
+
+pub struct Catcher {
+    child: Child,
+    folder: PathBuf,
+    pub hooks: Vec<String>,
+    pub mail: String,
+}
+
+impl Catcher {
+    /// Each answer takes `delay`.
+    pub async fn start(folder: &Path, delay: Duration) -> Catcher {
+        let child = Command::new(std::env::current_exe().expect("our own path"))
+            .args(["--exact", "faults::catcher::process", "--nocapture"])
+            .env("CATCHER_FOLDER", folder)
+            .env("CATCHER_DELAY", delay.as_millis().to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let ports = folder.join("ports");
+        let ports = until("catcher listens", async || std::fs::read_to_string(&ports).ok()).await;
+        let mut hooks: Vec<String> = ports.lines().map(str::to_string).collect();
+        let mail = hooks.pop().expect("the mail server's address");
+        Catcher { child, folder: folder.into(), hooks, mail }
+    }
+
+    async fn control(&self, what: &str) -> Value {
+        let (_, text) = ask(&self.hooks[0], "GET", &format!("/control/{what}"), "").await.expect("the catcher lives");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// From now on nothing is answered.
+    pub async fn hold(&self) {
+        self.control("hold").await;
+    }
+
+    pub async fn go(&self) {
+        self.control("go").await;
+    }
+
+    /// Attempts that have come and are unanswered.
+    pub async fn open(&self) -> u64 {
+        self.control("state").await["open"].as_u64().expect("a number")
+    }
+
+    pub async fn seen(&self) -> u64 {
+        self.control("state").await["seen"].as_u64().expect("a number")
+    }
+
+    /// All that came, as (address, id).
+    pub fn caught(&self) -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(self.folder.join("caught")).expect("the record");
+        text.lines().filter_map(|line| line.split_once('\t')).map(|(to, id)| (to.into(), id.into())).collect()
+    }
+}
+
+impl Drop for Catcher {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+struct Shared {
+    record: Mutex<File>,
+    open: AtomicUsize,
+    seen: AtomicUsize,
+    held: watch::Sender<bool>,
+    delay: Duration,
+}
+
+impl Shared {
+    /// Writes down what came and waits until it may be answered.
+    async fn take(&self, to: &str, id: &str) {
+        self.record.lock().expect("not poisoned").write_all(format!("{to}\t{id}\n").as_bytes()).expect("written");
+        self.seen.fetch_add(1, Ordering::SeqCst);
+        self.open.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(self.delay).await;
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn control(&self, what: &str) -> Value {
+        match what {
+            "hold" => drop(self.held.send_replace(true)),
+            "go" => drop(self.held.send_replace(false)),
+            _ => {}
+        }
+        json!({ "open": self.open.load(Ordering::SeqCst), "seen": self.seen.load(Ordering::SeqCst) })
+    }
+}
+
+/// No test, but the process above; does nothing where nobody asks for it.
+#[test]
+fn process() {
+    let Some(folder) = std::env::var_os("CATCHER_FOLDER").map(PathBuf::from) else { return };
+    let delay = std::env::var("CATCHER_DELAY").ok().and_then(|delay| delay.parse().ok()).unwrap_or(0);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let shared = Arc::new(Shared {
+            record: Mutex::new(File::create(folder.join("caught")).expect("a file")),
+            open: AtomicUsize::new(0),
+            seen: AtomicUsize::new(0),
+            held: watch::Sender::new(false),
+            delay: Duration::from_millis(delay),
+        });
+        let mut ports = String::new();
+        for host in 1..=HOSTS {
+            let listener = TcpListener::bind((format!("127.0.0.{host}"), 0)).await.expect("a port");
+            ports.push_str(&format!("{}\n", listener.local_addr().expect("an address")));
+            let shared = shared.clone();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(hook(shared.clone(), stream));
+                }
+            });
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        ports.push_str(&format!("{}\n", listener.local_addr().expect("an address")));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(mail(shared.clone(), stream));
+            }
+        });
+        std::fs::write(folder.join("ports.new"), ports).expect("written");
+        std::fs::rename(folder.join("ports.new"), folder.join("ports")).expect("renamed");
+        let ended = || std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = tokio::task::spawn_blocking(ended).await;
+    });
+    std::process::exit(0);
+}
+
+async fn hook(shared: Arc<Shared>, mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    while let Some(request) = read_request(&mut stream, &mut buffer).await? {
+        if let Some(what) = request.path.strip_prefix("/control/") {
+            let text = shared.control(what).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
+            return stream.write_all(format!("{head}{text}").as_bytes()).await;
+        }
+        let host = request.header("host").unwrap_or_default();
+        let to = format!("http://{host}{}", request.path);
+        shared.take(&to, request.header("webhook-id").unwrap_or_default()).await;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
+    }
+    Ok(())
+}
+
+async fn mail(shared: Arc<Shared>, mut stream: TcpStream) -> std::io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut lines = BufReader::new(read).lines();
+    write.write_all(b"220 catcher.test ESMTP\r\n").await?;
+    let mut to = String::new();
+    while let Some(line) = lines.next_line().await? {
+        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        let reply = match verb.as_str() {
+            "EHLO" | "HELO" => "250-catcher.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8",
+            "RCPT" => {
+                to = line.split(['<', '>']).nth(1).unwrap_or_default().into();
+                "250 yes"
+            }
+            "DATA" => {
+                write.write_all(b"354 go on\r\n").await?;
+                let mut id = String::new();
+                let mut whole = false;
+                while let Some(line) = lines.next_line().await? {
+                    if line == "." {
+                        whole = true;
+                        break;
+                    }
+                    if let Some(value) = line.strip_prefix("Message-ID: <") {
+                        id = value.split('@').next().unwrap_or_default().into();
+                    }
+                }
+                // Half a mail is none.
+                if !whole {
+                    return Ok(());
+                }
+                shared.take(&to, &id).await;
+                "250 taken"
+            }
+            "QUIT" => "221 bye",
+            _ => "250 yes",
+        };
+        write.write_all(format!("{reply}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}

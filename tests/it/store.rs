@@ -1,0 +1,332 @@
+//! What every `Store` promises, as one suite over the trait; it is run over each store there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use loudhailer::audience::route::{ChannelId, Way};
+use loudhailer::channel::ReceiptStatus;
+use loudhailer::clock::Time;
+use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
+use loudhailer::incident::{self, Change, Clearance};
+use loudhailer::ingest::Ingested;
+use loudhailer::ingest::event::{Principal, parse_value};
+use loudhailer::plan::{self, Draw, Plans, Priority};
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::{
+    BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Matching, ReceiptFact,
+    Store, StoreError, SubscriberDraft, TokenRow, Upserted,
+};
+use serde_json::{Value, json};
+
+use super::harness::draft;
+
+const NOW: Time = Time(1_633_362_660_000);
+const PLAN: &str = r#"
+title = "suite"
+[[step]]
+name = "staff"
+audience = "staff"
+routes = ["email"]
+priority = "high"
+[[step]]
+name = "press"
+audience = "press"
+routes = ["email"]
+priority = "normal"
+at_most = "1/15min"
+"#;
+
+fn at(seconds: u64) -> Time {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+/// What an event would change, with all that the plan draws; decided on what the store knows now.
+async fn decide(store: &dyn Store, id: &str, when: Time, says: Value) -> (Change, Vec<Draw>) {
+    let mut event =
+        json!({ "source": "suite", "id": id, "incident": "web", "at": when, "title": "Web", "severity": "major" });
+    for (name, value) in says.as_object().expect("an object") {
+        event[name] = value.clone();
+    }
+    let event = parse_value(event, &Principal::Machine("suite".into())).expect("an event");
+    let known = store.known("suite", id, "web", None).await.expect("read");
+    let change = incident::apply(known.incident, &event, when, Duration::from_secs(86_400)).expect("applies");
+    let plan = plan::parse("suite", "suite.toml", PLAN).expect("a plan");
+    let audiences = [("staff".into(), Clearance::Internal), ("press".into(), Clearance::Public)].into();
+    let plans = Plans::new(vec![plan], audiences, BTreeSet::new(), Duration::from_secs(86_400));
+    let draws = plan::draw(&change, &known.threads, &plans, None, when, &mut fastrand::Rng::with_seed(7));
+    (change, draws)
+}
+
+async fn take(store: &dyn Store, id: &str, when: Time, says: Value) -> Ingested {
+    let (change, draws) = decide(store, id, when, says).await;
+    match store.commit(change, draws, [0; 32]).await.expect("written") {
+        Committed::Done(ingested) => ingested,
+        Committed::Stale => panic!("nobody else wrote"),
+    }
+}
+
+async fn person(store: &dyn Store, key: &str, audience: &str, when: Time) -> Upserted {
+    let mail = format!("{key}@example.org");
+    let subscriber = draft(key, audience, &[("email", &mail)]);
+    let upserted = store.upsert(vec![SubscriberDraft { id: None, subscriber }], when).await.expect("written");
+    upserted.into_iter().next().expect("one answer")
+}
+
+async fn state(store: &dyn Store, id: BroadcastId) -> BroadcastState {
+    store.broadcast(id).await.expect("read").expect("it is there").state
+}
+
+/// The whole suite, on a store that is empty and owned.
+async fn suite(store: &dyn Store) {
+    let people = subscribers(store).await;
+    let broadcasts = incidents(store).await;
+    deliveries(store, broadcasts[0], &people).await;
+    tokens(store).await;
+}
+
+async fn subscribers(store: &dyn Store) -> Vec<SubscriberId> {
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let Upserted::Created(id) = person(store, &format!("staff{n}"), "staff", NOW).await else { panic!("created") };
+        ids.push(id);
+        assert_eq!(person(store, &format!("staff{n}"), "staff", at(1)).await, Upserted::Unchanged(id));
+    }
+    person(store, "press0", "press", NOW).await;
+
+    // Who left stays left: the address outlives the subscriber.
+    let Upserted::Created(gone) = person(store, "gone", "staff", NOW).await else { panic!("created") };
+    assert_eq!(store.suppress("email", "gone@example.org", "wish", NOW).await.expect("written"), Some(gone));
+    assert!(store.remove_subscriber(gone, NOW).await.expect("written"));
+    let Upserted::Created(back) = person(store, "gone", "staff", at(1)).await else { panic!("created") };
+    let back = store.subscriber(back).await.expect("read").expect("it is there");
+    assert!(back.addresses[0].suppressed, "a suppression ended with its subscriber");
+    assert!(store.remove_subscriber(back.id, NOW).await.expect("written"));
+
+    // A place is an address's own for ever.
+    let Upserted::Created(id) = person(store, "moves", "nobody", NOW).await else { panic!("created") };
+    let mut places = BTreeSet::new();
+    for n in 0..3 {
+        let mail = format!("moves{n}@example.org");
+        let subscriber = draft("moves", "nobody", &[("email", &mail)]);
+        store.upsert(vec![SubscriberDraft { id: Some(id), subscriber }], at(n)).await.expect("written");
+        let now = store.subscriber(id).await.expect("read").expect("it is there");
+        assert!(places.insert(now.addresses[0].place), "a place was used again");
+    }
+    ids
+}
+
+/// The broadcasts to staff and press that run at the end.
+async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
+    let first = take(store, "1", NOW, json!({ "status": "investigating", "components": ["mail"] })).await;
+    let [staff, press] = first.broadcasts[..] else { panic!("two broadcasts: {first:?}") };
+    let seen = store.known("suite", "1", "web", None).await.expect("read").seen.expect("the event is known").1;
+    assert_eq!((seen.update, &seen.broadcasts, seen.duplicate), (first.update, &first.broadcasts, true));
+
+    // Two decisions on the same version: the second has to be made again.
+    let one = decide(store, "2", at(60), json!({ "title": "Web and mail", "components": ["web"] })).await;
+    let other = decide(store, "3", at(60), json!({ "title": "Mail and web" })).await;
+    let Committed::Done(second) = store.commit(one.0, one.1, [0; 32]).await.expect("written") else { panic!("stale") };
+    assert!(matches!(store.commit(other.0, other.1, [0; 32]).await.expect("answered"), Committed::Stale));
+    assert!(
+        store.known("suite", "3", "web", None).await.expect("read").seen.is_none(),
+        "half of a stale event is there"
+    );
+
+    // The newer word replaces the older, and whom that left untold it tells; at_most holds the press's back.
+    let [staff_two, press_two] = second.broadcasts[..] else { panic!("two broadcasts: {second:?}") };
+    assert_eq!(state(store, staff).await, BroadcastState::Superseded);
+    assert_eq!(
+        (state(store, staff_two).await, state(store, press).await),
+        (BroadcastState::Running, BroadcastState::Running)
+    );
+    assert_eq!(state(store, press_two).await, BroadcastState::Held);
+    let selection = store.broadcast(staff_two).await.expect("read").expect("it is there").selection;
+    let both: BTreeSet<String> = ["mail".to_string(), "web".to_string()].into();
+    assert_eq!(selection.components, both, "whom the older one was for is forgotten");
+    let (due, next) = store.due_timers(at(61)).await.expect("read");
+    assert!(due.iter().all(|timer| timer.subject != press_two.0) && next.is_some());
+    let (due, _) = store.due_timers(at(16 * 60)).await.expect("read");
+    let timer = due.iter().find(|timer| timer.subject == press_two.0).expect("its release is due");
+    assert!(store.release(press_two, at(16 * 60), "clock").await.expect("written"));
+    assert!(!store.release(press_two, at(16 * 60), "clock").await.expect("answered"), "released twice");
+    store.end_timer(timer.kind, timer.subject, timer.due).await.expect("written");
+    assert_eq!(
+        (state(store, press).await, state(store, press_two).await),
+        (BroadcastState::Superseded, BroadcastState::Running)
+    );
+    vec![staff_two, press_two]
+}
+
+fn fact(broadcast: BroadcastId, subscriber: SubscriberId, state: DeliveryState) -> Fact {
+    Fact {
+        delivery: DeliveryId { broadcast, subscriber, place: 1 },
+        state,
+        channel: ChannelId(1),
+        began: NOW,
+        ended: at(state as u64),
+        tries: 1,
+        detail: Some(state.word().into()),
+        reference: None,
+        indexed: false,
+        priority: Priority::High,
+        lane: ChannelId(1),
+        due: NOW,
+        attempt: None,
+        sole: false,
+        suppress: false,
+    }
+}
+
+fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    (0..items.len())
+        .flat_map(|at| {
+            let mut rest = items.to_vec();
+            let first = rest.remove(at);
+            permutations(&rest).into_iter().map(move |mut tail| {
+                tail.insert(0, first.clone());
+                tail
+            })
+        })
+        .collect()
+}
+
+async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId]) {
+    let broadcast = store.broadcast(id).await.expect("read").expect("it is there");
+    let epoch = store.epoch().await.expect("read");
+    let mut members = BTreeMap::new();
+    for shard in (0..64u8).filter(|shard| broadcast.shards >> shard & 1 == 1) {
+        let (page, end) = store.page(&broadcast, shard, 0, 100).await.expect("read");
+        assert!(end);
+        let decided = page.iter().map(|member| Decided {
+            subscriber: member.subscriber.id,
+            version: member.subscriber.version,
+            decision: Decision::Ways(vec![Way { place: 1, channel: ChannelId(1) }], Vec::new()),
+        });
+        let decided: Vec<Decided> = decided.collect();
+        let key = ManifestKey { broadcast: id, shard, number: 1 };
+        let manifest = Manifest { key, at: NOW, epoch, decided: decided.clone(), end: true };
+        let stranger = Manifest { epoch: epoch - 1, ..manifest.clone() };
+        assert!(matches!(store.decide(stranger, Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
+        store.decide(manifest, Vec::new(), Vec::new()).await.expect("written");
+        members.extend(decided.iter().map(|one| (one.subscriber, key)));
+    }
+    assert_eq!(members.keys().copied().collect::<BTreeSet<_>>(), people.iter().copied().collect());
+
+    // What a crash leaves open is found again until it is recorded.
+    let mut missing = BTreeSet::new();
+    let mut after = None;
+    while let Some(found) = store.unfinished(after).await.expect("read") {
+        missing.extend(found.missing.iter().map(|(subscriber, ..)| subscriber.id));
+        after = Some(found.key);
+    }
+    assert_eq!(missing, people.iter().copied().collect());
+
+    let broadcast = store.broadcast(id).await.expect("read").expect("it is there");
+    assert_eq!(broadcast.shards, 0);
+
+    // Facts merge to the same end in any order, and nobody is counted twice.
+    use DeliveryState::{Open, Rejected, Told, Unknown};
+    let mut ends = BTreeSet::new();
+    for order in permutations(&[Open, Rejected, Unknown, Told]) {
+        for state in order {
+            store.record(vec![fact(id, people[0], state)], Vec::new()).await.expect("written");
+        }
+        let delivery = DeliveryId { broadcast: id, subscriber: people[0], place: 1 };
+        let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
+        let (counts, unread) = store.counts(&broadcast).await.expect("read");
+        assert_eq!((counts.told, counts.open(), unread), (1, 2, 0), "{counts:?}");
+        ends.insert(format!("{row:?}"));
+    }
+    assert_eq!(ends.len(), 1, "{ends:?}");
+
+    // A receipt that comes before its outcome is kept, and counts when that comes.
+    let reference = ReceiptFact {
+        channel: ChannelId(1),
+        matching: Matching::Reference("r-1".into()),
+        status: ReceiptStatus::Delivered,
+        fault: None,
+        at: at(5),
+        detail: String::new(),
+    };
+    assert_eq!(store.receipt(reference).await.expect("kept"), None);
+    let closed: Vec<ManifestKey> = members.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
+    let told = Fact { reference: Some("r-1".into()), indexed: true, ..fact(id, people[2], Told) };
+    let rest = vec![fact(id, people[1], Unknown), told];
+    let ended = store.record(rest, closed).await.expect("written");
+    assert_eq!(ended.get(&id), Some(&2));
+    let (counts, _) = store.counts(&broadcast).await.expect("read");
+    assert_eq!((counts.selected, counts.told, counts.unknown, counts.open()), (3, 2, 1, 0));
+    assert!(store.unfinished(None).await.expect("read").is_none());
+    let delivery = DeliveryId { broadcast: id, subscriber: people[2], place: 1 };
+    let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
+    assert_eq!((row.state, row.receipt.as_deref()), (Told, Some("delivered")));
+}
+
+async fn tokens(store: &dyn Store) {
+    let row = TokenRow { name: "desk".into(), person: true, scopes: vec!["admin".into()] };
+    assert!(store.add_token([1; 32], row.clone(), NOW).await.expect("written"));
+    assert!(!store.add_token([2; 32], row.clone(), NOW).await.expect("answered"), "one name for two");
+    assert_eq!(store.tokens().await.expect("read"), [([1; 32], row)]);
+    assert!(store.remove_token("desk").await.expect("written"));
+    assert!(store.tokens().await.expect("read").is_empty());
+}
+
+fn open(path: &Path) -> Sqlite {
+    Sqlite::own(path, 64).expect("opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_keeps_the_promises_of_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder.path().join("a.db"));
+    suite(&store).await;
+
+    // A backup is the store, and goes on from there under a new epoch.
+    let copy = folder.path().join("b.db");
+    store.backup(&copy).await.expect("backed up");
+    let restored = open(&copy);
+    assert!(restored.epoch().await.expect("read") > store.epoch().await.expect("read"));
+    let of = async |store: &Sqlite| {
+        let incident = store.incident_by_key("web").await.expect("read").expect("it is there");
+        format!("{:?} {:?}", store.incident(incident).await.expect("read"), store.subscribers(None, None, 100).await)
+    };
+    assert_eq!(of(&store).await, of(&restored).await);
+    take(&restored, "4", at(3600), json!({ "status": "resolved" })).await;
+
+    // What is old enough goes, and only that.
+    let keep = |hours: u64| at(hours * 3600);
+    restored.retain(NOW, NOW, NOW, NOW).await.expect("deleted");
+    assert!(restored.incident_by_key("web").await.expect("read").is_some());
+    while restored.retain(keep(9), keep(9), keep(9), keep(9)).await.expect("deleted") > 0 {}
+    assert!(restored.known("suite", "1", "web", None).await.expect("read").seen.is_none(), "the event is still there");
+    store.close().await.expect("closes");
+    restored.close().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_was_replaced_decides_nothing_more() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let old = open(&path);
+    assert!(Sqlite::own(&path, 64).is_err(), "two send from one store");
+    // The lease is lost, as after a stall: another takes over.
+    std::fs::remove_file(folder.path().join("a.db.lock")).expect("removed");
+    let new = open(&path);
+    person(&new, "staff0", "staff", NOW).await;
+    let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let manifest = |epoch| Manifest {
+        key: ManifestKey { broadcast: id, shard: 0, number: 1 },
+        at: NOW,
+        epoch,
+        decided: Vec::new(),
+        end: true,
+    };
+    let epoch = old.epoch().await.expect("read");
+    assert!(matches!(old.decide(manifest(epoch), Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
+    let epoch = new.epoch().await.expect("read");
+    new.decide(manifest(epoch), Vec::new(), Vec::new()).await.expect("written");
+}
