@@ -297,7 +297,10 @@ impl Importer {
                     report.bad(line, format!("{kind}: the address belongs to another subscriber"))
                 }
                 Imported::Unsigned => {
-                    report.bad(line, "url: a webhook needs a secret to sign with; add a column url_secret (whsec_…)".into());
+                    report.bad(
+                        line,
+                        "url: a webhook needs a secret to sign with; add a column url_secret (whsec_…)".into(),
+                    );
                 }
                 Imported::Twice => report.bad(line, "an earlier row of this file is about the same subscriber".into()),
             }

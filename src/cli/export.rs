@@ -36,7 +36,9 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
         let mut after = None;
         loop {
             let page = store.subscribers(after, audience.as_deref(), PAGE).await.map_err(anyhow::Error::from)?;
-            page.iter().filter(|s| !s.withdrawn).try_for_each(|subscriber| show::line(&row(subscriber, secrets).to_string()))?;
+            page.iter()
+                .filter(|s| !s.withdrawn)
+                .try_for_each(|subscriber| show::line(&row(subscriber, secrets).to_string()))?;
             after = page.last().map(|last| last.id);
             if page.len() < PAGE {
                 break;

@@ -118,7 +118,9 @@ impl Driver for Simulated {
             });
             (attempts.len() - 1, chance.u64(1..3000), chance.u32(..100))
         };
-        self.world.say(|| format!("{at:?} channel {} begins {} to {}", self.channel, parcel.id, parcel.to));
+        // Without its tag, which each store makes with a key of its own.
+        let short = parcel.id.rsplit_once('_').map_or(parcel.id.as_str(), |(short, _)| short);
+        self.world.say(|| format!("{at:?} channel {} begins {short} to {}", self.channel, parcel.to));
         self.clock.sleep(Duration::from_millis(latency)).await;
         let detail = String::from("simulated");
         let outcome = match choice {
@@ -135,7 +137,7 @@ impl Driver for Simulated {
         // An unknown may have arrived or not.
         attempts[number].accepted = matches!(outcome, Outcome::Accepted { .. });
         attempts[number].lost = matches!(outcome, Outcome::Unknown { .. });
-        self.world.say(|| format!("channel {} answers {} {:?}", self.channel, parcel.id, outcome));
+        self.world.say(|| format!("channel {} answers {short} {outcome:?}", self.channel));
         outcome
     }
 }

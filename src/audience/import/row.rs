@@ -271,7 +271,9 @@ impl Reader {
                     ("verified", Value::Bool(flag)) => verified = Some(flag),
                     ("secret", Value::String(text)) => signing = Some(secret(text.trim())?),
                     ("verified" | "secret", Value::Null) => {}
-                    ("kind" | "address" | "verified" | "secret", _) => return Err(format!("{name} has the wrong type")),
+                    ("kind" | "address" | "verified" | "secret", _) => {
+                        return Err(format!("{name} has the wrong type"));
+                    }
                     _ => return Err("has an unknown key; it has kind, address, verified, secret".into()),
                 }
             }

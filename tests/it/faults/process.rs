@@ -95,6 +95,7 @@ impl Process {
     }
 
     /// `command`: the binary, or something that becomes it.
+    #[allow(clippy::zombie_processes)] // every way out either waits for it or panics the test
     pub fn start(mut command: Command, place: &Place) -> Process {
         let log = std::fs::File::options().create(true).append(true).open(place.path("log")).expect("a file");
         let mut child = command
