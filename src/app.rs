@@ -177,11 +177,15 @@ impl Built {
         let serving = tokio::spawn(server);
         app.stop.cancelled().await;
         // Taking ends first, so that what is accepted is also what is written.
-        let _ = tokio::time::timeout(LAST_ATTEMPTS, handle.stop(true)).await;
-        if let Some(consumer) = consumer {
-            let _ = tokio::time::timeout(LAST_ATTEMPTS, consumer).await;
-        }
-        app.engine.shut_down(LAST_ATTEMPTS).await;
+        let ends = tokio::time::Instant::now() + LAST_ATTEMPTS;
+        let taking = async {
+            handle.stop(true).await;
+            if let Some(consumer) = consumer {
+                let _ = consumer.await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_ATTEMPTS / 2, taking).await;
+        app.engine.shut_down(ends.saturating_duration_since(tokio::time::Instant::now())).await;
         upkeep.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
@@ -275,7 +279,7 @@ fn lane_settings(channel: &Channel, id: ChannelId, paused: bool) -> lane::Settin
     }
 }
 
-/// Signs delivery ids and unsubscribe links: the store's own, unless the configuration has one.
+/// Signs delivery ids and unsubscribe links; made by the store once, and backed up with it.
 async fn installation_key(store: &dyn Store) -> anyhow::Result<hmac::Key> {
     use base64::Engine;
     let text = store.meta("key").await?.context("the store has no key")?;

@@ -50,7 +50,6 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Store {
     pub url: String,
-    pub key: Secret,
 }
 
 #[derive(Debug, Clone, Deserialize)]
