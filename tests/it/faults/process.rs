@@ -85,7 +85,7 @@ impl Place {
 pub struct Process {
     child: Child,
     /// Kept, so that what the process prints has somewhere to go.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     pub host: String,
 }
 
@@ -107,16 +107,17 @@ impl Process {
             .stderr(log)
             .spawn()
             .expect("starts");
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut process = Process { child, output, host: String::new() };
         let mut line = String::new();
         loop {
             line.clear();
-            if output.read_line(&mut line).expect("read") == 0 {
-                let _ = child.wait();
+            if process.output.read_line(&mut line).expect("read") == 0 {
                 panic!("it ended: {}", std::fs::read_to_string(place.path("log")).unwrap_or_default());
             }
             if let Some(host) = line.trim().strip_prefix("listening on http://") {
-                return Process { child, host: host.to_string(), _output: output };
+                process.host = host.to_string();
+                return process;
             }
         }
     }
