@@ -13,7 +13,7 @@ use crate::channel::{Outcome, Parcel};
 use crate::dispatch::lane::Lane;
 use crate::dispatch::live::{Delivery, Live};
 use crate::dispatch::recorder::{Entry, Recorded};
-use crate::dispatch::{Engine, planner, recorder};
+use crate::dispatch::{Engine, page, recorder};
 use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
 use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
@@ -64,7 +64,7 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
 
 /// Decides the next page of a broadcast's recipients in one shard: who, and by which way. On disk before anything is sent.
 pub async fn plan_page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cursor) -> Result<(), StoreError> {
-    planner::page(engine, live, shard, cursor).await
+    page::page(engine, live, shard, cursor).await
 }
 
 /// Sends one delivery whose slot, permit and room are taken, and records what came of it.

@@ -2,10 +2,12 @@
 //! sends what is most urgent when slot and permit allow; the recorder writes what came of it. What is accepted is on disk
 //! before anything is sent, and a recipient leaves memory only into a row.
 
+mod again;
 pub mod breaker;
 pub mod lane;
 pub mod live;
 pub mod pace;
+pub mod page;
 pub mod permit;
 pub mod planner;
 pub mod recorder;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::live::OpenManifest;
-use super::planner::{delivery, stored_words, wording_key};
+use super::page::{delivery, stored_words, wording_key};
 use super::{Engine, recorder};
 use crate::audience::route::ChannelId;
 use crate::id::DeliveryId;

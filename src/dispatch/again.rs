@@ -1,0 +1,295 @@
+//! Open rows that are due, decided afresh: retries, quiet hours that end, lanes that were full, ways that were down or said no.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::live::Live;
+use super::page::{Words, chance, delivery, down, enter, open_row, quiet_until, words};
+use super::{Engine, lock, recorder};
+use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
+use crate::audience::select;
+use crate::channel::Repeat;
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId};
+use crate::plan::Priority;
+use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, Wording};
+
+/// Open rows decided at one time.
+const ROWS: usize = 512;
+
+/// Reads open rows that are due and decides them afresh. False where there was none.
+pub(super) async fn rows(
+    engine: &Arc<Engine>,
+    lane: ChannelId,
+    priority: Priority,
+    now: Time,
+) -> crate::store::Result<bool> {
+    // Hint and claims are taken before the store is asked. What is hinted meanwhile stays; and a row that is read open while its
+    // attempt ends was claimed here, whatever the recorder has released since: it is not sent again.
+    lock(&engine.hints).remove(&(priority, lane));
+    let claimed = lock(&engine.claimed).clone();
+    let room = engine.lanes.get(&lane).map_or(ROWS, |lane| lane.room(priority).min(ROWS));
+    let limit = room + claimed.len();
+    let read = async {
+        let found = engine.store.due(lane, priority, now, limit).await?;
+        Ok((found, engine.store.next_due(lane, priority, now).await?))
+    };
+    let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
+    let full = found.len() == limit;
+    let mut due: Vec<_> = found.into_iter().filter(|row| !claimed.contains(&row.delivery)).collect();
+    // Not every claim is a row of this lane: more may have been found than there is room for.
+    let more = full || due.len() > room.max(1);
+    due.truncate(room.max(1));
+    if more && !due.is_empty() {
+        engine.hint(priority, lane, now);
+    } else if let Some(next) = next {
+        engine.hint(priority, lane, next);
+    }
+    if due.is_empty() {
+        return Ok(false);
+    }
+    let mut by_broadcast: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for row in due {
+        by_broadcast.entry(row.delivery.broadcast).or_default().push(row);
+    }
+    for (id, rows) in by_broadcast {
+        match engine.live(id) {
+            Some(live) => again(engine, &live, rows).await?,
+            None => {
+                let ended =
+                    engine.store.broadcast(id).await?.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
+                over(engine, id, ended, rows).await?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn past_deadline(engine: &Engine, live: &Live) -> bool {
+    engine.clock.calendar() >= live.broadcast.deadline
+}
+
+/// Rows of a broadcast that has ended derive their state from it, and leave the index of open rows. Answers how many
+/// recipients have ended by it.
+async fn over(
+    engine: &Engine,
+    id: BroadcastId,
+    ended: BroadcastState,
+    rows: Vec<OpenRow>,
+) -> crate::store::Result<i64> {
+    let state = match ended {
+        BroadcastState::Superseded => DeliveryState::Superseded,
+        BroadcastState::Expired => DeliveryState::Expired,
+        _ => DeliveryState::Cancelled,
+    };
+    let at = engine.clock.calendar();
+    let facts = rows
+        .into_iter()
+        .map(|row| Fact {
+            delivery: row.delivery,
+            state,
+            channel: row.channel,
+            began: at,
+            ended: at,
+            tries: row.tries,
+            detail: None,
+            reference: None,
+            indexed: false,
+            priority: row.priority,
+            lane: row.lane,
+            due: row.due,
+            attempt: None,
+            sole: false,
+            suppress: false,
+        })
+        .collect();
+    let ended = engine.store.record(facts, Vec::new()).await?;
+    Ok(ended.get(&id).copied().unwrap_or(0))
+}
+
+async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> crate::store::Result<()> {
+    if past_deadline(engine, live) {
+        // The ticker is about to end the broadcast; its open rows end so, too.
+        return over(engine, live.broadcast.id, BroadcastState::Expired, rows).await.map(|ended| live.ended(ended));
+    }
+    if live.state() != BroadcastState::Running {
+        // Paused: woken when it resumes.
+        let until = engine.clock.steady_at(live.broadcast.deadline);
+        let at = engine.clock.calendar();
+        let facts = rows.iter().map(|row| {
+            let DeliveryId { subscriber, place, .. } = row.delivery;
+            Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
+        });
+        return engine.store.record(facts.collect(), Vec::new()).await.map(drop);
+    }
+    let overflows = lock(&engine.changed).overflows;
+    let candidates = engine.candidates();
+    let down = down(engine, live);
+    let mut wordings = Words::new();
+    let mut room: BTreeMap<ChannelId, usize> =
+        engine.lanes.iter().map(|(id, lane)| (*id, lane.room(live.broadcast.priority))).collect();
+    let (mut facts, mut deliveries) = (Vec::new(), Vec::new());
+    for found in engine.store.again(&live.broadcast, rows).await? {
+        let (place, way) = (found.row.delivery.place, found.row.channel);
+        let (decision, tries) = afresh(engine, live, &found, &candidates, &down);
+        let at = engine.clock.calendar();
+        let row =
+            |place, channel, lane, due| open_row(live, found.row.delivery.subscriber, place, channel, lane, due, at);
+        let ended = |state| {
+            let mut fact = row(place, found.row.channel, found.row.lane, found.row.due);
+            fact.state = state;
+            fact.tries = found.row.tries;
+            fact
+        };
+        match decision {
+            Afresh::End(state) => facts.push(ended(state)),
+            Afresh::Wait(due) => {
+                let mut fact = row(place, way, ChannelId(0), due);
+                fact.tries = found.row.tries;
+                facts.push(fact);
+            }
+            Afresh::Ways(ways) => {
+                let Some(subscriber) = &found.subscriber else { continue };
+                let stays = ways.iter().any(|way| way.place == place);
+                for way in ways {
+                    let Some(lane) = engine.lanes.get(&way.channel) else { continue };
+                    let Some(message) = words(engine, live, subscriber, lane, &mut wordings).await else {
+                        facts.push(ended(DeliveryState::Rejected));
+                        continue;
+                    };
+                    let free = room.entry(way.channel).or_default();
+                    let has_room = *free > 0;
+                    *free = free.saturating_sub(1);
+                    let tries = if way.place == place { found.row.tries } else { 0 };
+                    let mut fact = row(way.place, way.channel, way.channel, engine.clock.steady());
+                    fact.tries = tries;
+                    let same = way.place == place && way.channel == found.row.channel && found.row.lane == way.channel;
+                    if !same {
+                        facts.push(fact);
+                    }
+                    if has_room
+                        && let Some(delivery) = delivery(
+                            engine,
+                            live,
+                            subscriber,
+                            way,
+                            message,
+                            live.broadcast.released.unwrap_or(at),
+                            overflows,
+                            tries,
+                            None,
+                        )
+                    {
+                        deliveries.push((way.channel, delivery));
+                    }
+                }
+                if !stays {
+                    facts.push(ended(if place == 0 { DeliveryState::Moved } else { tries }));
+                }
+            }
+        }
+    }
+    let hints: Vec<(ChannelId, Time)> =
+        facts.iter().filter(|fact| fact.state == DeliveryState::Open).map(|fact| (fact.lane, fact.due)).collect();
+    lock(&engine.claimed).extend(deliveries.iter().map(|(_, delivery)| delivery.id()));
+    let wordings: Vec<Wording> = wordings.into_values().flatten().map(|(wording, _)| wording).collect();
+    if !wordings.is_empty() {
+        engine.store.word(wordings).await?;
+    }
+    if !facts.is_empty() {
+        let ended = engine.store.record(facts, Vec::new()).await?;
+        for recipients in ended.values() {
+            live.ended(*recipients);
+        }
+        for (lane, due) in hints {
+            engine.hint(live.broadcast.priority, lane, due);
+        }
+    }
+    enter(engine, deliveries);
+    recorder::finish(engine, live).await;
+    engine.recorded.notify_waiters();
+    Ok(())
+}
+
+enum Afresh {
+    Ways(Vec<Way>),
+    Wait(Time),
+    End(DeliveryState),
+}
+
+/// Decides one open row afresh, and what its own place ends as if the way leads elsewhere.
+fn afresh(
+    engine: &Engine,
+    live: &Live,
+    found: &Again,
+    candidates: &[Candidate],
+    down: &BTreeSet<String>,
+) -> (Afresh, DeliveryState) {
+    let place = found.row.delivery.place;
+    let mut tried: Vec<Tried> = Vec::new();
+    let mut left = DeliveryState::Moved;
+    for attempt in &found.attempts {
+        let way = Way { place: attempt.place, channel: attempt.channel };
+        if attempt.outcome == "replayed" {
+            // A person wants it sent again, whatever came of it before.
+            tried.retain(|tried| tried.way.place != attempt.place);
+            left = if attempt.place == place { DeliveryState::Moved } else { left };
+            continue;
+        }
+        let unsafe_repeat = engine.lanes.get(&way.channel).is_none_or(|lane| lane.settings.repeat == Repeat::Unsafe);
+        let at = match tried.iter().position(|tried| tried.way == way) {
+            Some(at) => at,
+            None => {
+                tried.push(Tried { way, rejected: false, deferrals: 0, served: false });
+                tried.len() - 1
+            }
+        };
+        match attempt.outcome.as_str() {
+            "rejected" if attempt.fault.as_deref() == Some("channel") => {}
+            "rejected" => tried[at].rejected = true,
+            "unknown" if unsafe_repeat => tried[at].rejected = true,
+            "deferred" => tried[at].deferrals += 1,
+            _ => {}
+        }
+        if attempt.place == place {
+            left = match attempt.outcome.as_str() {
+                "unknown" => DeliveryState::Unknown,
+                "rejected" => DeliveryState::Rejected,
+                _ => left,
+            };
+        }
+    }
+    for (other, state, channel) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
+        if matches!(state, DeliveryState::Open | DeliveryState::Told) {
+            tried.push(Tried {
+                way: Way { place: *other, channel: *channel },
+                rejected: false,
+                deferrals: 0,
+                served: true,
+            });
+        }
+    }
+    // Told by a receipt meanwhile, or by another place: only members of the same route go on.
+    let Some(subscriber) = &found.subscriber else { return (Afresh::End(DeliveryState::Cancelled), left) };
+    if let Err(omission) = select(&live.broadcast.selection, subscriber, found.told) {
+        let state = if omission.unreachable() { DeliveryState::Rejected } else { DeliveryState::Cancelled };
+        return (Afresh::End(state), left);
+    }
+    let (routed, _) = route(subscriber, &live.broadcast.step.routes, candidates, down, &tried, chance(subscriber.id));
+    let decision = match routed {
+        Routed::Ways(_) | Routed::Wait if quiet_until(engine, live, subscriber).is_some() => {
+            let due = quiet_until(engine, live, subscriber).unwrap_or(live.broadcast.deadline);
+            Afresh::Wait(engine.clock.steady_at(due))
+        }
+        Routed::Ways(ways) => {
+            // A row that waits for its own retry decides for its own place alone.
+            let own: Vec<Way> = ways.iter().copied().filter(|way| way.place == place).collect();
+            if own.is_empty() { Afresh::Ways(ways) } else { Afresh::Ways(own) }
+        }
+        Routed::Wait => Afresh::Wait(engine.clock.steady_at(live.broadcast.deadline)),
+        Routed::Nowhere(_) if place == 0 => Afresh::End(DeliveryState::Rejected),
+        Routed::Nowhere(_) if left == DeliveryState::Moved => Afresh::End(DeliveryState::Rejected),
+        Routed::Nowhere(_) => Afresh::End(left),
+    };
+    (decision, left)
+}
