@@ -296,12 +296,6 @@ impl Importer {
                 Imported::Taken { kind } => {
                     report.bad(line, format!("{kind}: the address belongs to another subscriber"))
                 }
-                Imported::Unsigned => {
-                    report.bad(
-                        line,
-                        "url: a webhook needs a secret to sign with; add a column url_secret (whsec_…)".into(),
-                    );
-                }
                 Imported::Twice => report.bad(line, "an earlier row of this file is about the same subscriber".into()),
             }
         }

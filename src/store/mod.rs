@@ -368,8 +368,6 @@ pub enum Imported {
     },
     /// The subscriber has been seen in the same import.
     Twice,
-    /// A webhook without a secret to sign with.
-    Unsigned,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -99,15 +99,6 @@ impl Row {
         }
         subscriber.addresses.append(&mut ours);
     }
-
-    /// A webhook that has no secret, here or in the store: nothing could be sent to it.
-    pub fn unsigned(&self, known: Option<&Subscriber>) -> bool {
-        let has = |new: &Address| {
-            let old = known.into_iter().flat_map(|known| &known.addresses).find(|old| old.value == new.value);
-            !new.secrets.is_empty() || old.is_some_and(|old| !old.secrets.is_empty())
-        };
-        self.subscriber.addresses.iter().any(|address| address.kind == SIGNED && !has(address))
-    }
 }
 
 /// Reads records one after the other; of CSV, the first is the header.

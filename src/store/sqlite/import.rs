@@ -33,9 +33,6 @@ pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], seen: &Mutex<Seen>
                 wanted_owners = wanted_blinds.iter().map(kept).collect();
             }
         }
-        if row.unsigned(known.as_ref().map(|known| &known.subscriber)) {
-            return Ok(Imported::Unsigned);
-        }
         let wanted = Wanted { subscriber: row.subscriber, blinds: wanted_blinds, owners: wanted_owners };
         if before.is_some_and(|(id, _)| seen.has(id)) {
             return Ok(Imported::Twice);
