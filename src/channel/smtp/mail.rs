@@ -114,7 +114,6 @@ fn rejected(fault: Fault, detail: &str) -> Outcome {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::time::Instant;
 
     use mail_parser::{MessageParser, MimeHeaders};
 
@@ -236,22 +235,5 @@ pub(super) mod tests {
         assert_eq!(recipient("ann@bücher.example"), Some(("ann@xn--bcher-kva.example".into(), false)));
         assert_eq!(recipient("jörg@example.com"), Some(("jörg@example.com".into(), true)));
         assert_eq!(recipient("status@localhost"), Some(("status@localhost".into(), false)));
-    }
-
-    /// Not a test of time: prints what building costs (`-- --ignored --nocapture`).
-    #[test]
-    #[ignore = "a measurement, run by hand"]
-    fn cost_of_building() {
-        let head = head();
-        let mut parcel = parcel("ann@example.com");
-        for (name, word) in
-            [("ascii", "Payments are failing now. "), ("german", "Zahlungen für Käufer schlagen fehl. ")]
-        {
-            parcel.filled.text = format!("{word}\n").repeat(25);
-            parcel.filled.html = Some(format!("<p>{word}</p>\n").repeat(40));
-            let began = Instant::now();
-            let bytes: usize = (0..100_000).filter_map(|_| head.mail(&parcel).ok()).map(|mail| mail.bytes.len()).sum();
-            println!("{name}: {:?} a mail of {} bytes", began.elapsed() / 100_000, bytes / 100_000);
-        }
     }
 }
