@@ -112,11 +112,20 @@ async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
         }
         entry.room.take();
     }
+    // Left its lane while its broadcast was paused, and is written only now that it runs again.
+    let now = engine.clock.steady();
+    let late_for_resumption = recorded.iter().any(|entry| {
+        let waits = entry.fact.state == DeliveryState::Open && entry.fact.lane == ChannelId(0) && entry.fact.due > now;
+        waits && engine.live(entry.fact.delivery.broadcast).is_some_and(|live| live.state() == BroadcastState::Running)
+    });
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
         live.ended(recipients);
         live.keeps_pace(recipients, engine.clock.monotonic());
         finish(engine, &live).await;
+    }
+    if late_for_resumption && let Err(error) = engine.ways_changed().await {
+        tracing::error!(%error, "what waited for a resumption could not be woken");
     }
     engine.recorded.notify_waiters();
     engine.plan.notify_one();
