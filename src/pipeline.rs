@@ -87,6 +87,7 @@ pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room:
         engine.enter(Entry::Fact(Box::new(Recorded {
             fact,
             manifest: delivery.manifest,
+            ways: engine.ways(),
             attempted: true,
             room: Some(room),
         })));

@@ -108,6 +108,7 @@ async fn over(
 }
 
 async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> crate::store::Result<()> {
+    let ways = engine.ways();
     if past_deadline(engine, live) {
         // The ticker is about to end the broadcast; its open rows end so, too.
         return over(engine, live.broadcast.id, BroadcastState::Expired, rows).await.map(|ended| live.ended(ended));
@@ -120,7 +121,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
             let DeliveryId { subscriber, place, .. } = row.delivery;
             Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
         });
-        return engine.store.record(facts.collect(), Vec::new()).await.map(drop);
+        engine.store.record(facts.collect(), Vec::new()).await?;
+        return engine.waits_written(ways).await;
     }
     let overflows = lock(&engine.changed).overflows;
     let candidates = engine.candidates();
@@ -204,6 +206,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         for (lane, due) in hints {
             engine.hint(live.broadcast.priority, lane, due);
         }
+        engine.waits_written(ways).await?;
     }
     enter(engine, deliveries);
     recorder::finish(engine, live).await;

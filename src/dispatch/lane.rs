@@ -397,6 +397,7 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
     let Ok(room) = engine.room.clone().acquire_owned().await else { return };
     let woken = lane.turn.notified();
     let now = engine.clock.monotonic();
+    let ways = engine.ways();
     match lane.look(engine) {
         Look::Go(delivery) => {
             let low = lane.roomy(delivery.live.broadcast.priority);
@@ -406,7 +407,7 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
             }
         }
         Look::Out(delivery, why) => {
-            super::recorder::leave(engine, lane, *delivery, why);
+            super::recorder::leave(engine, lane, *delivery, why, ways);
             if lane.waiting().iter().all(|n| *n == 0) {
                 engine.plan.notify_one();
             }

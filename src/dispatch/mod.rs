@@ -16,6 +16,7 @@ pub mod retry;
 pub mod ticker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -84,6 +85,7 @@ pub struct Engine {
     /// Attempts begun and not yet recorded, by broadcast.
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
+    ways: AtomicU64,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) plan: Notify,
     pub(crate) tick: Notify,
@@ -150,6 +152,7 @@ impl Engine {
             hints: Mutex::default(),
             attempting: Mutex::default(),
             entries,
+            ways: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(parts.settings.attempt_room)),
             plan: Notify::new(),
             tick: Notify::new(),
@@ -239,17 +242,14 @@ impl Engine {
             }
             live.retain(|_, other| other.state().live());
         }
+        // Selection and priority are final once it is released; before that nothing in memory is its.
+        let replaces = |known: &Live| known.broadcast.state == BroadcastState::Held && state != BroadcastState::Held;
         match (live.get(&id), state.live()) {
-            (Some(known), true) if known.broadcast.state == state => known.set_state(state),
+            (Some(known), true) if !replaces(known) => known.set_state(state),
+            (_, true) => drop(live.insert(id, Arc::new(Live::new(broadcast)))),
             (Some(known), false) => {
                 known.set_state(state);
                 live.remove(&id);
-            }
-            (_, true) => {
-                if let Some(known) = live.get(&id) {
-                    known.set_state(BroadcastState::Cancelled); // replaced: what holds the old one decides afresh
-                }
-                live.insert(id, Arc::new(Live::new(broadcast)));
             }
             (None, false) => {}
         }
@@ -313,8 +313,27 @@ impl Engine {
         self.barrier();
     }
 
+    /// How often ways have changed. Whoever decides that a recipient waits reads this first, and says it to `waits_written`.
+    pub(crate) fn ways(&self) -> u64 {
+        self.ways.load(Ordering::Acquire)
+    }
+
     /// Something that was down may work again.
     pub(crate) async fn ways_changed(&self) -> crate::store::Result<()> {
+        self.ways.fetch_add(1, Ordering::AcqRel);
+        self.wake_waiting().await
+    }
+
+    /// Rows that wait for a way are on disk. If ways changed while they were being decided, the call that woke the others
+    /// came too early for these.
+    pub(crate) async fn waits_written(&self, decided_at: u64) -> crate::store::Result<()> {
+        match self.ways() == decided_at {
+            true => Ok(()),
+            false => self.wake_waiting().await,
+        }
+    }
+
+    async fn wake_waiting(&self) -> crate::store::Result<()> {
         let now = self.clock.steady();
         self.store.wake(now).await?;
         for priority in Priority::ALL {

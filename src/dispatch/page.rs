@@ -30,6 +30,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     let broadcast = &live.broadcast;
     let overflows = lock(&engine.changed).overflows;
     let (members, end) = engine.store.page(broadcast, shard, cursor.after, engine.settings.page).await?;
+    let ways = engine.ways();
     let candidates = engine.candidates();
     let down = down(engine, live);
     let at = engine.clock.calendar();
@@ -66,7 +67,11 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
         deliveries.iter().filter(|(_, d)| d.manifest.is_none()).map(|(_, d)| d.id()).collect();
     lock(&engine.claimed).extend(claims);
     let manifest = Manifest { key, at, epoch: engine.epoch, decided, end };
+    let waits = rows.iter().any(|row| row.lane == ChannelId(0));
     engine.store.decide(manifest, rows, wordings).await?;
+    if waits {
+        engine.waits_written(ways).await?;
+    }
     let moved = Cursor {
         after,
         selected: cursor.selected + selected,

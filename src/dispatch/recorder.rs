@@ -27,6 +27,8 @@ pub enum Entry {
 pub struct Recorded {
     pub fact: Fact,
     pub manifest: Option<Arc<OpenManifest>>,
+    /// `Engine::ways` when it was decided.
+    pub ways: u64,
     /// An attempt began for it.
     pub attempted: bool,
     pub room: Option<OwnedSemaphorePermit>,
@@ -112,20 +114,17 @@ async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
         }
         entry.room.take();
     }
-    // Left its lane while its broadcast was paused, and is written only now that it runs again.
     let now = engine.clock.steady();
-    let late_for_resumption = recorded.iter().any(|entry| {
-        let waits = entry.fact.state == DeliveryState::Open && entry.fact.lane == ChannelId(0) && entry.fact.due > now;
-        waits && engine.live(entry.fact.delivery.broadcast).is_some_and(|live| live.state() == BroadcastState::Running)
-    });
+    let waits = |fact: &Fact| fact.state == DeliveryState::Open && fact.lane == ChannelId(0) && fact.due > now;
+    let decided_at = recorded.iter().filter(|entry| waits(&entry.fact)).map(|entry| entry.ways).min();
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
         live.ended(recipients);
         live.keeps_pace(recipients, engine.clock.monotonic());
         finish(engine, &live).await;
     }
-    if late_for_resumption && let Err(error) = engine.ways_changed().await {
-        tracing::error!(%error, "what waited for a resumption could not be woken");
+    if let Some(decided_at) = decided_at {
+        write(engine, "what waits", || engine.waits_written(decided_at)).await;
     }
     engine.recorded.notify_waiters();
     engine.plan.notify_one();
@@ -151,7 +150,7 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
 }
 
 /// A delivery leaves its lane unsent: into a row.
-pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why) {
+pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, ways: u64) {
     let now = engine.clock.steady();
     let (state, at, due) = match why {
         Why::Ended(state) => (state, lane.settings.id, now),
@@ -165,6 +164,7 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why) 
     let _ = engine.entries.send(Entry::Fact(Box::new(Recorded {
         fact,
         manifest: delivery.manifest,
+        ways,
         attempted: false,
         room: None,
     })));

@@ -4,6 +4,8 @@
 //!
 //! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
 
+mod resumption;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -177,38 +179,59 @@ async fn live(world: &Arc<World>, path: &Path, seed: u64) -> (Life, Arc<Sqlite>)
     let base = *world.passed.lock().expect("passed");
     let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
     let store = Arc::new(Sqlite::inline(path).expect("opens"));
-    let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
-    let mut plan = plan::parse("simulated", "simulated.toml", PLAN).expect("plan");
-    plan.order = 0;
-    let audiences = ["staff", "customers", "press"].map(|name| (name.to_string(), Clearance::Public)).into();
-    let plans = Plans::new(vec![plan], audiences, BTreeSet::new(), Duration::from_secs(86_400));
     let lanes = CHANNELS
         .iter()
         .map(|(id, name, kind, address_kind, rate, repeat)| lane::Settings {
-            id: ChannelId(*id),
-            name: name.to_string(),
-            kind: kind.to_string(),
-            address_kind: address_kind.to_string(),
-            weight: 1,
-            domains: [name.to_string(), format!("{kind}-net")].into(),
             rates: rate.iter().map(|rate| rate.parse().expect("rate")).collect(),
-            account: None,
-            host_concurrency: None,
             concurrency: 8,
             repeat: *repeat,
-            format: if *kind == "email" { Format::Email } else { Format::Sms },
-            markup: Markup::Plain,
-            by_reference: false,
-            paused: false,
-            driver: Arc::new(Simulated { world: world.clone(), clock: clock.clone(), channel: *id, base }),
+            ..lane_of(
+                *id,
+                name,
+                kind,
+                address_kind,
+                Arc::new(Simulated { world: world.clone(), clock: clock.clone(), channel: *id, base }),
+            )
         })
         .collect();
+    let app = started(&clock, &store, lanes, seed).await;
+    (Life { app, clock, base }, store)
+}
+
+/// A channel that sends one at a time, without a limit.
+fn lane_of(id: u16, name: &str, kind: &str, address_kind: &str, driver: Arc<dyn Driver>) -> lane::Settings {
+    lane::Settings {
+        id: ChannelId(id),
+        name: name.to_string(),
+        kind: kind.to_string(),
+        address_kind: address_kind.to_string(),
+        weight: 1,
+        domains: [name.to_string(), format!("{kind}-net")].into(),
+        rates: Vec::new(),
+        account: None,
+        host_concurrency: None,
+        concurrency: 1,
+        repeat: Repeat::Safe,
+        format: if kind == "email" { Format::Email } else { Format::Sms },
+        markup: Markup::Plain,
+        by_reference: false,
+        paused: false,
+        driver,
+    }
+}
+
+/// The application over simulated lanes, with its engine running.
+async fn started(clock: &Arc<Clock>, store: &Arc<Sqlite>, lanes: Vec<lane::Settings>, seed: u64) -> Arc<App> {
+    let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
+    let plan = plan::parse("simulated", "simulated.toml", PLAN).expect("plan");
+    let audiences = ["staff", "customers", "press"].map(|name| (name.to_string(), Clearance::Public)).into();
+    let plans = Plans::new(vec![plan], audiences, BTreeSet::new(), Duration::from_secs(86_400));
     static TEMPLATES: OnceLock<Arc<Templates>> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(|| Arc::new(load_templates(&config).expect("templates"))).clone();
-    let (app, outcomes) =
-        App::assemble(config, clock.clone(), store.clone(), plans, templates, lanes, seed).await.expect("assembles");
+    let assembled = App::assemble(config, clock.clone(), store.clone(), plans, templates, lanes, seed).await;
+    let (app, outcomes) = assembled.expect("assembles");
     app.engine.start(outcomes);
-    (Life { app: Arc::new(app), clock, base }, store)
+    Arc::new(app)
 }
 
 impl Life {
@@ -506,6 +529,11 @@ fn check(world: &World, answered: &Answered, path: &Path) -> Result<(), String> 
             let ended: i64 = broadcast.progress.values().map(|c| c.ended).sum();
             if broadcast.state == BroadcastState::Done && (selected != ended || broadcast.shards != 0) {
                 return Err(format!("{} is done with {ended} of {selected} recipients at an end", broadcast.id));
+            }
+            // What nobody stopped gives nobody up.
+            let (counts, _) = store.counts(&broadcast).await.map_err(|e| e.to_string())?;
+            if broadcast.state == BroadcastState::Done && counts.cancelled + counts.expired + counts.superseded > 0 {
+                return Err(format!("{} is done, and gave somebody up: {counts:?}", broadcast.id));
             }
             if ended > selected {
                 return Err(format!("{}: {ended} recipients of {selected} have ended", broadcast.id));
