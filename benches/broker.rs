@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use loudhailer::clock::Time;
 use serde_json::{Value, json};
 
 use super::process::{MEASURED, Process, ask};
@@ -25,8 +26,8 @@ pub fn write_plans(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir(&plans)?;
     let plan = |severity: &str, audience: &str, routes: &str| {
         format!(
-            "title = \"All\"\n[match]\nseverity = [\"{severity}\"]\n[[step]]\nname = \"{audience}\"\naudience = \"{audience}\"\n\
-             routes = [{routes}]\npriority = \"high\"\n"
+            "title = \"All\"\n[match]\nseverity = [\"{severity}\"]\n[[step]]\nname = \"{audience}\"\n\
+             audience = \"{audience}\"\nroutes = [{routes}]\npriority = \"high\"\n"
         )
     };
     // The first replaces the one that ships; the second speaks to nobody.
@@ -36,11 +37,12 @@ pub fn write_plans(folder: &Path) -> anyhow::Result<()> {
 }
 
 pub fn event(id: &str, incident: &str, severity: &str) -> Value {
-    let now = jiff::Timestamp::now();
+    let now = Time(jiff::Timestamp::now().as_millisecond());
     json!({
-        "id": id, "source": "bench", "incident": incident, "at": now.to_string(), "started_at": now.to_string(),
-        "next_update_at": (now + Duration::from_secs(3600)).to_string(), "status": "investigating", "severity": severity,
-        "title": "The website is unreachable", "summary": "Nobody can open the website.", "components": [], "regions": [],
+        "id": id, "source": "bench", "incident": incident, "at": now, "started_at": now,
+        "next_update_at": now.plus(Duration::from_secs(3600)), "status": "investigating", "severity": severity,
+        "title": "The website is unreachable", "summary": "Nobody can open the website.",
+        "components": [], "regions": [],
     })
 }
 
@@ -137,21 +139,26 @@ impl Broker {
         let (status, answer) = ask(&self.host, "POST", "/v1/events", &event(&name, &name, "critical").to_string())?;
         ensure!(status == 202, "{answer}");
         let id = answer["broadcasts"][0].as_str().context("a broadcast")?.to_string();
-        let mut moved = (0, Instant::now());
-        while sink.caught()?.distinct < count {
-            std::thread::sleep(Duration::from_millis(20));
-            let seen = sink.caught()?.seen;
-            if seen > moved.0 {
-                moved = (seen, Instant::now());
+        let (mut seen, mut moved) = (0, Instant::now());
+        loop {
+            let caught = sink.caught()?;
+            if caught.distinct >= count {
+                break;
             }
-            ensure!(moved.1.elapsed() < Duration::from_secs(30), "nothing came for 30 s after {seen}: {}", self.shown(&id)?);
+            if caught.seen > seen {
+                (seen, moved) = (caught.seen, Instant::now());
+            }
+            if moved.elapsed() > Duration::from_secs(30) {
+                bail!("nothing came for 30 s after {seen}: {}", self.shown(&id)?);
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
         let counts = loop {
             let shown = self.shown(&id)?;
             if shown["state"] == "done" {
                 break shown["counts"].clone();
             }
-            ensure!(moved.1.elapsed() < Duration::from_secs(60), "it does not end: {shown}");
+            ensure!(moved.elapsed() < Duration::from_secs(60), "it does not end: {shown}");
             std::thread::sleep(Duration::from_millis(5));
         };
         let leg = Leg { seconds: began.elapsed().as_secs_f64(), cpu: self.process.cpu()? - before, count };

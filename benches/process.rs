@@ -50,8 +50,8 @@ impl Process {
         let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let after = text.rsplit_once(')').context("stat")?.1;
         let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks: u64 = fields.get(11).context("utime")?.parse::<u64>()? + fields.get(12).context("stime")?.parse::<u64>()?;
-        Ok(ticks as f64 / 100.0)
+        let field = |at: usize| anyhow::Ok(fields.get(at).context("stat")?.parse::<u64>()?);
+        Ok((field(11)? + field(12)?) as f64 / 100.0)
     }
 
     /// The most memory it ever had, in MiB; `None` once it has ended.

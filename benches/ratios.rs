@@ -127,8 +127,14 @@ fn alternate(
     Ok(json!({
         "ratio": round(median(ratios.clone()), 3), "ratios": ratios,
         "cpu_ratio": round(of(&|(broker, bare)| bare.cpu_micros() / broker.cpu_micros()), 3),
-        "broker": { "per_second": of(&|pair| pair.0.rate()).round(), "cpu_micros": round(of(&|pair| pair.0.cpu_micros()), 2) },
-        "bare": { "per_second": of(&|pair| pair.1.rate()).round(), "cpu_micros": round(of(&|pair| pair.1.cpu_micros()), 2) },
+        "broker": {
+            "per_second": of(&|pair| pair.0.rate()).round(),
+            "cpu_micros": round(of(&|pair| pair.0.cpu_micros()), 2),
+        },
+        "bare": {
+            "per_second": of(&|pair| pair.1.rate()).round(),
+            "cpu_micros": round(of(&|pair| pair.1.cpu_micros()), 2),
+        },
     }))
 }
 

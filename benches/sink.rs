@@ -119,11 +119,11 @@ async fn hook(shared: Shared, key: Rc<SigningKey>, mut stream: TcpStream) -> any
             let end = head.len() + 4 + body.len();
             if let Some(what) = head.strip_prefix("GET /control/") {
                 let text = shared.borrow_mut().control(what.split(' ').next().unwrap_or_default()).to_string();
-                let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-                return Ok(stream.write_all(answer.as_bytes()).await?);
+                let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
+                return Ok(stream.write_all(format!("{head}{text}").as_bytes()).await?);
             }
             let id = header(head, "webhook-id");
-            let timestamp = header(head, "webhook-timestamp").parse().unwrap_or_default();
+            let timestamp: i64 = header(head, "webhook-timestamp").parse().unwrap_or_default();
             let genuine = key.sign(id, timestamp, body.as_bytes()) == header(head, "webhook-signature");
             shared.borrow_mut().take(id, genuine, body);
             buffer.drain(..end);
@@ -138,7 +138,8 @@ async fn hook(shared: Shared, key: Rc<SigningKey>, mut stream: TcpStream) -> any
 fn whole(buffer: &[u8]) -> Option<(&str, &str)> {
     let text = std::str::from_utf8(buffer).ok()?;
     let (head, rest) = text.split_once("\r\n\r\n")?;
-    Some((head, rest.get(..header(head, "content-length").parse().unwrap_or(0))?))
+    let length: usize = header(head, "content-length").parse().unwrap_or(0);
+    Some((head, rest.get(..length)?))
 }
 
 fn header<'a>(head: &'a str, name: &str) -> &'a str {
@@ -150,7 +151,7 @@ fn header<'a>(head: &'a str, name: &str) -> &'a str {
 async fn mail(shared: Shared, mut stream: TcpStream) -> anyhow::Result<()> {
     stream.write_all(b"220 sink ESMTP\r\n").await?;
     let mut buffer = Vec::with_capacity(16 * 1024);
-    let mut answers = Vec::with_capacity(256);
+    let mut answers: Vec<u8> = Vec::with_capacity(256);
     let mut content = false;
     loop {
         let mut at = 0;
@@ -169,12 +170,13 @@ async fn mail(shared: Shared, mut stream: TcpStream) -> anyhow::Result<()> {
                 continue;
             }
             let verb = piece.get(..4).unwrap_or_default();
-            answers.extend_from_slice(match verb {
+            let answer: &[u8] = match verb {
                 "EHLO" => b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
                 "DATA" => b"354 go on\r\n",
                 "QUIT" => b"221 bye\r\n",
                 _ => b"250 yes\r\n",
-            });
+            };
+            answers.extend_from_slice(answer);
             content = verb == "DATA";
         }
         buffer.drain(..at);
