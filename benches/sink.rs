@@ -18,7 +18,8 @@ use super::process::{OTHER, Process, ask};
 pub const HOSTS: usize = 8;
 
 pub struct Sink {
-    pub process: Process,
+    /// Ends with us.
+    _process: Process,
     pub hooks: Vec<String>,
     pub mail: String,
 }
@@ -37,7 +38,7 @@ impl Sink {
         let places = process.json()?;
         let mut all: Vec<String> = serde_json::from_value(places)?;
         let mail = all.pop().unwrap_or_default();
-        Ok(Sink { process, hooks: all, mail })
+        Ok(Sink { _process: process, hooks: all, mail })
     }
 
     pub fn reset(&self) -> anyhow::Result<()> {
@@ -108,7 +109,8 @@ pub async fn run() -> anyhow::Result<()> {
         }
     });
     println!("{}", json!(places));
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    // Whoever started it holds the other end.
+    tokio::task::spawn_blocking(|| std::io::Read::read_to_end(&mut std::io::stdin(), &mut Vec::new())).await??;
     Ok(())
 }
 
