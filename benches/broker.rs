@@ -162,7 +162,7 @@ impl Broker {
             std::thread::sleep(Duration::from_millis(5));
         };
         let leg = Leg { seconds: began.elapsed().as_secs_f64(), cpu: self.process.cpu()? - before, count };
-        ensure!(counts["accepted"] == count, "void: the broker recorded {counts}");
+        ensure!(counts["told"] == count, "void: the broker recorded {counts}");
         Ok(leg)
     }
 
