@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::feeds::Feeds;
 use super::lock;
 use super::pace::Pace;
 use crate::clock::{Instant, Time};
@@ -20,6 +21,7 @@ pub struct Live {
     outstanding: AtomicI64,
     pub(super) words: Mutex<BTreeMap<WordingKey, Arc<Message>>>,
     pace: Mutex<Pace>,
+    pub(super) feeds: Mutex<Feeds>,
 }
 
 pub(super) struct Pages {
@@ -70,6 +72,7 @@ impl Live {
             outstanding: AtomicI64::new(outstanding),
             words: Mutex::default(),
             pace: Mutex::default(),
+            feeds: Mutex::default(),
             broadcast,
         }
     }

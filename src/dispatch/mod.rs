@@ -4,6 +4,7 @@
 
 mod again;
 pub mod breaker;
+pub mod feeds;
 pub mod lane;
 pub mod live;
 pub mod pace;

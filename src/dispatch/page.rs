@@ -37,6 +37,8 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     let mut wordings = BTreeMap::new();
     let mut room: BTreeMap<ChannelId, usize> =
         engine.lanes.iter().map(|(id, lane)| (*id, lane.room(broadcast.priority))).collect();
+    let roomy: BTreeSet<ChannelId> =
+        engine.lanes.iter().filter(|(_, lane)| lane.roomy(broadcast.priority)).map(|(id, _)| *id).collect();
     let key = ManifestKey { broadcast: broadcast.id, shard, number: cursor.manifests };
     let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
     let mut plotted = Vec::with_capacity(members.len());
@@ -50,6 +52,8 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
         plot(engine, live, &member.subscriber, &manifest, at, overflows, &mut wordings, &mut room, &mut entry).await;
         plotted.push(entry);
     }
+    let lanes: BTreeSet<ChannelId> =
+        plotted.iter().flat_map(|p| p.decided.decision.ways()).map(|w| w.channel).collect();
     let in_memory = plotted.iter().filter(|p| p.rows.is_empty()).map(|p| p.deliveries.len() as u32).sum();
     manifest.remaining.store(in_memory, std::sync::atomic::Ordering::Release);
     let after = plotted.last().map_or(cursor.after, |last| last.decided.subscriber.0);
@@ -79,6 +83,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
         manifests: cursor.manifests + i64::from(selected > 0),
     };
     live.page_decided(shard, moved, end, outstanding);
+    lock(&live.feeds).fed(&lanes, &roomy, engine.clock.monotonic());
     for (lane, due) in hints {
         engine.hint(broadcast.priority, lane, due);
     }

@@ -9,7 +9,7 @@ use super::lane::Lane;
 use super::live::Live;
 use super::{Engine, lock};
 use crate::audience::route::ChannelId;
-use crate::clock::Time;
+use crate::clock::{Instant, Time};
 use crate::plan::Priority;
 use crate::store::BroadcastState;
 
@@ -71,11 +71,18 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
                 return Ok(Next::More);
             }
         }
-        if let Some(live) = next_broadcast(engine, priority)
-            && let Some((shard, cursor)) = live.next_page()
-        {
-            crate::pipeline::plan_page(engine, &live, shard, cursor).await?;
-            return Ok(Next::More);
+        match next_broadcast(engine, priority) {
+            Paging::Now(live) => {
+                if let Some((shard, cursor)) = live.next_page() {
+                    crate::pipeline::plan_page(engine, &live, shard, cursor).await?;
+                    return Ok(Next::More);
+                }
+            }
+            Paging::Later(due) => {
+                let due = now.plus(due.saturating_sub(engine.clock.monotonic()));
+                next_due = Some(next_due.map_or(due, |next| next.min(due)));
+            }
+            Paging::None => {}
         }
     }
     Ok(Next::Wait(next_due))
@@ -87,17 +94,32 @@ fn lanes_with_rows(engine: &Engine, priority: Priority) -> Vec<(ChannelId, Time)
     of.map(|((_, lane), due)| (*lane, *due)).collect()
 }
 
+enum Paging {
+    Now(Arc<Live>),
+    /// Only parked rows would come of it: not before that time.
+    Later(Instant),
+    None,
+}
+
 /// The oldest running broadcast of this priority with a page left and a lane with room.
-fn next_broadcast(engine: &Engine, priority: Priority) -> Option<Arc<Live>> {
-    let live = lock(&engine.live);
-    let ready = |live: &&Arc<Live>| {
+fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
+    let now = engine.clock.monotonic();
+    let running = |live: &&Arc<Live>| {
         live.broadcast.priority == priority
             && live.state() == BroadcastState::Running
             && !live.paged()
             && !asks_about_attempts(engine, live)
-            && lanes_of(engine, live).any(|lane| lane.roomy(priority))
     };
-    live.values().find(ready).cloned()
+    let mut later: Option<Instant> = None;
+    for live in lock(&engine.live).values().filter(running) {
+        let roomy = lanes_of(engine, live).filter(|lane| lane.roomy(priority)).map(|lane| lane.settings.id).collect();
+        match lock(&live.feeds).page_due(&roomy, now) {
+            Some(due) if due <= now => return Paging::Now(live.clone()),
+            Some(due) => later = Some(later.map_or(due, |later| later.min(due))),
+            None => {}
+        }
+    }
+    later.map_or(Paging::None, Paging::Later)
 }
 
 /// Whom an earlier broadcast told is known once its last attempts are recorded.

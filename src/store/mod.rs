@@ -186,6 +186,15 @@ pub enum Decision {
     Waits,
 }
 
+impl Decision {
+    pub fn ways(&self) -> &[Way] {
+        match self {
+            Decision::Ways(ways, _) => ways,
+            Decision::Omitted(_) | Decision::Waits => &[],
+        }
+    }
+}
+
 /// What happened to a delivery: always accepted, in any order.
 #[derive(Debug, Clone)]
 pub struct Fact {

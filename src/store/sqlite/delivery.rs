@@ -207,6 +207,8 @@ pub fn again(
     rows: Vec<OpenRow>,
 ) -> Result<Vec<Again>> {
     let mut found = Vec::with_capacity(rows.len());
+    // One transaction: each statement on its own would lock and unlock the file.
+    let _reading = db.unchecked_transaction().map_err(super::failed)?;
     for row in rows {
         let who = row.delivery.subscriber;
         let told = !manifest::told(db, id, incident, audience, selection, who, who)?.is_empty();
@@ -223,10 +225,10 @@ pub fn again(
 }
 
 pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Vec<AttemptRow>> {
-    all(
+    // Sorted here: with ORDER BY SQLite prepares the statement anew for each subscriber.
+    let mut attempts = all(
         db,
-        "SELECT place, channel, began, outcome, fault, detail, ref FROM attempt
-         WHERE broadcast = ?1 AND subscriber = ?2 ORDER BY place, began",
+        "SELECT place, channel, began, outcome, fault, detail, ref FROM attempt WHERE broadcast = ?1 AND subscriber = ?2",
         (broadcast.0, subscriber.0),
         |row| {
             Ok(AttemptRow {
@@ -239,7 +241,9 @@ pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberI
                 reference: row.get(6)?,
             })
         },
-    )
+    )?;
+    attempts.sort_by_key(|attempt| (attempt.place, attempt.began));
+    Ok(attempts)
 }
 
 pub fn wake(db: &Connection, now: Time) -> Result<()> {
