@@ -225,10 +225,10 @@ pub fn again(
 }
 
 pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Vec<AttemptRow>> {
-    // Sorted here: with ORDER BY SQLite prepares the statement anew for each subscriber.
-    let mut attempts = all(
+    all(
         db,
-        "SELECT place, channel, began, outcome, fault, detail, ref FROM attempt WHERE broadcast = ?1 AND subscriber = ?2",
+        "SELECT place, channel, began, outcome, fault, detail, ref FROM attempt
+         WHERE broadcast = ?1 AND subscriber = ?2 ORDER BY place, began",
         (broadcast.0, subscriber.0),
         |row| {
             Ok(AttemptRow {
@@ -241,9 +241,7 @@ pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberI
                 reference: row.get(6)?,
             })
         },
-    )?;
-    attempts.sort_by_key(|attempt| (attempt.place, attempt.began));
-    Ok(attempts)
+    )
 }
 
 pub fn wake(db: &Connection, now: Time) -> Result<()> {

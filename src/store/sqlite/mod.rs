@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ring::hmac;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use self::writer::{Writer, failed};
@@ -99,6 +100,7 @@ impl Sqlite {
                 let reader = Connection::open_with_flags(path, flags).map_err(failed)?;
                 reader.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
                 reader.set_prepared_statement_cache_capacity(128);
+                plan_once(&reader)?;
                 readers.push(reader);
             }
             checkpoints = Some(checkpoint(path.to_path_buf())?);
@@ -197,7 +199,14 @@ fn lock(path: &Path) -> Result<std::fs::File> {
     }
 }
 
+/// A plan does not depend on the values bound to it. Without this, clearing the bindings of a cached statement makes SQLite
+/// parse and plan it again at its next use, which was a quarter of the time that an event took.
+fn plan_once(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(failed)
+}
+
 fn prepare(connection: &Connection) -> Result<()> {
+    plan_once(connection)?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
     connection.set_prepared_statement_cache_capacity(256);
     connection
