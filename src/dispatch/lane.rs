@@ -1,7 +1,7 @@
 //! A lane, one a channel: bounded for each priority, with slots kept for what is critical. A turn: a slot, room for the
 //! outcome, the most urgent delivery that may go now, its permit; and then it is on the wire.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::breaker::{Breaker, State};
+use super::hosts::{Hosts, Ready, Said};
 use super::live::Delivery;
 use super::permit::{Long, Permits, Refusal};
 use super::{Engine, lock};
@@ -61,16 +62,9 @@ struct Inner {
     breaker: Breaker,
     /// A platform asked for a rest.
     held_until: Instant,
-    hosts: BTreeMap<String, Host>,
+    hosts: Hosts<Delivery>,
     /// Addresses with an attempt on the wire: one at a time.
     addresses: BTreeSet<(crate::id::SubscriberId, u16)>,
-}
-
-#[derive(Default)]
-struct Host {
-    on_wire: usize,
-    breaker: Breaker,
-    held_until: Instant,
 }
 
 /// What a look into the lane found.
@@ -101,9 +95,21 @@ pub enum Why {
     Rests(Instant),
 }
 
-/// How far into a queue to look past deliveries whose host or address is not ready.
+/// How far into a queue to look past deliveries whose address has an attempt on the wire.
 const LOOK: usize = 64;
-const HOSTS: usize = 10_000;
+
+impl Inner {
+    /// Before everyone else of their rank: they have waited longest.
+    fn put_first(&mut self, freed: Vec<(usize, Delivery)>) {
+        for (rank, delivery) in freed.into_iter().rev() {
+            self.queues[rank].push_front(delivery);
+        }
+    }
+
+    fn waiting(&self, rank: usize) -> usize {
+        self.queues[rank].len() + self.hosts.waiting(rank)
+    }
+}
 
 impl Lane {
     pub fn new(settings: Settings, clock: Arc<Clock>, engine: super::Settings, long: Vec<Long>) -> Lane {
@@ -112,7 +118,7 @@ impl Lane {
             permits: Permits::new(&settings.rates, clock, long),
             breaker: Breaker::default(),
             held_until: Instant::ZERO,
-            hosts: BTreeMap::new(),
+            hosts: Hosts::new(engine.lane),
             addresses: BTreeSet::new(),
         };
         Lane {
@@ -137,7 +143,7 @@ impl Lane {
 
     pub fn waiting(&self) -> [usize; 4] {
         let inner = lock(&self.inner);
-        [0, 1, 2, 3].map(|rank: usize| inner.queues[rank].len())
+        [0, 1, 2, 3].map(|rank| inner.waiting(rank))
     }
 
     pub fn on_wire(&self) -> usize {
@@ -224,6 +230,10 @@ impl Lane {
         let trial = inner.breaker.state(now) == State::HalfOpen;
         let kept = if self.settings.concurrency > 1 { (self.settings.concurrency / 8).max(1) } else { 0 };
         let mut until: Option<Instant> = None;
+        if down {
+            let freed = inner.hosts.free_all();
+            inner.put_first(freed);
+        }
         for rank in 0..4usize {
             let free = self.settings.concurrency.saturating_sub(if rank == 0 { 0 } else { kept });
             let mut at = 0;
@@ -239,13 +249,23 @@ impl Lane {
                     until = Some(until.map_or(inner.held_until, |u| u.min(inner.held_until)));
                     break;
                 }
-                match ready(&inner, &self.settings, delivery, now) {
+                if inner.addresses.contains(&(delivery.subscriber, delivery.place)) {
+                    at += 1;
+                    continue;
+                }
+                let host = self.settings.driver.host(&delivery.to);
+                let most = self.settings.host_concurrency.unwrap_or(usize::MAX);
+                match host.map_or(Ready::Yes, |host| inner.hosts.ready(host, most, now)) {
                     Ready::Yes => {}
-                    Ready::Busy => {
-                        at += 1;
-                        continue;
-                    }
                     Ready::Rests(rest) => return out(&mut inner, rank, at, Why::Rests(rest)),
+                    Ready::Busy => {
+                        let host = host.unwrap_or_default().to_string();
+                        let Some(delivery) = inner.queues[rank].remove(at) else { continue };
+                        match inner.hosts.wait(&host, rank, delivery, now) {
+                            Ok(()) => continue,
+                            Err((delivery, rest)) => return Look::Out(Box::new(delivery), Why::Rests(rest)),
+                        }
+                    }
                 }
                 match inner.permits.spend(engine.clock.steady()) {
                     Ok(()) => {
@@ -265,10 +285,7 @@ impl Lane {
         self.on_wire.fetch_add(1, Ordering::Relaxed);
         inner.addresses.insert((delivery.subscriber, delivery.place));
         if let Some(host) = self.settings.driver.host(&delivery.to) {
-            if inner.hosts.len() >= HOSTS {
-                inner.hosts.retain(|_, host| host.on_wire > 0);
-            }
-            inner.hosts.entry(host.to_string()).or_default().on_wire += 1;
+            inner.hosts.begins(host);
         }
     }
 
@@ -279,17 +296,13 @@ impl Lane {
         let mut inner = lock(&self.inner);
         self.on_wire.fetch_sub(1, Ordering::Relaxed);
         inner.addresses.remove(&(delivery.subscriber, delivery.place));
-        let host = self.settings.driver.host(&delivery.to).map(str::to_string);
+        let host = self.settings.driver.host(&delivery.to);
         let mut changed = false;
-        if let Some(host) = host.as_ref().and_then(|host| inner.hosts.get_mut(host)) {
-            host.on_wire = host.on_wire.saturating_sub(1);
-        }
+        let mut said = Said::Nothing;
         match outcome {
             Outcome::Accepted { .. } => {
                 changed = inner.breaker.succeeded();
-                if let Some(host) = host.as_ref().and_then(|host| inner.hosts.get_mut(host)) {
-                    host.breaker.succeeded();
-                }
+                said = Said::Works;
             }
             Outcome::Rejected { fault: Fault::Channel, .. } => changed = inner.breaker.failed(now, true),
             // The channel works: it answered about this address or these words.
@@ -298,18 +311,14 @@ impl Lane {
                 inner.held_until = inner.held_until.max(now + *after);
             }
             Outcome::Deferred { holds: Holds::Address, .. } => {}
-            Outcome::Deferred { .. } | Outcome::Unknown { .. } => {
-                match host.as_ref().and_then(|host| inner.hosts.get_mut(host)) {
-                    // Where each address has a host of its own, one bad host says nothing about the channel.
-                    Some(host) => {
-                        host.breaker.failed(now, false);
-                        if let Outcome::Deferred { after: Some(after), .. } = outcome {
-                            host.held_until = host.held_until.max(now + *after);
-                        }
-                    }
-                    None => changed = inner.breaker.failed(now, false),
-                }
-            }
+            // Where each address has a host of its own, one bad host says nothing about the channel.
+            Outcome::Deferred { after, .. } if host.is_some() => said = Said::Fails(*after),
+            Outcome::Unknown { .. } if host.is_some() => said = Said::Fails(None),
+            Outcome::Deferred { .. } | Outcome::Unknown { .. } => changed = inner.breaker.failed(now, false),
+        }
+        if let Some(host) = host {
+            let freed = inner.hosts.ended(host, &said, now);
+            inner.put_first(freed);
         }
         let state = inner.breaker.state(now);
         let until = inner.breaker.until();
@@ -351,34 +360,6 @@ fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
     }
     let changed = lock(&engine.changed).since(delivery.subscriber, delivery.version, delivery.overflows);
     (down || changed).then_some(Why::Afresh)
-}
-
-enum Ready {
-    Yes,
-    /// An attempt on the wire stands in its way: look again when one ends.
-    Busy,
-    Rests(Instant),
-}
-
-fn ready(inner: &Inner, settings: &Settings, delivery: &Delivery, now: Instant) -> Ready {
-    if inner.addresses.contains(&(delivery.subscriber, delivery.place)) {
-        return Ready::Busy;
-    }
-    let Some(host) = settings.driver.host(&delivery.to).and_then(|host| inner.hosts.get(host)) else {
-        return Ready::Yes;
-    };
-    let rest = match (host.breaker.state(now), host.breaker.until()) {
-        (State::Open, Some(until)) => until.max(host.held_until),
-        _ => host.held_until,
-    };
-    if rest > now {
-        return Ready::Rests(rest);
-    }
-    let most = match host.breaker.state(now) {
-        State::HalfOpen => 1,
-        _ => settings.host_concurrency.unwrap_or(usize::MAX),
-    };
-    if host.on_wire >= most { Ready::Busy } else { Ready::Yes }
 }
 
 /// Turn after turn, until the engine stops.

@@ -5,6 +5,7 @@
 mod again;
 pub mod breaker;
 pub mod feeds;
+pub mod hosts;
 pub mod lane;
 pub mod live;
 pub mod pace;
