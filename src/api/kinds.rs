@@ -11,16 +11,21 @@ pub struct Kind {
     pub title: &'static str,
     /// What has happened.
     pub means: &'static str,
+    /// Private, so that only this file makes kinds: what is not listed here, and so explained nowhere, doesn't compile.
+    remedy: &'static str,
+}
+
+impl Kind {
     /// What whoever asked does now.
-    pub remedy: &'static str,
-    /// Only this file makes kinds: what is not listed here, and so explained nowhere, doesn't compile.
-    _listed: (),
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
 }
 
 macro_rules! kinds {
     ($($name:ident = $status:ident $word:literal, $title:literal, $means:literal, $remedy:literal;)+) => {
         $(pub static $name: Kind = Kind {
-            status: StatusCode::$status, word: $word, title: $title, means: $means, remedy: $remedy, _listed: (),
+            status: StatusCode::$status, word: $word, title: $title, means: $means, remedy: $remedy,
         };)+
         pub static ALL: &[&Kind] = &[$(&$name),+];
     };

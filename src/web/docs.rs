@@ -20,7 +20,7 @@ pub async fn problems() -> HttpResponse {
         .iter()
         .map(|kind| {
             json!({ "name": kind.word, "status": kind.status.as_u16(), "title": kind.title, "means": kind.means,
-                "remedy": kind.remedy })
+                "remedy": kind.remedy() })
         })
         .collect();
     page::answer(StatusCode::OK, "problems", json!({ "items": items }))
