@@ -113,10 +113,8 @@ impl Scene {
     }
 
     fn path(&self, operation: &Operation) -> String {
-        let id = match operation.path.split('/').rev().find_map(|part| match part {
-            "incidents" | "broadcasts" | "deliveries" | "subscribers" => Some(part),
-            _ => None,
-        }) {
+        let nouns = ["incidents", "broadcasts", "deliveries", "subscribers"];
+        let id = match operation.path.split('/').rev().find(|part| nouns.contains(part)) {
             Some("incidents") => &self.incident,
             Some("broadcasts") => &self.broadcast,
             Some("deliveries") => &self.delivery,
