@@ -10,8 +10,11 @@ pub mod gate;
 mod health;
 mod import;
 mod incidents;
+pub mod kinds;
 pub mod messages;
+pub mod openapi;
 mod page;
+pub mod places;
 mod preview;
 mod problem;
 mod proxy;
@@ -28,10 +31,10 @@ use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig, delete, get, patch, post};
-use actix_web::{HttpServer, Resource};
+use actix_web::{HttpServer, web};
 
 use crate::app::App;
+use places::{Places, delete, get, patch, post};
 pub use problem::Problem;
 pub use token::{Caller, Scope, hash as token_hash};
 
@@ -44,8 +47,7 @@ pub fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
         actix_web::App::new()
             .app_data(door.clone())
             .wrap(from_fn(gate::gate))
-            .configure(routes)
-            .configure(crate::web::configure)
+            .configure(|config| drop(places::register(config)))
             .default_service(web::to(async || problem::Problem::not_found("there is nothing at this place").error()))
     })
     .workers(workers)
@@ -55,64 +57,52 @@ pub fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     Ok(server.run())
 }
 
-/// A place that answers other methods with 405.
-fn place(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(async || problem::Problem::method().error()))
+fn routes(places: &mut Places<'_>) {
+    places.add("/v1/events", [post(events::take)]);
+    places.add("/v1/incidents", [get(incidents::list)]);
+    places.add("/v1/incidents/{id}", [get(incidents::one)]);
+    places.add("/v1/broadcasts:stop", [post(broadcasts::stop_all)]);
+    places.add("/v1/broadcasts", [get(broadcasts::list)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}:stop", [post(broadcasts::stop)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}:pause", [post(broadcasts::pause)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}:resume", [post(broadcasts::resume)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}:release", [post(broadcasts::release)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}/messages", [get(messages::list)]);
+    places.add("/v1/broadcasts/{id:[^/:]+}", [get(broadcasts::one)]);
+    places.add("/v1/deliveries", [get(deliveries::list)]);
+    places.add("/v1/deliveries/{id:[^/:]+}:replay", [post(deliveries::replay)]);
+    places.add("/v1/deliveries/{id:[^/:]+}", [get(deliveries::one)]);
+    places.add("/v1/channels", [get(channels::list)]);
+    places.add("/v1/channels/{name:[^/:]+}:pause", [post(channels::pause)]);
+    places.add("/v1/channels/{name:[^/:]+}:resume", [post(channels::resume)]);
+    places.add("/v1/channels/{name:[^/:]+}", [get(channels::one)]);
+    places.add("/v1/preview", [post(preview::show)]);
+    places.add("/v1/send", [post(send::send)]);
+    places.add("/v1/plans", [get(registry::plans)]);
+    places.add("/v1/components", [get(registry::components)]);
+    places.add("/v1/regions", [get(registry::regions)]);
+    places.add("/v1/audiences", [get(registry::audiences)]);
+    places.add("/v1/stream", [get(stream::follow)]);
+    places.add("/v1/receipts/{channel}", [post(receipts::take), get(receipts::take)]);
+    subscribers(places);
+    places.add("/openapi.json", [get(openapi::show)]);
+    places.add("/healthz", [get(health::alive)]);
+    places.add("/readyz", [get(health::ready)]);
+    places.add("/metrics", [get(health::metrics)]);
+    places.add("/unsubscribe/{token}", [get(withdraw::show), post(withdraw::withdraw)]);
+    places.add("/confirm/{token}", [get(subscriber::confirm::show), post(subscriber::confirm::confirm)]);
 }
 
-fn routes(config: &mut ServiceConfig) {
-    config
-        .service(place("/v1/events").route(post().to(events::take)))
-        .service(place("/v1/incidents").route(get().to(incidents::list)))
-        .service(place("/v1/incidents/{id}").route(get().to(incidents::one)))
-        .service(place("/v1/broadcasts:stop").route(post().to(broadcasts::stop_all)))
-        .service(place("/v1/broadcasts").route(get().to(broadcasts::list)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}:stop").route(post().to(broadcasts::stop)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}:pause").route(post().to(broadcasts::pause)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}:resume").route(post().to(broadcasts::resume)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}:release").route(post().to(broadcasts::release)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}/messages").route(get().to(messages::list)))
-        .service(place("/v1/broadcasts/{id:[^/:]+}").route(get().to(broadcasts::one)))
-        .service(place("/v1/deliveries").route(get().to(deliveries::list)))
-        .service(place("/v1/deliveries/{id:[^/:]+}:replay").route(post().to(deliveries::replay)))
-        .service(place("/v1/deliveries/{id:[^/:]+}").route(get().to(deliveries::one)))
-        .service(place("/v1/channels").route(get().to(channels::list)))
-        .service(place("/v1/channels/{name:[^/:]+}:pause").route(post().to(channels::pause)))
-        .service(place("/v1/channels/{name:[^/:]+}:resume").route(post().to(channels::resume)))
-        .service(place("/v1/channels/{name:[^/:]+}").route(get().to(channels::one)))
-        .service(place("/v1/preview").route(post().to(preview::show)))
-        .service(place("/v1/send").route(post().to(send::send)))
-        .service(place("/v1/plans").route(get().to(registry::plans)))
-        .service(place("/v1/components").route(get().to(registry::components)))
-        .service(place("/v1/regions").route(get().to(registry::regions)))
-        .service(place("/v1/audiences").route(get().to(registry::audiences)))
-        .service(place("/v1/stream").route(get().to(stream::follow)))
-        .service(place("/v1/receipts/{channel}").route(post().to(receipts::take)).route(get().to(receipts::take)))
-        .configure(subscribers)
-        .service(place("/healthz").route(get().to(health::alive)))
-        .service(place("/readyz").route(get().to(health::ready)))
-        .service(place("/metrics").route(get().to(health::metrics)))
-        .service(place("/unsubscribe/{token}").route(get().to(withdraw::show)).route(post().to(withdraw::withdraw)))
-        .service(
-            place("/confirm/{token}")
-                .route(get().to(subscriber::confirm::show))
-                .route(post().to(subscriber::confirm::confirm)),
-        );
-}
-
-fn subscribers(config: &mut ServiceConfig) {
+fn subscribers(places: &mut Places<'_>) {
     const ADDRESS: &str = "/v1/subscribers/{id:[^/:]+}/addresses/{place:[0-9]+}";
-    config
-        .service(place("/v1/subscribers:import").route(post().to(import::subscribers)))
-        .service(place("/v1/subscribers").route(get().to(subscriber::list)).route(post().to(subscriber::create)))
-        .service(place(&format!("{ADDRESS}:verify")).route(post().to(subscriber::verify)))
-        .service(place(&format!("{ADDRESS}:test")).route(post().to(subscriber::test)))
-        .service(place(&format!("{ADDRESS}:rotate")).route(post().to(subscriber::rotate)))
-        .service(place(&format!("{ADDRESS}:unsuppress")).route(post().to(subscriber::unsuppress)))
-        .service(
-            place("/v1/subscribers/{id:[^/:]+}")
-                .route(get().to(subscriber::one))
-                .route(patch().to(subscriber::change))
-                .route(delete().to(subscriber::remove)),
-        );
+    places.add("/v1/subscribers:import", [post(import::subscribers)]);
+    places.add("/v1/subscribers", [get(subscriber::list), post(subscriber::create)]);
+    places.add(&format!("{ADDRESS}:verify"), [post(subscriber::verify)]);
+    places.add(&format!("{ADDRESS}:test"), [post(subscriber::test)]);
+    places.add(&format!("{ADDRESS}:rotate"), [post(subscriber::rotate)]);
+    places.add(&format!("{ADDRESS}:unsuppress"), [post(subscriber::unsuppress)]);
+    places.add(
+        "/v1/subscribers/{id:[^/:]+}",
+        [get(subscriber::one), patch(subscriber::change), delete(subscriber::remove)],
+    );
 }

@@ -6,16 +6,14 @@ use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
 
+use super::kinds::{self, Kind};
 use crate::ingest::IngestError;
 use crate::ingest::event::BadEvent;
 use crate::store::StoreError;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
-    pub status: StatusCode,
-    /// The last part of `type`: `/docs/problems#<word>`.
-    pub word: &'static str,
-    pub title: &'static str,
+    pub kind: &'static Kind,
     pub detail: String,
     /// A JSON pointer into the body, or the name of a header or parameter.
     pub pointer: Option<String>,
@@ -24,56 +22,51 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, word: &'static str, title: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, word, title, detail: detail.into(), pointer: None, retry_after: None }
+    fn new(kind: &'static Kind, detail: impl Into<String>) -> Problem {
+        Problem { kind, detail: detail.into(), pointer: None, retry_after: None }
     }
 
     /// 400, with the place; empty for the whole.
     pub fn bad(pointer: impl Into<String>, detail: impl Into<String>) -> Problem {
-        let bad = Problem::new(StatusCode::BAD_REQUEST, "bad-request", "What was sent can't be read", detail);
-        Problem { pointer: Some(pointer.into()), ..bad }
+        Problem { pointer: Some(pointer.into()), ..Problem::new(&kinds::BAD_REQUEST, detail) }
     }
 
     pub fn unauthorized(detail: &str) -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed", detail)
+        Problem::new(&kinds::UNAUTHORIZED, detail)
     }
 
     pub fn forbidden(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not allowed", detail)
+        Problem::new(&kinds::FORBIDDEN, detail)
     }
 
     pub fn not_found(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+        Problem::new(&kinds::NOT_FOUND, detail)
     }
 
     pub fn method() -> Problem {
-        let status = StatusCode::METHOD_NOT_ALLOWED;
-        Problem::new(status, "method", "Not this method", "this place does not take that method")
+        Problem::new(&kinds::METHOD, "this place does not take that method")
     }
 
     pub fn conflict(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::CONFLICT, "conflict", "It contradicts what is there", detail)
+        Problem::new(&kinds::CONFLICT, detail)
     }
 
     pub fn too_large(limit: u64) -> Problem {
-        let detail = format!("a body has at most {}", crate::quantity::Size(limit));
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+        Problem::new(&kinds::TOO_LARGE, format!("a body has at most {}", crate::quantity::Size(limit)))
     }
 
     pub fn too_slow() -> Problem {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow", "the body did not come in time")
+        Problem::new(&kinds::TOO_SLOW, "the body did not come in time")
     }
 
     pub fn too_many(seconds: u64) -> Problem {
         let detail = "more requests than server.rate allows; wait as Retry-After says";
-        let many = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail);
-        Problem { retry_after: Some(seconds.max(1)), ..many }
+        Problem { retry_after: Some(seconds.max(1)), ..Problem::new(&kinds::TOO_MANY_REQUESTS, detail) }
     }
 
     /// 503: nothing was taken; the same again later is right.
     pub fn unavailable(detail: &str, seconds: u64) -> Problem {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Problem { retry_after: Some(seconds.max(1)), ..Problem::new(status, "unavailable", "Not now", detail) }
+        Problem { retry_after: Some(seconds.max(1)), ..Problem::new(&kinds::UNAVAILABLE, detail) }
     }
 
     pub fn error(self) -> Result<HttpResponse, Problem> {
@@ -82,8 +75,8 @@ impl Problem {
 
     pub fn document(&self) -> Value {
         let mut document = json!({
-            "type": format!("/docs/problems#{}", self.word), "title": self.title, "status": self.status.as_u16(),
-            "detail": self.detail,
+            "type": format!("/docs/problems#{}", self.kind.word), "title": self.kind.title,
+            "status": self.kind.status.as_u16(), "detail": self.detail,
         });
         if let Some(pointer) = &self.pointer {
             document["pointer"] = json!(pointer);
@@ -100,16 +93,16 @@ impl std::fmt::Display for Problem {
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.status
+        self.kind.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
+        let mut response = HttpResponse::build(self.kind.status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if let Some(seconds) = self.retry_after {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.kind.status == StatusCode::UNAUTHORIZED {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         response.body(self.document().to_string())

@@ -4,7 +4,7 @@
 use actix_web::{HttpResponse, web};
 
 use super::gate::Door;
-use super::page;
+use super::page::{self, Language};
 use super::problem::Problem;
 use crate::id::Withdrawal;
 
@@ -13,19 +13,17 @@ fn read(door: &Door, token: &str) -> Result<Withdrawal, Problem> {
 }
 
 pub async fn show(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
-    read(&door, &token)?;
-    Ok(page::with_button(
-        &door,
-        "Unsubscribe",
-        "Press the button and this address will hear no more from us.",
-        "Unsubscribe",
-    ))
+    let locale = page::locale(&door, read(&door, &token)?.subscriber).await?;
+    let templates = door.app.templates.load();
+    let (language, said) = templates.consent(&locale, &door.app.config.sender.locale);
+    Ok(page::with_button(&door, Language(language), &said.leave_title, &said.leave, &said.leave_button))
 }
 
 pub async fn withdraw(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
     let Withdrawal { subscriber, place } = read(&door, &token)?;
     let app = &door.app;
     let found = app.store.subscriber(subscriber).await?;
+    let locale = found.as_ref().map_or(app.config.sender.locale.clone(), |found| found.locale.clone());
     let address = found.and_then(|found| found.addresses.into_iter().find(|address| address.place == place));
     // Whose address is gone hears nothing anyway.
     if let Some(address) = address {
@@ -35,5 +33,7 @@ pub async fn withdraw(door: web::Data<Door>, token: web::Path<String>) -> Result
         }
         metrics::counter!("loudhailer_unsubscribed_total").increment(1);
     }
-    Ok(page::saying(&door, "You are unsubscribed", "This address will hear no more from us."))
+    let templates = app.templates.load();
+    let (language, said) = templates.consent(&locale, &app.config.sender.locale);
+    Ok(page::saying(&door, Language(language), &said.left_title, &said.left))
 }

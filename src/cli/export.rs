@@ -1,4 +1,5 @@
-//! `loudhailer export subscribers`: what `import` reads, so that a file goes out of one store and into another unchanged.
+//! `loudhailer export subscribers`: what `import` reads, so that a file goes out of one store and into another unchanged. Who has
+//! withdrawn, what is suppressed, and whom nothing is left of, stay behind: another store would not know that they want nothing.
 
 use clap::{Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -37,7 +38,7 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
         loop {
             let page = store.subscribers(after, audience.as_deref(), PAGE).await.map_err(anyhow::Error::from)?;
             page.iter()
-                .filter(|s| !s.withdrawn)
+                .filter(|s| !s.withdrawn && (s.key.is_some() || s.addresses.iter().any(|address| !address.suppressed)))
                 .try_for_each(|subscriber| show::line(&row(subscriber, secrets).to_string()))?;
             after = page.last().map(|last| last.id);
             if page.len() < PAGE {
@@ -49,7 +50,6 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     })
 }
 
-/// What is suppressed stays behind: another store would not know of it.
 fn row(subscriber: &Subscriber, secrets: bool) -> Value {
     let mut row = Map::new();
     let mut text = |name: &str, value: Option<String>| value.map(|value| row.insert(name.into(), value.into()));

@@ -23,6 +23,8 @@ pub struct Locale {
     /// Other languages' names in this one.
     pub languages: BTreeMap<String, String>,
     pub words: Words,
+    /// A locale without it asks its readers in the sender's language.
+    pub consent: Option<Consent>,
     pub time: TimeWords,
     pub number: Numbers,
     pub status: BTreeMap<String, String>,
@@ -46,6 +48,25 @@ pub struct Words {
     pub where_one: String,
     pub where_many: String,
     pub correction: Vec<String>,
+}
+
+/// What an address is asked, and told, about being told: in a mail with a link (`ask`), and on the pages that links lead to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Consent {
+    pub ask_subject: String,
+    pub ask: String,
+    pub ask_button: String,
+    pub confirm_title: String,
+    pub confirm: String,
+    pub confirm_button: String,
+    pub confirmed_title: String,
+    pub confirmed: String,
+    pub leave_title: String,
+    pub leave: String,
+    pub leave_button: String,
+    pub left_title: String,
+    pub left: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -172,6 +193,32 @@ mod tests {
             let locale = set.locale(tag);
             assert_eq!([3_500_000_000, 1_000_000, 12_000, 950, 1_250_000].map(|n| locale.number(n)), expected, "{tag}");
         }
+    }
+
+    #[test]
+    fn every_shipped_language_asks_for_consent_and_another_falls_back() {
+        let set = Templates::embedded().expect("loads");
+        for tag in ["en", "de", "es", "pt", "hi"] {
+            let (said_in, consent) = set.consent(tag, "en");
+            assert_eq!(said_in, tag);
+            assert!(consent.ask.contains("{sender}"), "{tag}");
+        }
+        for (wanted, senders, said_in) in [("de-AT", "en", "de"), ("fr", "pt-BR", "pt"), ("fr", "sv", "en")] {
+            assert_eq!(set.consent(wanted, senders).0, said_in, "{wanted} {senders}");
+        }
+    }
+
+    #[test]
+    fn an_operators_english_that_asks_nothing_falls_back_to_the_shipped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let english = include_str!("../../templates/locales/en.toml");
+        let (before, rest) = english.split_once("[consent]").expect("it asks");
+        let (_, after) = rest.split_once("[time]").expect("it goes on");
+        std::fs::create_dir(folder.path().join("locales")).expect("a folder");
+        std::fs::write(folder.path().join("locales/en.toml"), format!("{before}[time]{after}")).expect("written");
+        let set = Templates::load(Some(folder.path()), Default::default()).unwrap_or_else(|wrong| panic!("{wrong:?}"));
+        let (said_in, consent) = set.consent("en", "en");
+        assert_eq!((said_in, consent.leave_button.as_str()), ("en", "Unsubscribe"));
     }
 
     #[test]

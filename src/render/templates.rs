@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use handlebars::template::Template;
 use rust_embed::RustEmbed;
 use serde::{Deserialize, Serialize};
 
 use super::guard::{Found, Guard};
-use super::locale::Locale;
+use super::locale::{Consent, Locale};
 use super::problem::{Level, Problem};
 use super::{Occasion, base, layout, lint, nearest, parse};
 use crate::incident::Clearance;
@@ -21,6 +22,13 @@ pub const FALLBACK_LOCALE: &str = "en";
 #[derive(RustEmbed)]
 #[folder = "templates/"]
 struct Embedded;
+
+/// For an operator's English that says nothing about it.
+static SHIPPED_CONSENT: LazyLock<Consent> = LazyLock::new(|| {
+    let text = embedded_texts().remove("locales/en.toml").unwrap_or_default();
+    let locale = Locale::parse(FALLBACK_LOCALE, &text).ok();
+    locale.and_then(|locale| locale.consent).expect("it is in the binary")
+});
 
 /// What is stored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -133,6 +141,17 @@ impl Templates {
     pub fn locale(&self, tag: &str) -> &Locale {
         let found = [tag, base(tag), FALLBACK_LOCALE].iter().find_map(|tag| self.locales.get(*tag));
         found.unwrap_or_else(|| &self.locales[FALLBACK_LOCALE])
+    }
+
+    /// What is said about consent to a reader of `wanted`: in their language, else in the sender's, else in English. With the
+    /// language that it is said in.
+    pub fn consent(&self, wanted: &str, senders: &str) -> (&str, &Consent) {
+        let tags = [wanted, base(wanted), senders, base(senders), FALLBACK_LOCALE];
+        let found = tags.iter().find_map(|tag| {
+            let (tag, locale) = self.locales.get_key_value(*tag)?;
+            Some((tag.as_str(), locale.consent.as_ref()?))
+        });
+        found.unwrap_or_else(|| (FALLBACK_LOCALE, &SHIPPED_CONSENT))
     }
 
     /// The languages that the set speaks.

@@ -1,9 +1,11 @@
-//! The people's door: a page of what is open for everyone at `/`, and the console, which only reads, under `/console`. Pages are
-//! written on the server from `pages/`, escaped; one style sheet and one script come with the binary; nothing is loaded from
-//! elsewhere. Who may see the console is decided where it is for the API: a browser shows a session in place of a token.
+//! The people's door: a page of what is open for everyone at `/`, the API's own pages under `/docs`, and the console, which only
+//! reads, under `/console`. Pages are written on the server from `pages/`, escaped; one style sheet and one script come with the
+//! binary; nothing is loaded from elsewhere. Who may see the console is decided where it is for the API: a browser shows a session
+//! in place of a token.
 
 mod broadcast;
 mod channels;
+mod docs;
 mod files;
 mod incidents;
 mod messages;
@@ -14,8 +16,7 @@ mod sign;
 mod status;
 mod words;
 
-use actix_web::web::{self, ServiceConfig, get, post};
-
+use crate::api::places::{Places, get, post};
 pub use page::{Refused, is_page};
 pub use session::COOKIE;
 
@@ -26,19 +27,19 @@ pub struct Web {
     status: status::Kept,
 }
 
-pub fn configure(config: &mut ServiceConfig) {
-    config
-        .route("/", get().to(status::show))
-        .route("/assets/{name}", get().to(files::send))
-        .route("/console/sign-in", get().to(sign::form))
-        .route("/console/sign-in", post().to(sign::sign_in))
-        .route("/console/sign-out", post().to(sign::sign_out))
-        .route("/console", get().to(incidents::overview))
-        .route("/console/", get().to(incidents::overview))
-        .route("/console/incidents/{id}", get().to(incidents::one))
-        .route("/console/broadcasts", get().to(broadcast::list))
-        .route("/console/broadcasts/{id}", get().to(broadcast::one))
-        .route("/console/broadcasts/{id}/mail", get().to(broadcast::mail))
-        .route("/console/channels", get().to(channels::list))
-        .service(web::resource("/console/{rest:.*}").to(page::nothing_here));
+pub fn pages(places: &mut Places<'_>) {
+    places.add("/", [get(status::show)]);
+    places.add("/assets/{name}", [get(files::send)]);
+    places.add("/docs", [get(docs::operations)]);
+    places.add("/docs/problems", [get(docs::problems)]);
+    places.add("/console/sign-in", [get(sign::form), post(sign::sign_in)]);
+    places.add("/console/sign-out", [post(sign::sign_out)]);
+    places.add("/console", [get(incidents::overview)]);
+    places.add("/console/", [get(incidents::overview)]);
+    places.add("/console/incidents/{id}", [get(incidents::one)]);
+    places.add("/console/broadcasts", [get(broadcast::list)]);
+    places.add("/console/broadcasts/{id}", [get(broadcast::one)]);
+    places.add("/console/broadcasts/{id}/mail", [get(broadcast::mail)]);
+    places.add("/console/channels", [get(channels::list)]);
+    places.nothing("/console/{rest:.*}", page::nothing_here);
 }

@@ -90,7 +90,8 @@ impl Refused {
 
 /// Whether people rather than programs look at this place.
 pub fn is_page(path: &str) -> bool {
-    path == "/" || path == "/console" || path.starts_with("/console/")
+    let within = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    path == "/" || within("/console") || within("/docs")
 }
 
 impl From<Problem> for Refused {
@@ -113,20 +114,20 @@ impl fmt::Display for Refused {
 
 impl ResponseError for Refused {
     fn status_code(&self) -> StatusCode {
-        self.problem.status
+        self.problem.kind.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        if self.problem.status == StatusCode::UNAUTHORIZED && self.path.starts_with("/console") {
+        if self.problem.kind.status == StatusCode::UNAUTHORIZED && self.path.starts_with("/console") {
             let to = format!("/console/sign-in?next={}", words::encoded(&self.path));
             return HttpResponse::SeeOther()
                 .insert_header((LOCATION, to))
                 .insert_header((CACHE_CONTROL, "no-store"))
                 .finish();
         }
-        let data = json!({ "heading": self.problem.title, "text": self.problem.detail,
-            "forbidden": self.problem.status == StatusCode::FORBIDDEN });
-        let mut response = answer(self.problem.status, "refused", data);
+        let data = json!({ "heading": self.problem.kind.title, "text": self.problem.detail,
+            "forbidden": self.problem.kind.status == StatusCode::FORBIDDEN });
+        let mut response = answer(self.problem.kind.status, "refused", data);
         if let Some(seconds) = self.problem.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }

@@ -1,7 +1,9 @@
 //! The machine's door, as timelines: this comes in, that goes out.
 
+mod docs;
 mod door;
 mod events;
 mod looks;
+mod schema;
 mod sending;
 mod subscribers;

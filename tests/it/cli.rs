@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use loudhailer::clock::Clock;
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::{Store, SubscriberDraft};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -281,6 +284,44 @@ async fn what_is_exported_imports_unchanged_and_a_backup_restores() {
     let restored = run(here, None, &["restore", "copy.db", "--force"], "").await;
     assert_eq!(restored.code, Some(0), "{restored:?}");
     assert_eq!(run(here, None, &["export", "subscribers"], "").await.out, export.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_brings_nobody_back_who_wants_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path();
+    let file =
+        "key,audiences,email,phone\na,staff,a@example.org,+4912345678\nw,staff,w@example.org,\n,staff,s@example.org,\n";
+    let import = ["import", "subscribers", "-", "--format", "csv", "--verified"];
+    assert!(run(here, None, &import, file).await.out.contains("created 3"));
+    let store = Sqlite::own(&here.join("loudhailer.db"), 64).expect("opens");
+    let now = Clock::system().calendar();
+    for address in ["a@example.org", "s@example.org"] {
+        store.suppress("email", address, "unsubscribed", now).await.expect("suppresses");
+    }
+    let mut withdrawn = store.subscriber_by_key("w").await.expect("read").expect("there");
+    withdrawn.withdrawn = true;
+    let drafts = vec![SubscriberDraft { id: Some(withdrawn.id), subscriber: withdrawn }];
+    store.upsert(drafts, now).await.expect("written");
+    store.close().await.expect("closes");
+    drop(store);
+
+    let export = run(here, None, &["export", "subscribers"], "").await;
+    assert!(export.out.lines().count() == 1 && !export.out.contains("@example.org"), "{export:?}");
+    let ndjson = ["import", "subscribers", "-", "--format", "ndjson", "--verified"];
+    let back = run(here, None, &ndjson, &export.out).await;
+    assert!(back.out.contains("bad 0"), "{back:?}");
+    // The file of before, from which they came.
+    assert!(run(here, None, &import, file).await.out.contains("bad 0"));
+    let store = Sqlite::own(&here.join("loudhailer.db"), 64).expect("opens");
+    assert!(store.subscriber_by_key("w").await.expect("read").expect("there").withdrawn);
+    for address in ["a@example.org", "s@example.org"] {
+        let whose = store.subscriber_by_address("email", address).await.expect("read").expect("there");
+        let own = whose.addresses.iter().find(|own| own.value == address).expect("theirs");
+        assert!(own.suppressed, "{address}");
+    }
+    store.close().await.expect("closes");
+    drop(store);
 }
 
 #[tokio::test(flavor = "multi_thread")]

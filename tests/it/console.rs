@@ -172,6 +172,8 @@ async fn counters_move_without_reload_and_nothing_is_complained_of() {
             &format!("/console/broadcasts/{id}"),
             "/",
             "/console/sign-in",
+            "/docs",
+            "/docs/problems",
         ] {
             browser.open(&scene.url(path)).await;
             assert!(!browser.overflows().await, "{path} is wider than {width}");
@@ -261,6 +263,31 @@ async fn one_signs_in_with_a_token_and_the_page_is_live() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_api_explains_itself_and_its_problems_in_a_browser() {
+    let Some(browser) = Browser::start().await else { return };
+    let (pictures, _kept) = pictures();
+    let broker = Broker::start(&webhooks("")).await;
+    broker.token("ada", true, &["read"]).await;
+    for (width, height) in SCREENS {
+        browser.size(width, height).await;
+        browser.open(&format!("{}/docs", broker.url())).await;
+        assert!(browser.text("#takeEvents").await.contains("POST /v1/events"));
+        browser.picture(&pictures.join(format!("docs-{width}.png"))).await;
+        browser.click("#takeEvents a[href='#schema-Event']").await;
+        browser.shows("#schema-Event:target").await;
+        browser.picture(&pictures.join(format!("docs-schema-{width}.png"))).await;
+        browser.click("#getIncident a[href='/docs/problems#not-found']").await;
+        browser.shows("#not-found:target").await;
+        assert!(browser.text("#not-found").await.contains("What to do"));
+        browser.picture(&pictures.join(format!("problems-{width}.png"))).await;
+        assert!(!browser.overflows().await);
+    }
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    drop(browser);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_public_page_says_what_was_released_and_keeps_the_rest() {
     let scene = Scene::set().await;
     let page = scene.broker.get("/").await;
@@ -309,6 +336,8 @@ async fn pages_load_only_their_own_files_and_hold_nothing_inline() {
         "/console/broadcasts".into(),
         "/console/channels".into(),
         "/console/sign-in".into(),
+        "/docs".into(),
+        "/docs/problems".into(),
         format!("/console/incidents/{incident}"),
         format!("/console/broadcasts/{customers}"),
         format!("/console/broadcasts/{businesses}"),

@@ -13,10 +13,12 @@ use loudhailer::clock::Time;
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{Store, SubscriberDraft};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use self::catcher::{Catcher, HOSTS};
 use self::process::{BINARY, Place, Process, ask, command, until};
-use super::harness::{SECRET, event};
+use super::harness::{SECRET, event, within};
 use super::peers::peer;
 
 const RECIPIENTS: usize = 20_000;
@@ -274,6 +276,14 @@ async fn five_kills_lose_nothing_and_repeat_at_most_what_was_open() {
     assert!(duplicates <= open_at_kills, "seed {seed}: {duplicates} duplicates, and {open_at_kills} were open");
 }
 
+/// What comes next on a connection after `text` was sent on it; empty: its end.
+async fn said(stream: &mut TcpStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).await.expect("written");
+    let mut bytes = vec![0; 8192];
+    let read = within("answers", stream.read(&mut bytes)).await.expect("read");
+    String::from_utf8_lossy(&bytes[..read]).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_stops_taking_and_lets_open_attempts_end() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -284,15 +294,27 @@ async fn sigterm_stops_taking_and_lets_open_attempts_end() {
     catcher.hold().await;
     assert_eq!(send(&process.host, &happening("main", "critical")).await.expect("an answer").0, 202);
     until("at least 100 attempts were open", async || (catcher.open().await >= 100).then_some(())).await;
+    let mut idle = TcpStream::connect(&process.host).await.expect("connects");
+    assert!(said(&mut idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    let late = happening("late", "info").to_string();
+    let head = format!("Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {}", late.len());
+    let mut under_way = TcpStream::connect(&process.host).await.expect("connects");
+    let expecting = format!("POST /v1/events HTTP/1.1\r\n{head}\r\nExpect: 100-continue\r\n\r\n");
+    assert!(said(&mut under_way, &expecting).await.starts_with("HTTP/1.1 100"));
     let since = Instant::now();
     process.terminate();
-    let host = process.host.clone();
-    until("nothing is taken any more", async || {
-        // What connects now may hang until the socket is closed.
-        let asked = tokio::time::timeout(Duration::from_millis(500), ask(&host, "GET", "/healthz", "")).await;
-        asked.ok().flatten().is_none().then_some(())
+    // From now on a connection is refused, not left to hang: whoever asks can ask another node at once.
+    until("connections are refused", async || match TcpStream::connect(&process.host).await {
+        Ok(_) => None,
+        Err(error) => (error.kind() == std::io::ErrorKind::ConnectionRefused).then_some(()),
     })
     .await;
+    assert!(since.elapsed() < Duration::from_secs(2), "refused after {:?}", since.elapsed());
+    // A connection that waits for its next request ends. What is under way is answered, and its connection ends with it.
+    assert_eq!(said(&mut idle, "").await, "");
+    let answer = said(&mut under_way, &late).await;
+    assert!(answer.starts_with("HTTP/1.1 202") && answer.to_lowercase().contains("connection: close"), "{answer}");
+    assert_eq!(said(&mut under_way, "").await, "");
     let came = catcher.seen().await;
     catcher.go().await;
     assert_eq!(process.ended().await.code(), Some(0));
@@ -301,6 +323,7 @@ async fn sigterm_stops_taking_and_lets_open_attempts_end() {
     let first: BTreeSet<(String, String)> = catcher.caught().into_iter().collect();
     assert!(first.len() >= 100 && came >= 100, "{came}");
     let mut process = Process::serve(&place);
+    assert!(incidents(&process).await.contains_key("late"), "it was answered with 202");
     until("all was sent", async || (catcher.seen().await >= 2_000).then_some(())).await;
     until("all has ended", async || {
         let running = process.get("/v1/broadcasts?state=running").await?;

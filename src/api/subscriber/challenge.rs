@@ -1,7 +1,6 @@
 //! What is sent to an address to learn whether it wants this: a signed challenge to a webhook, a link by mail. Sent through a
 //! channel's own driver, past the lanes, a few at a time.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use ring::rand::SecureRandom;
@@ -92,78 +91,25 @@ pub fn said(outcome: &Outcome) -> String {
     }
 }
 
-struct Words {
-    subject: &'static str,
-    text: &'static str,
-    button: &'static str,
-}
-
-static WORDS: LazyLock<BTreeMap<&str, Words>> = LazyLock::new(|| {
-    let words = |subject, text, button| Words { subject, text, button };
-    BTreeMap::from([
-        (
-            "en",
-            words(
-                "Confirm your address",
-                "Somebody, probably you, asked {sender} to tell this address about incidents. If you want that, confirm it. If not, do nothing: you will hear no more.",
-                "Confirm",
-            ),
-        ),
-        (
-            "de",
-            words(
-                "Bestätigen Sie Ihre Adresse",
-                "Jemand, vermutlich Sie, möchte, dass {sender} diese Adresse über Störungen informiert. Wenn Sie das wollen, bestätigen Sie es. Wenn nicht, müssen Sie nichts tun.",
-                "Bestätigen",
-            ),
-        ),
-        (
-            "es",
-            words(
-                "Confirme su dirección",
-                "Alguien, probablemente usted, pidió a {sender} que avise a esta dirección de las incidencias. Si lo desea, confírmelo. Si no, no haga nada.",
-                "Confirmar",
-            ),
-        ),
-        (
-            "pt",
-            words(
-                "Confirme seu endereço",
-                "Alguém, provavelmente você, pediu que {sender} avise este endereço sobre incidentes. Se for o que deseja, confirme. Se não, não faça nada.",
-                "Confirmar",
-            ),
-        ),
-        (
-            "hi",
-            words(
-                "अपने पते की पुष्टि करें",
-                "किसी ने, संभवतः आपने, {sender} से इस पते पर घटनाओं की सूचना माँगी है। यदि आप यह चाहते हैं, तो पुष्टि करें। नहीं तो कुछ न करें।",
-                "पुष्टि करें",
-            ),
-        ),
-    ])
-});
-
 /// Double opt-in: a mail with a link that only its reader has.
 pub async fn mail(door: &Door, subscriber: &Subscriber, address: &Address) -> Result<Outcome, Problem> {
     let until = door.app.clock.calendar().plus(LINK);
     let token = Confirmation { subscriber: subscriber.id, place: address.place, until }.public(&door.app.key);
     let url = format!("{}/confirm/{token}", door.app.config.public_url());
-    let language = subscriber.locale.split('-').next().unwrap_or("en");
-    let (language, words) = WORDS
-        .get_key_value(language)
-        .or_else(|| WORDS.get_key_value("en"))
-        .map_or(("en", &Words { subject: "", text: "", button: "" }), |(language, words)| (*language, words));
-    let sender = &door.app.config.sender.name;
-    let text = words.text.replace("{sender}", sender);
+    let app = &door.app;
+    let templates = app.templates.load();
+    let (language, consent) = templates.consent(&subscriber.locale, &app.config.sender.locale);
+    let sender = &app.config.sender.name;
+    let text = consent.ask.replace("{sender}", sender);
     let html = format!(
-        "<!doctype html><html lang=\"{language}\"><body><p>{}</p><p><a href=\"{url}\">{}</a></p></body></html>",
+        "<!doctype html><html lang=\"{}\"><body><p>{}</p><p><a href=\"{url}\">{}</a></p></body></html>",
+        handlebars::html_escape(language),
         handlebars::html_escape(&text),
-        words.button
+        handlebars::html_escape(&consent.ask_button),
     );
     let filled = Filled {
-        title: Some(format!("{sender}: {}", words.subject)),
-        text: format!("{text}\n\n{}: {url}\n", words.button),
+        title: Some(format!("{sender}: {}", consent.ask_subject)),
+        text: format!("{text}\n\n{}: {url}\n", consent.ask_button),
         html: Some(html),
         locale: language.into(),
     };

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 
 use super::address::verified;
 use crate::api::gate::Door;
-use crate::api::page;
+use crate::api::page::{self, Language};
 use crate::api::problem::Problem;
 use crate::id::Confirmation;
 
@@ -15,12 +15,16 @@ fn read(door: &Door, token: &str) -> Result<Confirmation, Problem> {
 }
 
 pub async fn show(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
-    read(&door, &token)?;
-    Ok(page::with_button(&door, "Confirm your address", "Press the button to be told about incidents.", "Confirm"))
+    let locale = page::locale(&door, read(&door, &token)?.subscriber).await?;
+    let templates = door.app.templates.load();
+    let (language, said) = templates.consent(&locale, &door.app.config.sender.locale);
+    Ok(page::with_button(&door, Language(language), &said.confirm_title, &said.confirm, &said.confirm_button))
 }
 
 pub async fn confirm(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
     let Confirmation { subscriber, place, .. } = read(&door, &token)?;
-    verified(&door, subscriber, place).await?;
-    Ok(page::saying(&door, "Your address is confirmed", "You will be told about incidents from now on."))
+    let locale = verified(&door, subscriber, place).await?.locale;
+    let templates = door.app.templates.load();
+    let (language, said) = templates.consent(&locale, &door.app.config.sender.locale);
+    Ok(page::saying(&door, Language(language), &said.confirmed_title, &said.confirmed))
 }

@@ -182,6 +182,97 @@ async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_asked_and_taken_off_in_its_readers_language() {
+    let mailbox = Mailbox::start().await;
+    let config = format!(
+        "[sender]\nlocale = \"es\"\n[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
+        mailbox.port()
+    );
+    let broker = Broker::start(&config).await;
+    // Who reads none of the languages that there are is asked in the sender's, and that is marked.
+    for (locale, said_in, asked, confirm, confirmed, leave, left) in [
+        (
+            "en-GB",
+            "en",
+            "Somebody, probably you",
+            "Confirm your address",
+            "is confirmed",
+            "Unsubscribe",
+            "You are unsubscribed",
+        ),
+        (
+            "de-AT",
+            "de",
+            "Jemand, vermutlich Sie",
+            "Adresse bestätigen",
+            "ist bestätigt",
+            "Nachrichten abbestellen",
+            "Sie sind abgemeldet",
+        ),
+        (
+            "es",
+            "es",
+            "seguramente usted",
+            "Confirme su dirección",
+            "confirmada",
+            "Cancelar la suscripción",
+            "Suscripción cancelada",
+        ),
+        (
+            "pt-BR",
+            "pt",
+            "provavelmente você",
+            "Confirme seu endereço",
+            "confirmado",
+            "Cancelar inscrição",
+            "Inscrição cancelada",
+        ),
+        ("hi-IN", "hi", "शायद आपने", "पुष्टि करें", "पुष्टि हो गई", "सूचनाएँ बंद करें", "बंद कर दी गईं"),
+        (
+            "fr",
+            "es",
+            "seguramente usted",
+            "Confirme su dirección",
+            "confirmada",
+            "Cancelar la suscripción",
+            "Suscripción cancelada",
+        ),
+    ] {
+        let body =
+            json!({ "locale": locale, "addresses": [{ "kind": "email", "address": format!("{locale}@example.org") }] });
+        let made = broker.post("/v1/subscribers", &body).await.json();
+        let mail = mailbox.next().await;
+        let parsed = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
+        let text = parsed.body_text(0).expect("text").into_owned();
+        assert!(text.contains(asked), "{locale}: {text}");
+        assert!(mail.data.contains(&format!("Content-Language: {said_in}\r\n")), "{locale}: {}", mail.data);
+        let html = parsed.body_html(0).expect("html").into_owned();
+        assert!(html.contains(&format!("<html lang=\"{said_in}\">")), "{locale}: {html}");
+        let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link").to_string();
+        let to_confirm = link.strip_prefix(&broker.url()).expect("ours").to_string();
+        let id = made["id"].as_str().expect("an id").parse().expect("an id");
+        let withdrawal = loudhailer::id::Withdrawal { subscriber: id, place: 1 }.public(&broker.app.key);
+        let to_leave = format!("/unsubscribe/{withdrawal}");
+        for (method, path, words) in [
+            ("GET", &to_confirm, confirm),
+            ("POST", &to_confirm, confirmed),
+            ("GET", &to_leave, leave),
+            ("POST", &to_leave, left),
+        ] {
+            let page = broker.send(method, path, &[], "").await;
+            assert_eq!(
+                (page.status, page.header("content-language")),
+                (200, Some(said_in)),
+                "{locale} {method} {path}"
+            );
+            assert!(page.text.contains(&format!("<html lang=\"{said_in}\">")), "{locale}: {}", page.text);
+            assert!(page.text.contains(words), "{locale} {method} {path}: {words} is not in {}", page.text);
+        }
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_link_ends() {
     let mailbox = Mailbox::start().await;
     let config = format!(
