@@ -104,7 +104,7 @@ impl Place {
         let (config, path) = (self.config(), path.display().to_string());
         let arguments = self.arguments(&config, &["import", "subscribers", "--verified", "--json", &path]);
         let began = Instant::now();
-        let (peak, printed) = Process::start(MEASURED, BINARY, &arguments)?.to_end()?;
+        let (peak, printed) = Process::start(MEASURED, BINARY, &arguments)?.into_end()?;
         let seconds = began.elapsed().as_secs_f64();
         let report: Value = serde_json::from_str(&printed)?;
         ensure!(report["created"] == count, "{printed}");

@@ -63,7 +63,7 @@ impl Process {
 
     /// Waits until it ends well, and answers its peak and what it printed. The peak is read every few milliseconds, since it
     /// goes with the process.
-    pub fn to_end(mut self) -> anyhow::Result<(f64, String)> {
+    pub fn into_end(mut self) -> anyhow::Result<(f64, String)> {
         let mut peak: f64 = 0.0;
         let status = loop {
             peak = self.peak().map_or(peak, |now| peak.max(now));
