@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod import;
 mod kafka;
+mod leaving;
 mod once;
 mod peers;
 mod simulation;

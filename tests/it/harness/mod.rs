@@ -34,7 +34,7 @@ use loudhailer::store::{SubscriberDraft, TokenRow, Upserted};
 use serde_json::{Value, json};
 
 pub use http::{Answer, Client};
-pub use mailbox::Mailbox;
+pub use mailbox::{Mail, Mailbox};
 pub use sink::{Reply, Request, Sink, read as read_request};
 
 /// When the tests begin: a quarter of an hour into the outage.
