@@ -88,6 +88,7 @@ impl Broker {
         let mut config = Config::from_toml(config, "test.toml", std::iter::empty()).expect("a configuration");
         config.server.listen = "127.0.0.1:0".parse().expect("an address");
         config.store.url = format!("sqlite:{}", folder.path().join("loudhailer.db").display());
+        left(folder.path().join("loudhailer.db.lock")).await;
         let built = App::build(config, clock.clone()).await.expect("builds");
         let app = built.app.clone();
         let client = Client::to(built.port());
@@ -178,6 +179,12 @@ impl Broker {
         within("stops", self.running).await.expect("no panic").expect("stops");
         self.folder
     }
+}
+
+/// Waits until whoever had the store before has let go of it: the last of its threads may outlive its answer for a moment.
+async fn left(lock: std::path::PathBuf) {
+    let waiting = tokio::task::spawn_blocking(move || std::fs::File::create(lock).and_then(|file| file.lock()));
+    within("left its store", waiting).await.expect("no panic").expect("a lock");
 }
 
 pub fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {
