@@ -109,3 +109,20 @@ async fn who_waits_for_a_permit_is_chosen_when_it_comes() {
     broker.stop().await;
     assert_eq!(sink.all().len(), 3 + CRITICAL + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_critical_is_decided_before_the_rest_of_the_bulk() {
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    // Everyone in bulk would fit into the lane, one decision at a time.
+    let (broker, _plans) = broker("concurrency = 8\n[engine]\nlane = 100000\npage = 1", &sink).await;
+    let bulk = broker.post("/v1/events", &minor()).await.json()["broadcasts"][0].clone();
+    assert!(!critical(&sink.next().await));
+    assert_eq!(broker.post("/v1/events", &outage("b-1")).await.status, 202);
+    while !critical(&sink.next().await) {}
+    let path = format!("/v1/broadcasts/{}", bulk.as_str().expect("an id"));
+    let selected = broker.get(&path).await.json()["counts"]["selected"].as_u64().expect("a number");
+    assert!(selected < BULK as u64, "all the bulk had been decided first");
+    assert_eq!(broker.post("/v1/broadcasts:stop", &json!({})).await.status, 200);
+    sink.release();
+    broker.stop().await;
+}
