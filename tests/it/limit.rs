@@ -80,6 +80,7 @@ async fn no_second_sees_more_than_the_limit_and_everyone_is_told_once_over_three
         // The new life knows nothing of what the old one sent a moment ago, and no time has passed.
         let folder = broker.stop_as_it_is().await;
         broker = Broker::open(&config, timeline.clock(), folder).await;
+        broker.queued("hooks", "high", 1).await;
         go_on(&timeline, &broker, &sink, 30).await;
     }
     broker.stop().await;

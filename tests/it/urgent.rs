@@ -47,18 +47,6 @@ fn critical(request: &Request) -> bool {
     request.path.contains("/critical/")
 }
 
-/// Waits until so many deliveries of that priority are in the lane.
-async fn queued(broker: &Broker, priority: &str, least: usize) {
-    let mut happenings = broker.app.engine.happenings();
-    loop {
-        let channel = broker.get("/v1/channels/hooks").await.json();
-        if channel["queue"][priority].as_u64() >= Some(least as u64) {
-            return;
-        }
-        crate::harness::within("queued", happenings.changed()).await.expect("the engine lives");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_on_the_wire_goes_before_a_critical_delivery() {
     const WIRE: usize = 8;
@@ -69,10 +57,10 @@ async fn only_what_is_on_the_wire_goes_before_a_critical_delivery() {
     for _ in 1..WIRE {
         assert!(!critical(&sink.next().await));
     }
-    queued(&broker, "bulk", FULL).await;
+    broker.queued("hooks", "bulk", FULL).await;
     assert_eq!(broker.post("/v1/events", &outage("b-1")).await.status, 202);
     assert!(critical(&sink.next().await), "the place that was kept");
-    queued(&broker, "critical", CRITICAL - 1).await;
+    broker.queued("hooks", "critical", CRITICAL - 1).await;
     // The slow receiver answers one bulk request at a time: each place that becomes free is the critical ones'.
     for _ in 1..CRITICAL {
         sink.let_go(1);
@@ -91,14 +79,14 @@ async fn who_waits_for_a_permit_is_chosen_when_it_comes() {
     let sink = Sink::start().await;
     let (broker, _plans) = broker("rate = [\"1/s\"]", &sink).await;
     assert_eq!(broker.post("/v1/events", &minor()).await.status, 202);
-    queued(&broker, "bulk", FULL).await;
+    broker.queued("hooks", "bulk", FULL).await;
     for _ in 0..3 {
         broker.clock.advance(second);
         assert!(!critical(&sink.next().await));
     }
     // The lane waits for its next permit with bulk in hand; what is critical comes meanwhile.
     assert_eq!(broker.post("/v1/events", &outage("b-1")).await.status, 202);
-    queued(&broker, "critical", CRITICAL).await;
+    broker.queued("hooks", "critical", CRITICAL).await;
     for _ in 0..CRITICAL {
         broker.clock.advance(second);
         assert!(critical(&sink.next().await));

@@ -162,6 +162,18 @@ impl Broker {
         token
     }
 
+    /// Waits until so many deliveries of that priority are in a channel's lane.
+    pub async fn queued(&self, channel: &str, priority: &str, least: usize) {
+        let mut happenings = self.app.engine.happenings();
+        loop {
+            let shown = self.get(&format!("/v1/channels/{channel}")).await.json();
+            if shown["queue"][priority].as_u64() >= Some(least as u64) {
+                return;
+            }
+            within("queued", happenings.changed()).await.expect("the engine lives");
+        }
+    }
+
     /// Waits until every broadcast has ended or is held.
     pub async fn settled(&self) {
         within("settles", self.app.engine.settled()).await;
