@@ -122,7 +122,8 @@ async fn codes(broker: &Broker) -> regex::Regex {
 
 /// A scene of the demo, in the words that it has in every language.
 fn scene(number: usize, over: Value) -> Value {
-    let facts: Vec<Value> = serde_json::from_str(include_str!("../../src/cli/demo/facts.json")).expect("the demo's facts");
+    let facts: Vec<Value> =
+        serde_json::from_str(include_str!("../../src/cli/demo/facts.json")).expect("the demo's facts");
     let mut says = facts[number].clone();
     says.as_object_mut().expect("an object").remove("occasion");
     says["source"] = json!("monitoring/eu");

@@ -1,6 +1,7 @@
 //! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
 mod api;
+mod around;
 mod channels;
 mod cli;
 mod console;

@@ -49,13 +49,7 @@ const PEOPLE: [Person; 18] = [
     person("customer es", "customers", "es", MADRID, &[("ntfy", "es-status-7kq4")]),
     person("customer pt", "customers", "pt", SAO_PAULO, &[("whatsapp", "+5511900000006")]),
     enrolled(person("staff", "staff", "en", "UTC", &[("slack", "C0123456789")])),
-    person(
-        "executive",
-        "executives",
-        "en",
-        NEW_YORK,
-        &[("phone", "+12125550199"), ("email", "chief@meta.example")],
-    ),
+    person("executive", "executives", "en", NEW_YORK, &[("phone", "+12125550199"), ("email", "chief@meta.example")]),
     enrolled(person("business", "businesses", "en", BERLIN, &[("url", "http://127.0.0.1:PORT/hook/shop")])),
     enrolled(person("press", "press", "en", "UTC", &[("email", "desk@news.example")])),
     person("regulator", "regulators", "en", "Europe/Dublin", &[("email", "watch@regulator.example")]),
@@ -77,7 +71,8 @@ pub fn config(plans: &std::path::Path, http: u16, smtp: u16) -> String {
     let inner = "allow_private = true";
     [
         "[server]\npublic_url = \"https://loudhailer.meta.example\"\n".to_string(),
-        "[sender]\nname = \"Meta\"\nemail = \"status@meta.example\"\nstatus_page = \"status.meta.example\"\n".to_string(),
+        "[sender]\nname = \"Meta\"\nemail = \"status@meta.example\"\nstatus_page = \"status.meta.example\"\n"
+            .to_string(),
         format!("[paths]\nplans = {:?}\n", plans.display().to_string()),
         "[components.facebook]\ntitle = \"Facebook\"\n[components.instagram]\ntitle = \"Instagram\"\n".to_string(),
         channel("email", "smtp", "", &format!("url = \"smtp://127.0.0.1:{smtp}\"\nehlo = \"loudhailer.meta.example\"")),
