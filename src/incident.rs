@@ -434,6 +434,25 @@ mod tests {
     }
 
     #[test]
+    fn a_view_holds_nothing_above_its_clearance() {
+        let text = || Some(Text::Plain("x".into()));
+        let facts = Facts {
+            severity: Some(Severity::Major),
+            summary: text(),
+            owner: Some("vera".into()),
+            compensation: text(),
+            internal_notes: text(),
+            platforms_down: vec!["whatsapp".into()],
+            impact: Impact { users: Some(1), ..Impact::default() },
+            ..Facts::default()
+        };
+        assert_eq!(facts.view(Clearance::Internal), facts);
+        let partner = Facts { owner: None, internal_notes: None, platforms_down: Vec::new(), ..facts.clone() };
+        assert_eq!(facts.view(Clearance::Partner), partner);
+        assert_eq!(facts.view(Clearance::Public), Facts { summary: text(), ..Facts::default() });
+    }
+
+    #[test]
     fn every_permutation_of_five_updates_of_one_source_ends_in_the_same_state() {
         let says = [
             json!({"title": "a", "status": "investigating", "severity": "minor"}),

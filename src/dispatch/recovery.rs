@@ -94,5 +94,6 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
         live.ended(ended.get(&key.broadcast).copied().unwrap_or(0));
         recorder::finish(engine, &live).await;
     }
+    engine.happened();
     Ok(())
 }

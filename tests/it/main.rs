@@ -1,6 +1,7 @@
 //! The one integration binary. `tests/run` starts what these tests talk to; see tests/peers/README.md.
 
 mod api;
+mod around;
 mod channels;
 mod cli;
 mod console;
@@ -9,9 +10,12 @@ mod faults;
 mod harness;
 mod import;
 mod kafka;
+mod leaving;
+mod limit;
 mod once;
 mod peers;
 mod simulation;
 mod smtp;
 mod store;
+mod urgent;
 mod waiting;

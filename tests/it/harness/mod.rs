@@ -34,7 +34,7 @@ use loudhailer::store::{SubscriberDraft, TokenRow, Upserted};
 use serde_json::{Value, json};
 
 pub use http::{Answer, Client};
-pub use mailbox::Mailbox;
+pub use mailbox::{Mail, Mailbox};
 pub use sink::{Reply, Request, Sink, read as read_request};
 
 /// When the tests begin: a quarter of an hour into the outage.
@@ -88,6 +88,7 @@ impl Broker {
         let mut config = Config::from_toml(config, "test.toml", std::iter::empty()).expect("a configuration");
         config.server.listen = "127.0.0.1:0".parse().expect("an address");
         config.store.url = format!("sqlite:{}", folder.path().join("loudhailer.db").display());
+        left(folder.path().join("loudhailer.db.lock")).await;
         let built = App::build(config, clock.clone()).await.expect("builds");
         let app = built.app.clone();
         let client = Client::to(built.port());
@@ -161,6 +162,18 @@ impl Broker {
         token
     }
 
+    /// Waits until so many deliveries of that priority are in a channel's lane.
+    pub async fn queued(&self, channel: &str, priority: &str, least: usize) {
+        let mut happenings = self.app.engine.happenings();
+        loop {
+            let shown = self.get(&format!("/v1/channels/{channel}")).await.json();
+            if shown["queue"][priority].as_u64() >= Some(least as u64) {
+                return;
+            }
+            within("queued", happenings.changed()).await.expect("the engine lives");
+        }
+    }
+
     /// Waits until every broadcast has ended or is held.
     pub async fn settled(&self) {
         within("settles", self.app.engine.settled()).await;
@@ -178,6 +191,12 @@ impl Broker {
         within("stops", self.running).await.expect("no panic").expect("stops");
         self.folder
     }
+}
+
+/// Waits until whoever had the store before has let go of it: the last of its threads may outlive its answer for a moment.
+async fn left(lock: std::path::PathBuf) {
+    let waiting = tokio::task::spawn_blocking(move || std::fs::File::create(lock).and_then(|file| file.lock()));
+    within("left its store", waiting).await.expect("no panic").expect("a lock");
 }
 
 pub fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscriber {

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -89,6 +90,11 @@ impl Sink {
         self.all.lock().expect("not poisoned").clone()
     }
 
+    /// Lets so many held requests go, or those to come, in the order in which they came.
+    pub fn let_go(&self, count: usize) {
+        self.gate.add_permits(count);
+    }
+
     /// Lets every held request go, and those to come.
     pub fn release(&self) {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
@@ -147,8 +153,8 @@ pub async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Resu
             if buffer.len() >= end + 4 + length {
                 let rest = buffer.split_off(end + 4 + length);
                 let body = std::mem::replace(buffer, rest).split_off(end + 4);
-                let path = first.nth(1).unwrap_or_default();
-                return Ok(Some(Request { path, headers, body }));
+                let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
+                return Ok(Some(Request { method, path, headers, body }));
             }
         }
         if stream.read_buf(buffer).await? == 0 {
