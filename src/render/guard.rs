@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
                 TemplateElement::HtmlExpression(_) => {
                     self.report(line, "syntax", "{{{…}}} and {{&…}} are not allowed: facts are escaped".into());
                 }
-                _ => self.report(line, "syntax", "only if, unless, field and {{> part}} may stand here".into()),
+                _ => self.report(line, "syntax", "only if, unless, field, agree and {{> part}} may stand here".into()),
             }
         }
     }
@@ -85,8 +85,16 @@ impl<'a> Walk<'a> {
         if name == "field" {
             return self.field(helper, line, in_block);
         }
+        if name == "agree" {
+            let words = |word: &Parameter| matches!(word, Parameter::Literal(Value::String(_)));
+            if helper.params.len() != 2 || !helper.params.iter().all(words) {
+                self.report(line, "syntax", "write {{agree \"is\" \"are\"}}: for one service, and for more".into());
+            }
+            return;
+        }
         if !helper.params.is_empty() || !helper.hash.is_empty() || !matches!(helper.name, Parameter::Path(_)) {
-            let message = format!("{{{{{name} …}}}} is not known here; only field takes words, conditions stand in if");
+            let message =
+                format!("{{{{{name} …}}}} is not known here; only field and agree take words, conditions stand in if");
             return self.report(line, "syntax", message);
         }
         let Some((known_name, part)) = self.named(name, line) else { return };

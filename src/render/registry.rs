@@ -37,6 +37,7 @@ pub fn registry(escaping: Escaping, gsm7: bool, fields: &Met) -> Handlebars<'sta
     registry.register_escape_fn(escape);
     registry.register_helper("fits", Box::new(Fits { gsm7 }));
     registry.register_helper("field", Box::new(Field(fields.clone())));
+    registry.register_helper("agree", Box::new(Agree));
     registry
 }
 
@@ -59,6 +60,23 @@ impl HelperDef for Fits {
         // One letter outside the alphabet would cut the whole SMS to less than half.
         let written = !self.gsm7 || count.alphabet == Alphabet::Gsm7;
         Ok(ScopedJson::Derived((!text.is_empty() && count.units as u64 <= most && written).into()))
+    }
+}
+
+/// `{{services}} {{agree "is" "are"}} down`: the first where exactly one component is affected.
+struct Agree;
+
+impl HelperDef for Agree {
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        context: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        let at = if context.data()["one"] == true { 0 } else { 1 };
+        Ok(out.write(helper.param(at).and_then(|param| param.value().as_str()).unwrap_or(""))?)
     }
 }
 

@@ -235,6 +235,7 @@ fn of_status(status: Status) -> Vec<Sample> {
         // Whoever speaks without these facts is told so by the lint when the message is made.
         sample("no optional fact", bare.clone(), &["next-update", "voice"]),
         sample("no component", Facts { components: Vec::new(), ..known(status) }, &["length"]),
+        sample("one component", Facts { components: vec!["facebook".into()], ..known(status) }, &[]),
         sample("one region", Facts { regions: vec!["europe".into()], ..known(status) }, &["length"]),
         Sample { mode: Mode::Exercise, ..sample("a drill", known(status), &[]) },
     ]

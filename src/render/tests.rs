@@ -253,6 +253,22 @@ fn the_cause_is_not_there_before_a_named_person_has_confirmed_it() {
 }
 
 #[test]
+fn what_is_said_of_one_service_agrees_with_it() {
+    let own = UPDATE.replace("{{services}} down since", "{{services}} {{agree \"has\" \"have\"}} been down since");
+    let set = load(&[("public/update.hbs", &own)]).expect("loads");
+    let mut world = world();
+    let title = |world: &World| {
+        let rendered = render(&set, &world.scene(), &wording(Format::Email, Markup::Plain)).expect("renders");
+        rendered.message.fill(&Fields::default()).title.unwrap_or_default()
+    };
+    assert!(title(&world).contains(" have been down since"), "{}", title(&world));
+    world.facts.components.truncate(1);
+    assert!(title(&world).contains(" has been down since"), "{}", title(&world));
+    world.facts.components.clear();
+    assert!(title(&world).starts_with("Our services have") || title(&world).starts_with("our services have"));
+}
+
+#[test]
 fn segments_of_a_mail_subject_are_escaped_as_a_header() {
     let own = UPDATE.replace("{{services}} down since", "{{field \"name\" \"you\"}}: down since");
     let set = load(&[("public/update.hbs", &own)]).expect("loads");

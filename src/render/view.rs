@@ -48,6 +48,8 @@ impl<'a> View<'a> {
         put("sender", text(self.sender()));
         put("Services", text(if services.is_empty() { words.our_services_start.clone() } else { services.clone() }));
         put("services", text(if services.is_empty() { words.our_services.clone() } else { services }));
+        // Not a name of its own: the helper `agree` asks for it.
+        put("one", Some(Value::Bool(facts.components.len() == 1)));
         put("started", self.time(Some(self.started())));
         put("now", self.time(Some(self.scene.now)));
         let status = facts.status.map_or("investigating", |status| status.word());

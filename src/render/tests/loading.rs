@@ -52,6 +52,10 @@ fn what_a_template_may_not_do_is_refused_when_it_loads_with_file_line_and_the_ne
             "templates/press/update.hbs:4: write {{field \"name\" \"what stands there without one\"}}",
         ),
         (
+            "{{agree \"is\" services}}",
+            "templates/press/update.hbs:4: write {{agree \"is\" \"are\"}}: for one service, and for more",
+        ),
+        (
             "{{#each services}}{{this}}{{/each}}",
             "templates/press/update.hbs:4: there is no block each, only if and unless",
         ),
@@ -60,7 +64,7 @@ fn what_a_template_may_not_do_is_refused_when_it_loads_with_file_line_and_the_ne
         ("{{> body}}", "templates/press/update.hbs:4: partials include each other: body > body"),
         (
             "{{lookup facts \"owner\"}}",
-            "templates/press/update.hbs:4: {{lookup …}} is not known here; only field takes words, conditions stand in if",
+            "templates/press/update.hbs:4: {{lookup …}} is not known here; only field and agree take words, conditions stand in if",
         ),
         ("{{../owner}}", "templates/press/update.hbs:4: nothing is called ../owner"),
         ("{{@root.owner}}", "templates/press/update.hbs:4: nothing is called @root.owner"),
