@@ -223,6 +223,11 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
             fact.reference = reference.clone();
             ("accepted", None)
         }
+        // Whether it arrived before the crash is as unknown as before; the refusal says nothing about that.
+        Outcome::Deferred { detail, .. } if delivery.recovered => {
+            fact.detail = Some(format!("begun before a crash; now {detail}"));
+            ("unknown", None)
+        }
         Outcome::Deferred { detail, .. } => {
             fact.detail = Some(detail.clone());
             ("deferred", None)

@@ -82,6 +82,7 @@ async fn suite(store: &dyn Store) {
     let people = subscribers(store).await;
     let broadcasts = incidents(store).await;
     deliveries(store, broadcasts[0], &people).await;
+    may_have_been_told(store, &people).await;
     tokens(store).await;
 }
 
@@ -264,6 +265,26 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
     let delivery = DeliveryId { broadcast: id, subscriber: people[2], place: 1 };
     let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
     assert_eq!((row.state, row.receipt.as_deref()), (Told, Some("delivered")));
+}
+
+/// Whom a wrong update may have reached is whom its correction selects, although it was stopped before the next try.
+async fn may_have_been_told(store: &dyn Store, people: &[SubscriberId]) {
+    let said = take(store, "wrong", at(9000), json!({ "severity": "critical", "title": "Wrong" })).await;
+    let id = said.broadcasts[0];
+    use DeliveryState::Open;
+    let lost = Fact { attempt: Some(("unknown", None)), tries: 1, ..fact(id, people[0], Open) };
+    let refused = Fact { attempt: Some(("deferred", None)), tries: 1, ..fact(id, people[1], Open) };
+    store.record(vec![lost, refused], Vec::new()).await.expect("written");
+    let from = vec![BroadcastState::Running];
+    assert!(store.change_state(id, from, BroadcastState::Cancelled, at(9001), "suite").await.expect("written"));
+    let mut correction = store.broadcast(id).await.expect("read").expect("it is there");
+    correction.selection.told_by = vec![id.0];
+    let mut told = BTreeSet::new();
+    for shard in 0..64 {
+        let (page, _) = store.page(&correction, shard, 0, 100).await.expect("read");
+        told.extend(page.into_iter().filter(|member| member.told).map(|member| member.subscriber.id));
+    }
+    assert_eq!(told, [people[0]].into());
 }
 
 async fn tokens(store: &dyn Store) {

@@ -55,7 +55,8 @@ pub fn page(
     Ok((members, end))
 }
 
-/// Whom the broadcasts that the selection asks about told, or may have, within a range of subscribers.
+/// Whom the broadcasts that the selection asks about told, or may have, within a range of subscribers. An attempt that nobody
+/// knows the end of may have told them, whatever was decided for the delivery afterwards.
 pub fn told(
     db: &Connection,
     id: BroadcastId,
@@ -79,7 +80,9 @@ pub fn told(
     for broadcast in earlier {
         let found = all(
             db,
-            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND state IN (6, 7)",
+            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND state IN (6, 7)
+             UNION SELECT subscriber FROM attempt
+             WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome = 'unknown'",
             (broadcast, from.0, to.0),
             |row| row.get::<_, i64>(0),
         )?;

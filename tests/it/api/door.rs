@@ -1,10 +1,34 @@
 //! Who comes in, how often, and with how much.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use loudhailer::app::App;
+use loudhailer::clock::Clock;
+use loudhailer::config::Config;
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::{Store, TokenRow};
 use serde_json::json;
 
 use crate::harness::{Broker, outage, webhooks};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_only_this_machine_is_listened_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let build = async || {
+        let url = format!("sqlite:{}", folder.path().join("loudhailer.db").display());
+        let text = format!("[server]\nlisten = \"0.0.0.0:0\"\n[store]\nurl = \"{url}\"\n");
+        let config = Config::from_toml(&text, "test.toml", std::iter::empty()).expect("a configuration");
+        App::build(config, Arc::new(Clock::system())).await.map(drop)
+    };
+    let refused = build().await.expect_err("nobody is to come in").to_string();
+    assert!(refused.contains("no token protects it; make one with loudhailer token create"), "{refused}");
+    let store = Sqlite::visit(&folder.path().join("loudhailer.db")).expect("opens");
+    let row = TokenRow { name: "desk".into(), person: true, scopes: vec!["admin".into()] };
+    assert!(store.add_token([1; 32], row, Clock::system().calendar()).await.expect("written"));
+    drop(store);
+    build().await.expect("a token protects it");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scope_opens_its_own_doors_and_no_other() {

@@ -44,6 +44,27 @@ async fn the_same_event_again_is_the_same_answer_and_no_second_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_late_or_too_old_is_kept_and_tells_nobody() {
+    let sink = Sink::start().await;
+    let broker = Broker::start(&webhooks("")).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    let taken = broker.post("/v1/events", &event("a-2", json!({ "status": "identified" }))).await;
+    assert_eq!(taken.status, 202, "{taken:?}");
+    sink.next().await;
+    let before = event("a-1", json!({ "at": "2021-10-04T15:45:00Z", "title": "Something is wrong" }));
+    let replayed = event("old", json!({ "incident": "older", "at": "2021-09-01T15:45:00Z" }));
+    for (what, said) in [("late", before), ("replayed", replayed)] {
+        let answer = broker.post("/v1/events", &said).await;
+        assert_eq!((answer.status, &answer.json()["broadcasts"]), (202, &json!([])), "{what}: {answer:?}");
+        assert_eq!(answer.json()["late"], true, "{what}");
+        let kept = broker.get("/v1/incidents").await.text;
+        assert!(what == "late" || kept.contains("older"), "{kept}");
+    }
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cloudevents_come_in_every_mode() {
     let broker = Broker::start(&webhooks("")).await;
     let mut data = outage("x");
