@@ -131,6 +131,10 @@ pub struct Selection {
     /// The earlier broadcasts whose recipients are meant: told or unknown in one of them. For corrections.
     #[serde(default)]
     pub told_by: Vec<i64>,
+    /// Those whom none of these earlier broadcasts told, for sure, are meant: in mid-broadcast of a wrong update, whoever is not
+    /// told yet hears the true state in its place.
+    #[serde(default)]
+    pub untold_by: Vec<i64>,
     /// Audiences of earlier steps of the same update: their members are theirs.
     pub not_in: Vec<Selected>,
     /// Only these addresses (`kind:address`), for a trial to oneself.
@@ -273,6 +277,7 @@ pub fn draw(
                         mode: change.incident.mode,
                         only_if_told: step.only_if_told.unwrap_or(change.after.status.is_some_and(Status::ended)),
                         told_by: Vec::new(),
+                        untold_by: Vec::new(),
                         not_in: if step.also { Vec::new() } else { owners.clone() },
                         listed: Vec::new(),
                     },
@@ -287,7 +292,8 @@ pub fn draw(
     draws
 }
 
-/// One broadcast for each audience that the wrong update was told to, for exactly those whom it reached or may have.
+/// One broadcast for each audience that the wrong update was told to, for exactly those whom it reached or may have; and where it
+/// was still under way or was stopped, an ordinary one with the true state for the others.
 pub fn corrections(
     change: &Change,
     wrong: &[Wrong],
@@ -298,29 +304,42 @@ pub fn corrections(
     if change.update.late {
         return Vec::new();
     }
-    wrong
-        .iter()
-        .map(|wrong| Draw {
-            plan: wrong.plan.clone(),
-            purpose: if change.occasion == Occasion::Retraction { Purpose::Retraction } else { Purpose::Correction },
-            occasion: change.occasion,
-            held: if wrong.step.approval { Held::Approval } else { Held::Not },
-            deadline: now.plus(wrong.step.deadline.map_or(plans.deadline, |span| span.0)),
-            selection: Selection {
-                told_by: wrong.broadcasts.clone(),
-                components: BTreeSet::new(),
-                regions: BTreeSet::new(),
-                severity: Severity::Critical,
-                mode: change.incident.mode,
-                only_if_told: false,
-                not_in: Vec::new(),
-                listed: Vec::new(),
-            },
-            facts: change.after.clone(),
-            code: code(chance),
-            step: wrong.step.clone(),
-        })
-        .collect()
+    let retracts = change.occasion == Occasion::Retraction;
+    let mut draws = Vec::new();
+    for wrong in wrong {
+        let mut draw = |purpose, occasion, selection| {
+            draws.push(Draw {
+                plan: wrong.plan.clone(),
+                purpose,
+                occasion,
+                held: if wrong.step.approval { Held::Approval } else { Held::Not },
+                deadline: now.plus(wrong.step.deadline.map_or(plans.deadline, |span| span.0)),
+                selection,
+                facts: change.after.clone(),
+                code: code(chance),
+                step: wrong.step.clone(),
+            });
+        };
+        let reached = Selection {
+            told_by: wrong.broadcasts.clone(),
+            untold_by: Vec::new(),
+            components: BTreeSet::new(),
+            regions: BTreeSet::new(),
+            severity: Severity::Critical,
+            mode: change.incident.mode,
+            only_if_told: false,
+            not_in: Vec::new(),
+            listed: Vec::new(),
+        };
+        draw(if retracts { Purpose::Retraction } else { Purpose::Correction }, change.occasion, reached);
+        // Nobody is told that what they never heard is withdrawn.
+        let untold = wrong.unfinished.as_ref().filter(|selection| !retracts && !selection.only_if_told);
+        if let Some(selection) = untold.filter(|selection| selection.told_by.is_empty()) {
+            let untold = Selection { untold_by: wrong.broadcasts.clone(), ..selection.clone() };
+            draw(Purpose::Update, Occasion::Update, untold);
+        }
+    }
+    draws
 }
 
 /// The same again, to the same, because nothing newer was said for as long as the step allows.
@@ -344,6 +363,8 @@ pub struct Wrong {
     pub plan: String,
     pub step: Step,
     pub broadcasts: Vec<i64>,
+    /// Whom the last of them was for, if it is still under way or was stopped.
+    pub unfinished: Option<Selection>,
 }
 
 impl Step {

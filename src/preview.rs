@@ -258,7 +258,7 @@ pub fn write(
         regions: &config.regions,
         opened: drawn.change.incident.opened,
         now: drawn.now,
-        wrong: event.corrects.map(|number| Wrong {
+        wrong: event.corrects.filter(|_| draw.purpose != Purpose::Update).map(|number| Wrong {
             number,
             sent: drawn.now,
             said: before.as_ref().and_then(|facts| facts.summary.as_ref().or(facts.title.as_ref())),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::config::Config;
 use crate::dispatch::Words;
 use crate::incident::Text;
+use crate::plan::Purpose;
 use crate::render::message::Message;
 use crate::render::{self, Scene, Templates, Wording, Wrong};
 use crate::store::{Broadcast, Store, WordingKey};
@@ -48,6 +49,8 @@ impl Words for FrozenWords {
         let opened = incident.map_or(broadcast.created, |(incident, _)| incident.opened);
         let corrects =
             updates.iter().find(|update| update.number == broadcast.number).and_then(|update| update.corrects);
+        // Whom the wrong words had not reached is not told of them.
+        let corrects = corrects.filter(|_| broadcast.purpose != Purpose::Update);
         let wrong = corrects.and_then(|number| updates.iter().find(|update| update.number == number));
         let said: Option<&Text> =
             wrong.and_then(|update| update.facts.summary.as_ref().or(update.facts.title.as_ref()));

@@ -99,6 +99,9 @@ pub fn select(selection: &Selection, subscriber: &Subscriber, told: bool) -> Res
             return Ok(()); // a correction reaches whom the wrong one reached, whatever they are interested in now
         }
     }
+    if !selection.untold_by.is_empty() && told {
+        return Err(Omission::ToldElsewhere);
+    }
     if subscriber.severity > selection.severity {
         return Err(Omission::BelowSeverity);
     }
@@ -209,6 +212,7 @@ pub mod tests {
             mode: Mode::Real,
             only_if_told: false,
             told_by: Vec::new(),
+            untold_by: Vec::new(),
             not_in: Vec::new(),
             listed: Vec::new(),
         }

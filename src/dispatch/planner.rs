@@ -125,7 +125,7 @@ fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
 /// Whom an earlier broadcast told is known once its last attempts are recorded.
 fn asks_about_attempts(engine: &Engine, live: &Live) -> bool {
     let selection = &live.broadcast.selection;
-    if !selection.only_if_told && selection.told_by.is_empty() {
+    if !selection.only_if_told && selection.told_by.is_empty() && selection.untold_by.is_empty() {
         return false;
     }
     lock(&engine.attempting).keys().any(|id| *id < live.broadcast.id)

@@ -9,8 +9,8 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
 use crate::incident::{Change, Incident};
 use crate::ingest::Ingested;
-use crate::plan::{Draw, Thread, Wrong};
-use crate::store::{Committed, Known, Result, Tick, TimerKind, UpdateRow};
+use crate::plan::{Draw, Selection, Step, Thread, Wrong};
+use crate::store::{BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
     let seen = seen(db, source, id)?;
@@ -121,14 +121,24 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
     let mut wrong: Vec<Wrong> = Vec::new();
     let rows = all(
         db,
-        "SELECT id, plan, step FROM broadcast WHERE incident = ?1 AND number = ?2 AND released IS NOT NULL ORDER BY id",
+        "SELECT id, plan, step, selection, state FROM broadcast
+         WHERE incident = ?1 AND number = ?2 AND released IS NOT NULL ORDER BY id",
         (incident.0, number),
-        |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<crate::plan::Step>(row, 2)?)),
+        |row| {
+            let state = BroadcastState::from_number(row.get(4)?);
+            let unfinished =
+                matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Cancelled);
+            let selection: Option<Selection> = unfinished.then(|| parsed(row, 3)).transpose()?;
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<Step>(row, 2)?, selection))
+        },
     )?;
-    for (id, plan, step) in rows {
+    for (id, plan, step, unfinished) in rows {
         match wrong.iter_mut().find(|entry| entry.step.audience == step.audience) {
-            Some(entry) => entry.broadcasts.push(id),
-            None => wrong.push(Wrong { plan, step, broadcasts: vec![id] }),
+            Some(entry) => {
+                entry.broadcasts.push(id);
+                entry.unfinished = unfinished;
+            }
+            None => wrong.push(Wrong { plan, step, broadcasts: vec![id], unfinished }),
         }
     }
     Ok(wrong)

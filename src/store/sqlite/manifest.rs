@@ -66,7 +66,8 @@ pub fn told(
     from: SubscriberId,
     to: SubscriberId,
 ) -> Result<BTreeSet<i64>> {
-    let earlier = match (&selection.told_by[..], selection.only_if_told) {
+    let named = if selection.told_by.is_empty() { &selection.untold_by } else { &selection.told_by };
+    let earlier = match (&named[..], selection.only_if_told) {
         ([], false) => Vec::new(),
         ([], true) => all(
             db,

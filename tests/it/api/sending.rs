@@ -297,3 +297,42 @@ async fn a_repeated_event_is_taken_up_by_an_engine_that_did_not_hear_of_it() {
     sink.next().await;
     broker.stop().await;
 }
+
+/// A wrong update is corrected while most of its recipients are still queued, once as it runs and once after a stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_in_mid_broadcast_corrects_those_reached_and_tells_the_others_the_true_state() {
+    for stops in [false, true] {
+        let sink = Sink::answering(|_, request| match request.json()["data"]["texts"]["title"] == "Wrong" {
+            true => Reply::Hold,
+            false => Reply::Status(204),
+        })
+        .await;
+        let broker = Broker::start(NARROW).await;
+        for n in 0..20 {
+            broker.webhook(&format!("s{n}"), "businesses", &format!("{}/{n}", sink.url())).await;
+        }
+        let said = broker.post("/v1/events", &event("a-1", json!({ "title": "Wrong" }))).await.json();
+        sink.next().await;
+        if stops {
+            assert_eq!(broker.post("/v1/broadcasts:stop", &json!({})).await.status, 200);
+        }
+        let right = json!({ "title": "Right", "corrects": said["update"], "at": "2021-10-04T15:55:00Z" });
+        let corrected = broker.post("/v1/events", &event("a-2", right)).await;
+        assert_eq!(corrected.status, 202, "{corrected:?}");
+        sink.release();
+        broker.stop().await;
+        let (mut heard, mut corrections) = (std::collections::BTreeMap::<_, Vec<_>>::new(), 0);
+        for request in sink.all() {
+            let said = request.json()["data"].clone();
+            corrections += usize::from(!said["corrects"].is_null());
+            heard
+                .entry(request.path.clone())
+                .or_default()
+                .push(said["texts"]["title"].as_str().expect("a title").to_string());
+        }
+        assert_eq!((heard.len(), corrections), (20, 1), "stopped: {stops}: {heard:?}");
+        let both = heard.values().filter(|titles| **titles == ["Wrong", "Right"]).count();
+        let right = heard.values().filter(|titles| **titles == ["Right"]).count();
+        assert_eq!((both, right), (1, 19), "stopped: {stops}: {heard:?}");
+    }
+}
