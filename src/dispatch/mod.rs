@@ -225,6 +225,8 @@ impl Engine {
         }
         self.plan.notify_one();
         self.tick.notify_one();
+        // What was stopped or has expired may have been the last that was under way.
+        self.recorded.notify_waiters();
         self.happened();
         Ok(())
     }
