@@ -58,7 +58,8 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     match app::load_templates(&config) {
         Ok(templates) => {
             counts.insert("templates", templates.files().count());
-            if args.matrix {
+            // Errors found so far come first: a matrix would hide them.
+            if args.matrix && found.is_empty() {
                 let matrix = check::matrix(&templates);
                 if args.json {
                     let rows = matrix.rows.iter().map(|(audience, occasion, cells)| {

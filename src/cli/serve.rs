@@ -8,13 +8,14 @@ use super::{Failure, runtime};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::store::StoreError;
 use crate::telemetry;
 
 pub fn run(config: Config) -> Result<(), Failure> {
     telemetry::init(&config.log).map_err(Failure::Wrong)?;
     runtime()?.block_on(async {
         let clock = Arc::new(Clock::system());
-        let built = App::build(config, clock).await.map_err(|error| Failure::Wrong(format!("{error:#}")))?;
+        let built = App::build(config, clock).await.map_err(failure)?;
         let app = built.app.clone();
         tracing::info!(listen = %app.config.server.listen, public_url = app.config.public_url(), "ready");
         println!("listening on http://{}", app.config.server.listen);
@@ -30,4 +31,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
         });
         built.run_until_stopped().await.map_err(Failure::Failed)
     })
+}
+
+/// What is in the way now, such as another broker, is no fault of the configuration.
+fn failure(error: anyhow::Error) -> Failure {
+    let in_use = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::AddrInUse;
+    let in_the_way = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<StoreError>() || cause.downcast_ref::<std::io::Error>().is_some_and(in_use)
+    };
+    match error.chain().any(in_the_way) {
+        true => Failure::Failed(error),
+        false => Failure::Wrong(format!("{error:#}")),
+    }
 }

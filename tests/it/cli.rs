@@ -353,3 +353,32 @@ async fn check_passes_what_ships_and_names_the_line_of_what_is_wrong() {
     let shown = run(here, None, &["template", "preview", "customers", "investigating", "--format", "sms"], "").await;
     assert_eq!(shown.code, Some(0), "{shown:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_way_of_a_server_is_one_and_a_wrong_configuration_two() {
+    let broker = Broker::start("").await;
+    let folder = broker.folder().to_path_buf();
+    let serve = async |text: &str| {
+        std::fs::write(folder.join("own.toml"), text).expect("writes");
+        run(&folder, None, &["serve", "--config", "own.toml"], "").await
+    };
+    let second = serve("[server]\nlisten = \"127.0.0.1:0\"\n").await;
+    assert!(second.code == Some(1) && second.err.contains("another loudhailer sends from this store"), "{second:?}");
+    let taken = serve(&format!("[server]\nlisten = \"{}\"\n", broker.url().trim_start_matches("http://"))).await;
+    assert!(taken.code == Some(1) && taken.err.contains("can't be listened on"), "{taken:?}");
+    let wrong = serve("[server]\nlisten = \"127.0.0.1:0\"\nbody_limt = \"1MB\"\n").await;
+    assert!(wrong.code == Some(2) && wrong.err.contains("body_limit"), "{wrong:?}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_matrix_hides_no_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let matrix = run(folder.path(), None, &["check", "--matrix"], "").await;
+    assert_eq!(matrix.code, Some(0), "{matrix:?}");
+    std::fs::create_dir(folder.path().join("plans")).expect("a folder");
+    std::fs::write(folder.path().join("plans/own.toml"), "titel = \"x\"\n").expect("writes");
+    std::fs::write(folder.path().join("own.toml"), "[paths]\nplans = \"plans\"\n").expect("writes");
+    let wrong = run(folder.path(), None, &["check", "--matrix", "--config", "own.toml"], "").await;
+    assert!(wrong.code == Some(2) && wrong.out.contains("own.toml"), "{wrong:?}");
+}

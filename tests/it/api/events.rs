@@ -160,3 +160,34 @@ async fn only_a_persons_token_confirms_a_cause() {
     assert_eq!(facts(person.get("/v1/incidents/web-down").await), json!("maria"));
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_has_no_room_for_is_sent_away_until_later() {
+    let broker = std::sync::Arc::new(Broker::start("[server]\nqueue = 1\n").await);
+    // Somebody else writes, so that one event is under way, one waits, and there is room for no other.
+    let other = rusqlite::Connection::open(broker.folder().join("loudhailer.db")).expect("opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("begins");
+    let mut posts = tokio::task::JoinSet::new();
+    for n in 0..4 {
+        let broker = broker.clone();
+        let said = event(&format!("e{n}"), json!({ "incident": format!("i{n}") }));
+        posts.spawn(async move { (said.clone(), broker.post("/v1/events", &said).await) });
+    }
+    let (said, full) = within("answered", posts.join_next()).await.expect("one").expect("no panic");
+    assert_eq!(full.status, 503, "{full:?}");
+    assert!(full.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{full:?}");
+    other.execute_batch("ROLLBACK").expect("lets go");
+    let mut taken = 0;
+    while let Some(answer) = within("answered", posts.join_next()).await {
+        let (_, answer) = answer.expect("no panic");
+        assert!(matches!(answer.status, 202 | 503), "{answer:?}");
+        taken += usize::from(answer.status == 202);
+    }
+    assert!(taken >= 1, "nothing was taken");
+    // Nothing of it was half done: the same again is new.
+    assert_eq!(broker.post("/v1/events", &said).await.status, 202);
+    let kept = broker.get("/v1/incidents").await.json()["items"].as_array().expect("a list").len();
+    assert_eq!(kept, taken + 1);
+    let Ok(broker) = std::sync::Arc::try_unwrap(broker) else { panic!("somebody holds it") };
+    broker.stop().await;
+}
