@@ -5,6 +5,7 @@ mod around;
 mod channels;
 mod cli;
 mod console;
+mod counterparties;
 mod demo;
 mod faults;
 mod harness;

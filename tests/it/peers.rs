@@ -91,7 +91,7 @@ fn converse(address: &str, commands: &[&str]) -> Vec<String> {
     answers
 }
 
-fn http_get(address: &str, path: &str) -> String {
+pub fn http_get(address: &str, path: &str) -> String {
     let mut stream = connect(address);
     write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").unwrap();
     let mut whole = String::new();
