@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::harness::{Broker, Sink, outage, webhooks};
+use super::harness::{Broker, Reply, START, Sink, outage, webhooks};
 
 #[derive(Debug)]
 struct Ran {
@@ -381,4 +381,44 @@ async fn a_matrix_hides_no_error() {
     std::fs::write(folder.path().join("own.toml"), "[paths]\nplans = \"plans\"\n").expect("writes");
     let wrong = run(folder.path(), None, &["check", "--matrix", "--config", "own.toml"], "").await;
     assert!(wrong.code == Some(2) && wrong.out.contains("own.toml"), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_taken_in_mid_broadcast_sends_the_rest_after_it_is_restored() {
+    let sink = Sink::answering(|n, _| if n < 3 { Reply::Status(204) } else { Reply::Hold }).await;
+    let narrow = "[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n";
+    let broker = Broker::start(narrow).await;
+    broker.crowd(20, "businesses", &sink.url()).await;
+    let mut happenings = broker.app.engine.happenings();
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    for _ in 0..4 {
+        sink.next().await;
+    }
+    while broker.get("/v1/broadcasts?state=running").await.json()["items"][0]["counts"]["told"] != 3 {
+        happenings.changed().await.expect("the engine lives");
+    }
+    let (folder, url) = (broker.folder().to_path_buf(), broker.url());
+    let copied = run(&folder, Some(&url), &["backup", "copy.db"], "").await;
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    // That machine is gone: it begins nothing more.
+    broker.app.engine.stop.cancel();
+    sink.release();
+    let old = broker.stop_as_it_is().await;
+    assert_eq!(sink.all().len(), 4);
+
+    let other = tempfile::tempdir().expect("a folder");
+    let copy = old.path().join("copy.db").display().to_string();
+    let restored = run(other.path(), None, &["restore", &copy], "").await;
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    let start = loudhailer::clock::Time::parse(START).expect("a time");
+    Broker::open(narrow, Clock::manual(start), other).await.stop().await;
+    let mut ids = std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
+    for request in sink.all() {
+        let id = request.header("webhook-id").expect("an id").to_string();
+        ids.entry(request.path).or_default().insert(id);
+    }
+    assert_eq!(ids.len(), 20, "{ids:?}");
+    // What was on the wire as the copy was taken goes out again, under its id.
+    assert_eq!(sink.all().len(), 21);
+    assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
 }

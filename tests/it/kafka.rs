@@ -14,6 +14,8 @@ use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 
 use node::{Node, Seen, native, section, within};
 
+mod application;
+
 /// The same against Apache Kafka.
 mod broker;
 
