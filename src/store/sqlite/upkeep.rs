@@ -190,6 +190,7 @@ pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, rec
     }
     for (sql, before) in [
         ("DELETE FROM event WHERE (source, id) IN (SELECT source, id FROM event WHERE at < ?1 LIMIT 4096)", events),
+        ("DELETE FROM dead_record WHERE at < ?1", events),
         ("DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE at < ?1 LIMIT 4096)", journal),
         ("DELETE FROM receipt WHERE at < ?1", receipts),
         ("DELETE FROM subscriber_past WHERE at < ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE open = 1)", receipts),

@@ -1,6 +1,7 @@
 //! What can be seen.
 
 use http_body_util::BodyExt;
+use loudhailer::ingest::DeadRecord;
 use serde_json::json;
 
 use crate::harness::{Broker, Sink, event, outage, webhooks, within};
@@ -164,5 +165,53 @@ async fn a_stream_tells_what_happens_and_resumes_where_it_was_cut() {
     }
     assert!(!text.contains(&format!("id: {first}\n")), "{text}");
     // Stopping is not delayed by who listens.
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_older_than_the_configuration_wants_is_deleted_and_the_rest_is_not() {
+    let broker = Broker::start(&webhooks("[retention]\nincidents = \"10d\"\nevents = \"5d\"\njournal = \"3d\"")).await;
+    let ended = json!({ "incident": "over", "status": "resolved" });
+    assert_eq!(broker.post("/v1/events", &event("a-1", json!({ "incident": "over" }))).await.status, 202);
+    assert_eq!(broker.post("/v1/events", &event("a-2", ended)).await.status, 202);
+    assert_eq!(broker.post("/v1/events", &event("a-3", json!({ "incident": "open" }))).await.status, 202);
+    let dead = DeadRecord {
+        topic: "incidents".into(),
+        partition: 0,
+        offset: 7,
+        reason: "is not JSON".into(),
+        body: Some(b"no event".to_vec()),
+    };
+    broker.app.store.dead(dead, broker.clock.calendar()).await.expect("written");
+    broker.settled().await;
+    let store = rusqlite::Connection::open(broker.folder().join("loudhailer.db")).expect("opens");
+    let rows = |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        store.query_row(&sql, [], |row| row.get::<_, i64>(0)).expect("counts")
+    };
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let gone = async |table: &'static str, left: i64| {
+        within("goes", async {
+            while rows(table) != left {
+                // Upkeep looks every hour, and may not have begun to wait for the next one as the days went by.
+                broker.clock.advance(std::time::Duration::from_secs(60));
+                broker.get("/healthz").await;
+            }
+        })
+        .await;
+    };
+    // Reminders write on; these are the lines of the first hours.
+    let journal = "journal WHERE at < 1633400000000";
+    assert!(rows(journal) > 0);
+    broker.clock.advance(day * 4);
+    gone(journal, 0).await;
+    assert_eq!((rows("event"), rows("dead_record"), rows("incident")), (3, 1, 2));
+    broker.clock.advance(day * 2);
+    gone("event", 0).await;
+    assert_eq!((rows("dead_record"), rows("incident")), (0, 2));
+    broker.clock.advance(day * 5);
+    gone("incident", 1).await;
+    let left = broker.get("/v1/incidents").await.json();
+    assert_eq!(left["items"][0]["key"], "open", "{left}");
     broker.stop().await;
 }
