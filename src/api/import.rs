@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::body::query;
 use super::gate::Door;
 use super::problem::Problem;
-use crate::audience::import::{Format, ImportError, Importer, Options};
+use crate::audience::import::{Format, ImportError, Importer, Options, Report};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,15 +39,28 @@ pub async fn subscribers(
     let app = &door.app;
     let options = Options::new(&app.config, door.platforms.validators(), asked.verified, asked.audience);
     let mut importer = Importer::new(format, options, app.store.clone(), Some(app.engine.clone()), app.clock.clone());
-    loop {
-        let chunk = tokio::time::timeout(PATIENCE, payload.next()).await.map_err(|_| Problem::too_slow())?;
-        match chunk {
-            Some(Ok(chunk)) => importer.feed(&chunk).await?,
-            Some(Err(_)) => return Err(Problem::bad("", "the body was cut off; what came before is imported")),
-            None => break,
+    // In a task of its own, since who hangs up ends the request: what came whole is written all the same.
+    let importing = actix_web::rt::spawn(async move {
+        loop {
+            match tokio::time::timeout(PATIENCE, payload.next()).await {
+                Ok(Some(Ok(chunk))) => importer.feed(&chunk).await?,
+                Ok(None) => return Ok::<Report, Problem>(importer.finish().await?),
+                Ok(Some(Err(_))) => {
+                    let rows = importer.cut_off().await?.rows;
+                    return Err(Problem::bad(
+                        "",
+                        format!("the body was cut off; of {rows} rows before, the good ones are imported"),
+                    ));
+                }
+                Err(_) => {
+                    importer.cut_off().await?;
+                    return Err(Problem::too_slow());
+                }
+            }
         }
-    }
-    Ok(HttpResponse::Ok().json(importer.finish().await?))
+    });
+    let report = importing.await.map_err(|_| Problem::unavailable("the import was ended", 1))??;
+    Ok(HttpResponse::Ok().json(report))
 }
 
 impl From<ImportError> for Problem {

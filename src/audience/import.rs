@@ -245,6 +245,11 @@ impl Importer {
         {
             self.parsed.header = Some((1, "the file is empty; its first row names the columns".into()));
         }
+        self.cut_off().await
+    }
+
+    /// The bytes have ended within the file: the same for the rows that came whole. Nobody can say what the last one was to be.
+    pub async fn cut_off(mut self) -> Result<Report, ImportError> {
         self.write(1).await?;
         while !self.jobs.is_empty() {
             self.answered().await?;

@@ -280,7 +280,7 @@ impl Platform {
             return Err("an address has 1 to 2048 characters".into());
         }
         if !self.address.pattern.is_match(address) {
-            return Err(format!("not a {} address; one looks like {}", self.address.kind, self.address.example));
+            return Err(format!("not a usable {} address; one looks like {}", self.address.kind, self.address.example));
         }
         if self.address.kind == "url" {
             let url = url::Url::parse(address).map_err(|error| format!("not a URL: {error}"))?;
@@ -356,7 +356,7 @@ json = { a = "x" }
             error("kind = \"chat\"", "kind = \"chta\"").starts_with("t.toml:5: unknown kind \"chta\"; did you mean")
         );
         assert!(error("'^[a-z]+$'", "'[a-z]+'").starts_with("t.toml:11: "));
-        assert!(error("example = \"abc\"", "example = \"123\"").contains("not a t address"));
+        assert!(error("example = \"abc\"", "example = \"123\"").contains("not a usable t address"));
         assert!(error("json = { a = \"x\" }", "").contains("does not load"));
         assert!(error("driver = \"http\"", "driver = ").starts_with("t.toml:4: "));
     }

@@ -9,8 +9,9 @@ use loudhailer::config::Config;
 use loudhailer::store::Store;
 use loudhailer::store::sqlite::Sqlite;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
-use super::harness::{Broker, Sink, event, outage, webhooks};
+use super::harness::{Broker, Sink, event, outage, webhooks, within};
 
 const FILE: &str = "\
 key,name,audiences,email,url,url_verified
@@ -55,7 +56,7 @@ async fn good_rows_are_imported_and_bad_ones_named_by_line() {
             bad,
             [
                 (4, "email: the address belongs to another subscriber"),
-                (5, "email: not a email address; one looks like alex@example.org"),
+                (5, "email: not a usable email address; one looks like alex@example.org"),
                 (6, "an earlier row of this file is about the same subscriber"),
                 (7, "audiences: \"busineses\" is not registered; did you mean \"businesses\"?"),
             ]
@@ -150,5 +151,38 @@ async fn a_header_that_is_wrong_imports_nothing() {
     assert_eq!(answer.status, 400, "{answer:?}");
     assert!(answer.text.contains("did you mean"), "{answer:?}");
     assert!(broker.app.store.subscribers(None, None, 10).await.expect("reads").is_empty());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_larger_than_any_body_is_streamed_and_of_one_cut_off_the_whole_rows_are_imported() {
+    let broker = Broker::start("[server]\nbody_limit = \"10KiB\"\n").await;
+    let rows = |range: std::ops::Range<usize>| -> String {
+        range.map(|n| format!("s{n},businesses,s{n}@example.org\n")).collect()
+    };
+    let csv = [("content-type", "text/csv")];
+    let file = format!("key,audiences,email\n{}", rows(0..3_000));
+    assert!(file.len() > 80_000, "{}", file.len());
+    let answer = broker.send("POST", "/v1/subscribers:import", &csv, &file).await;
+    assert_eq!((answer.status, &answer.json()["created"]), (200, &json!(3_000)), "{answer:?}");
+
+    // Whole rows and a part of one, which reads like a row, and then nothing more.
+    let cut = format!("key,audiences,email\n{}cut,businesses,cut@example.or", rows(5_000..5_003));
+    let (url, length) = (broker.url(), cut.len() + 1000);
+    let host = url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(host).await.expect("connects");
+    let head = format!(
+        "POST /v1/subscribers:import HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/csv\r\nContent-Length: {length}\r\n\r\n{cut}"
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    drop(stream);
+    let there = async |key: &str| broker.app.store.subscriber_by_key(key).await.expect("reads").is_some();
+    within("is imported", async {
+        while !there("s5002").await {
+            broker.get("/healthz").await;
+        }
+    })
+    .await;
+    assert!(there("s5000").await && !there("cut").await);
     broker.stop().await;
 }
