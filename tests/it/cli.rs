@@ -422,3 +422,37 @@ async fn a_backup_taken_in_mid_broadcast_sends_the_rest_after_it_is_restored() {
     assert_eq!(sink.all().len(), 21);
     assert!(ids.values().all(|ids| ids.len() == 1), "{ids:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_is_released_paused_resumed_and_followed_from_the_command_line() {
+    let (sink, plans) = (Sink::answering(|_, _| Reply::Hold).await, tempfile::tempdir().expect("a folder"));
+    let held = PLAN.replace("priority = \"high\"", "priority = \"high\"\napproval = true");
+    std::fs::write(plans.path().join("hand.toml"), held).expect("writes");
+    let narrow = format!(
+        "[paths]\nplans = {:?}\n[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n",
+        plans.path()
+    );
+    let broker = Broker::start(&narrow).await;
+    broker.crowd(5, "businesses", &sink.url()).await;
+    let (folder, url) = (broker.folder().to_path_buf(), broker.url());
+    let command = async |arguments: &[&str]| run(&folder, Some(&url), arguments, "").await;
+    let sent = command(&["send", "--plan", "hand", "--title", "x", "--yes", "--json"]).await.json();
+    let id = sent["sent"]["broadcasts"][0].as_str().expect("a broadcast").to_string();
+    let shown = async || broker.get(&format!("/v1/broadcasts/{id}")).await.json()["state"].clone();
+    assert_eq!(shown().await, "held");
+    for (verb, state) in [("release", "running"), ("pause", "paused"), ("resume", "running"), ("pause", "paused")] {
+        let done = command(&[verb, &id]).await;
+        assert_eq!((done.code, shown().await.as_str()), (Some(0), Some(state)), "{verb}: {done:?}");
+    }
+    // Followed until it is done: what stands there at last is that all five were told.
+    let follow = ["status", &id, "--follow"];
+    let (followed, ()) = tokio::join!(command(&follow), async {
+        sink.next().await;
+        assert_eq!(command(&["resume", &id]).await.code, Some(0));
+        sink.release();
+    });
+    assert_eq!(followed.code, Some(0), "{followed:?}");
+    assert!(followed.out.contains("done") && followed.out.contains('5'), "{followed:?}");
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 5);
+}

@@ -336,3 +336,53 @@ async fn a_correction_in_mid_broadcast_corrects_those_reached_and_tells_the_othe
         assert_eq!((both, right), (1, 19), "stopped: {stops}: {heard:?}");
     }
 }
+
+/// <https://www.twilio.com/docs/usage/security>: the URL, then each parameter's name and value in the order of the names.
+fn twilio_signature(token: &str, url: &str, form: &[(&str, &str)]) -> String {
+    let mut sorted = form.to_vec();
+    sorted.sort_unstable();
+    let signed = sorted.iter().fold(url.to_string(), |signed, (name, value)| signed + name + value);
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.as_bytes());
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD, ring::hmac::sign(&key, signed.as_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_callback_of_twilio_counts_if_its_signature_is_right() {
+    let twilio = Sink::answering(|_, _| {
+        Reply::Full(201, "Content-Type: application/json\r\n".into(), r#"{"sid":"SM1","status":"queued"}"#.into())
+    })
+    .await;
+    let config = format!(
+        "[channels.sms]\nplatform = \"twilio-sms\"\n[channels.sms.settings]\nurl = \"http://127.0.0.1:{}\"\n\
+         account_sid = \"AC0\"\nauth_token = \"12345\"\nfrom = \"+15551234567\"\n",
+        twilio.port()
+    );
+    let broker = Broker::start(&config).await;
+    broker.subscriber("alex", "customers", &[("phone", "+4915112345678")], |_| ()).await;
+    broker.post("/v1/events", &outage("a-1")).await;
+    let sent = twilio.next().await;
+    broker.settled().await;
+    let form: std::collections::BTreeMap<String, String> =
+        url::form_urlencoded::parse(&sent.body).into_owned().collect();
+    let callback = &form["StatusCallback"];
+    let path = callback.strip_prefix(&broker.url()).expect("ours");
+    let undelivered = [("MessageSid", "SM1"), ("MessageStatus", "undelivered"), ("ErrorCode", "30005")];
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(undelivered).finish();
+    let report = async |signature: &str| {
+        let headers = [("content-type", "application/x-www-form-urlencoded"), ("x-twilio-signature", signature)];
+        broker.send("POST", path, &headers, &body).await
+    };
+    assert_eq!(report(&twilio_signature("another token", callback, &undelivered)).await.status, 403);
+    let state = async || {
+        let listed = broker.get("/v1/broadcasts?limit=20").await.json();
+        let customers = listed["items"].as_array().expect("a list").iter().find(|b| b["audience"] == "customers");
+        customers.expect("drawn")["counts"].clone()
+    };
+    assert_eq!(state().await["told"], 1, "a forged report was believed");
+    let answer = report(&twilio_signature("12345", callback, &undelivered)).await;
+    assert_eq!((answer.status, &answer.json()["matched"]), (200, &json!(1)), "{answer:?}");
+    broker.settled().await;
+    let counts = state().await;
+    assert_eq!((&counts["told"], &counts["unreachable"]), (&json!(0), &json!(1)), "{counts}");
+    broker.stop().await;
+}
