@@ -26,7 +26,7 @@ use self::catcher::{Basket, Catchers};
 use self::client::Client;
 use self::play::{Scenes, Stage};
 use self::report::{Tally, samples};
-use super::{Failure, runtime};
+use super::{Failure, runtime, show};
 use crate::api::token_hash;
 use crate::app::App;
 use crate::clock::{Clock, Time};
@@ -86,11 +86,11 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     if performed.is_ok() && !args.json {
-        println!("\nAll of it in {:.1} s.", began.elapsed().as_secs_f64());
+        say(&format!("\nAll of it in {:.1} s.", began.elapsed().as_secs_f64()))?;
     }
     if performed.is_ok() && !args.exit {
         if !args.json {
-            announce(address, &catchers);
+            announce(address, &catchers)?;
         }
         tokio::select! {
             () = present(&clock) => {}
@@ -137,24 +137,22 @@ async fn perform(args: &Args, client: &Client, clock: &Arc<Clock>, catchers: &Ca
         false => MultiProgress::new(),
     };
     if !args.json {
-        println!("2021-10-04: 2,000 people of six audiences, five languages; WhatsApp is down");
+        say("2021-10-04: 2,000 people of six audiences, five languages; WhatsApp is down")?;
     }
     let (played, tried_while_down) = scenes.play(&Stage { client, clock, basket, bars: &bars }).await?;
     let tally = Tally::of(client, &played, &file).await?;
     let numbers = tally.numbers(&expected, basket.distinct(), basket.duplicates(), tried_while_down);
     let stated = people::UNREACHABLE * down.iter().filter(|down| **down).count();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&numbers)?);
+        say(&serde_json::to_string_pretty(&numbers)?)?;
     } else {
-        println!("\n{}", tally.table());
-        println!(
-            "{} of {} messages accepted. {} people have no way that works.",
-            numbers.accepted,
-            numbers.expected,
-            people::UNREACHABLE
-        );
+        let (accepted, expected, nobody) = (numbers.accepted, numbers.expected, people::UNREACHABLE);
+        say(&format!(
+            "\n{}\n{accepted} of {expected} messages accepted. {nobody} people have no way that works.",
+            tally.table()
+        ))?;
         let confirmed = played.get(4).context("the scene in which the cause is confirmed")?;
-        println!("{}", samples(client, confirmed).await?);
+        say(&samples(client, confirmed).await?)?;
     }
     tally.odd().iter().for_each(|odd| eprintln!("{odd}"));
     let complaints = basket.complaints();
@@ -190,8 +188,8 @@ async fn hand_over_secrets(client: &Client, basket: &Basket) -> anyhow::Result<(
     stream::iter(places).map(hand_over).buffer_unordered(16).try_collect().await
 }
 
-fn announce(broker: SocketAddr, catchers: &Catchers) {
-    println!(
+fn announce(broker: SocketAddr, catchers: &Catchers) -> anyhow::Result<()> {
+    say(&format!(
         r#"Look at it:
   console   http://{broker}/console   (token: {TOKEN})
   messages  http://{http}/messages   as they were caught; ?contains=WORDS ?limit=N
@@ -203,7 +201,12 @@ Send your own words, and see them arrive:
   curl -sS 'http://{http}/messages?contains=my+own+words&wait=60&limit=3'
 Ctrl-C ends it and leaves nothing behind."#,
         http = catchers.http
-    );
+    ))
+}
+
+/// A reader that has gone away, such as `head`, ends nothing.
+fn say(text: &str) -> anyhow::Result<()> {
+    show::line(text).map_err(|failure| anyhow::anyhow!("{failure}"))
 }
 
 /// The outage is history: from here on the demo's calendar is today's.

@@ -65,14 +65,19 @@ fn the_quick_start_of_the_readme_brings_ones_own_words_into_the_catcher() {
     let child = Command::new(binary()).arg("demo").stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
     let mut running = Running(child.expect("starts"));
     let mut lines = BufReader::new(running.0.stdout.take().expect("piped")).lines();
+    let mut said = Vec::new();
     let mut place = |word: &str| {
-        let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.trim_start().starts_with(word)));
-        let line = line.and_then(Result::ok).unwrap_or_else(|| panic!("the demo never said where its {word} is"));
+        let line = lines.by_ref().map_while(Result::ok).find(|line| {
+            said.push(line.clone());
+            line.trim_start().starts_with(word)
+        });
+        let line = line.unwrap_or_else(|| panic!("the demo never said where its {word} is"));
         let (_, rest) = line.split_once("http://").expect("an address");
         rest.split('/').next().unwrap_or_default().to_string()
     };
     // The demo says where it is: the ports that the README names may be taken here.
     let (broker, catcher) = (place("console"), place("messages"));
+    shows_what_became_of_everyone(&said);
     let script = rest.replace("127.0.0.1:8080", &broker).replace("127.0.0.1:8025", &catcher);
     let began = Instant::now();
     let output = Command::new("sh").args(["-ec", &script]).output().expect("sh");
@@ -84,4 +89,25 @@ fn the_quick_start_of_the_readme_brings_ones_own_words_into_the_catcher() {
     assert!(script.contains(words), "{script}");
     let shown = out.find("\"newest\"").map_or("", |at| &out[at..]);
     assert!(shown.contains(words), "own words never came: {out}\n{err}");
+}
+
+/// A table by audience and channel, whose sum is what the last line says, and a message to each audience.
+fn shows_what_became_of_everyone(said: &[String]) {
+    let cells = |line: &String| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let columns = "audience channel accepted deferred rejected unknown unreachable first within last within";
+    assert!(said.iter().any(|line| cells(line).join(" ") == columns), "{said:#?}");
+    let mut accepted = 0;
+    for audience in ["businesses", "customers", "executives", "press", "regulators", "staff"] {
+        let rows: Vec<Vec<String>> =
+            said.iter().map(cells).filter(|cells| cells.len() > 6 && cells[0] == audience).collect();
+        assert!(!rows.is_empty(), "no row of {audience}");
+        let numbers = rows.iter().filter(|row| row[1] != "no").map(|row| row[2].parse::<u64>().expect("a number"));
+        accepted += numbers.sum::<u64>();
+        let sample = said.iter().position(|line| line.starts_with(&format!("── {audience}, as "))).expect(audience);
+        assert!(said[sample..].iter().take(10).any(|line| line.contains("Facebook")), "{audience}: {said:#?}");
+    }
+    let public = said.iter().map(cells).filter(|cells| cells.len() > 6 && cells[0] == "public");
+    accepted += public.map(|row| row[2].parse::<u64>().expect("a number")).sum::<u64>();
+    let total = format!("{accepted} of {accepted} messages accepted. 24 people have no way that works.");
+    assert!(said.contains(&total), "{total}: {said:#?}");
 }
