@@ -2,10 +2,14 @@
 //! subscribers in the store, and a Report of each bad row by line and reason; the good ones are imported whatever stands
 //! beside them. The same file again writes nothing, and an import tells nobody anything.
 
+mod column;
+mod draft;
+mod reader;
 mod row;
 mod split;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -139,7 +143,7 @@ pub struct Importer {
 
 /// What has been read and not yet given to the store.
 struct Parsed {
-    reader: row::Reader,
+    reader: reader::Reader,
     rows: Vec<Row>,
     lines: Vec<u64>,
     report: Report,
@@ -205,7 +209,7 @@ impl Importer {
                 Format::Ndjson => Splitter::Lines(Lines::default()),
             },
             parsed: Parsed {
-                reader: row::Reader::new(options),
+                reader: reader::Reader::new(options),
                 rows: Vec::new(),
                 lines: Vec::new(),
                 report: Report::default(),

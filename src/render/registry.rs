@@ -36,8 +36,14 @@ pub fn registry(escaping: Escaping, gsm7: bool, fields: &Met) -> Handlebars<'sta
     };
     registry.register_escape_fn(escape);
     registry.register_helper("fits", Box::new(Fits { gsm7 }));
-    registry.register_helper("field", Box::new(Field(fields.clone())));
-    registry.register_helper("agree", Box::new(Agree));
+    registry.register_helper("agree", Box::new(agree));
+    let fields = fields.clone();
+    registry.register_helper(
+        "field",
+        Box::new(move |helper: &Helper, _: &Handlebars, _: &Context, _: &mut RenderContext, out: &mut dyn Output| {
+            field(&fields, helper, out)
+        }),
+    );
     registry
 }
 
@@ -54,7 +60,7 @@ impl HelperDef for Fits {
         _: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        let text = helper.param(0).and_then(|param| param.value().as_str()).unwrap_or("");
+        let text = text(helper, 0);
         let most = helper.param(1).and_then(|param| param.value().as_u64()).unwrap_or(0);
         let count = sms::count(text);
         // One letter outside the alphabet would cut the whole SMS to less than half.
@@ -64,40 +70,27 @@ impl HelperDef for Fits {
 }
 
 /// `{{services}} {{agree "is" "are"}} down`: the first where exactly one component is affected.
-struct Agree;
-
-impl HelperDef for Agree {
-    fn call<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        context: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-        out: &mut dyn Output,
-    ) -> HelperResult {
-        let at = if context.data()["one"] == true { 0 } else { 1 };
-        Ok(out.write(helper.param(at).and_then(|param| param.value().as_str()).unwrap_or(""))?)
-    }
+fn agree(
+    helper: &Helper<'_>,
+    _: &Handlebars<'_>,
+    context: &Context,
+    _: &mut RenderContext<'_, '_>,
+    out: &mut dyn Output,
+) -> HelperResult {
+    let at = if context.data()["one"] == true { 0 } else { 1 };
+    Ok(out.write(text(helper, at))?)
 }
 
 /// `{{field "name" "default"}}`.
-struct Field(Met);
+fn field(fields: &Met, helper: &Helper<'_>, out: &mut dyn Output) -> HelperResult {
+    let known = Fields::NAMES.contains(&text(helper, 0));
+    let sign = known.then(|| meet(fields, text(helper, 0), text(helper, 1))).flatten();
+    let sign = sign.ok_or_else(|| RenderErrorReason::Other(format!("no field is called {:?}", text(helper, 0))))?;
+    Ok(out.write(sign.encode_utf8(&mut [0; 4]))?)
+}
 
-impl HelperDef for Field {
-    fn call<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-        out: &mut dyn Output,
-    ) -> HelperResult {
-        let text = |at: usize| helper.param(at).and_then(|param| param.value().as_str()).unwrap_or("");
-        let known = Fields::NAMES.contains(&text(0));
-        let sign = known.then(|| meet(&self.0, text(0), text(1))).flatten();
-        let sign = sign.ok_or_else(|| RenderErrorReason::Other(format!("no field is called {:?}", text(0))))?;
-        Ok(out.write(sign.encode_utf8(&mut [0; 4]))?)
-    }
+fn text<'a>(helper: &'a Helper<'_>, at: usize) -> &'a str {
+    helper.param(at).and_then(|param| param.value().as_str()).unwrap_or("")
 }
 
 /// The character that stands for a field.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::row::{Reader, Row};
+use super::reader::Reader;
 use super::split::{Cells, Csv, Record};
-use super::{Options, Validator};
+use super::{Options, Row, Validator};
 use crate::audience::Address;
 
 fn options() -> Options {

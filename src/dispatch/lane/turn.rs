@@ -1,0 +1,80 @@
+//! A lane's turns: room for the outcome, a look, and then the attempt, the row of what must leave, or the wait for what the look
+//! named. A turn that is woken looks again; the last one ends with the engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Lane;
+use super::look::Look;
+use crate::dispatch::breaker::State;
+use crate::dispatch::{Engine, recorder};
+
+/// Turn after turn, until the engine stops.
+pub async fn run(engine: Arc<Engine>, lane: Arc<Lane>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = engine.stop.cancelled() => return,
+            () = turn(&engine, &lane) => {}
+        }
+    }
+}
+
+async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
+    // No attempt begins without room for its outcome.
+    let Ok(room) = engine.room.clone().acquire_owned().await else { return };
+    let woken = lane.turn.notified();
+    let now = engine.clock.monotonic();
+    let ways = engine.ways();
+    match lane.look(engine) {
+        Look::Go(delivery) => {
+            let low = lane.roomy(delivery.live.broadcast.priority);
+            crate::pipeline::deliver(engine, lane, *delivery, room);
+            if low {
+                engine.plan.notify_one();
+            }
+        }
+        Look::Out(delivery, why) => {
+            recorder::leave(engine, lane, *delivery, why, ways);
+            if lane.waiting().iter().all(|n| *n == 0) {
+                engine.plan.notify_one();
+            }
+        }
+        Look::Until(due) => {
+            drop(room);
+            tokio::select! {
+                biased;
+                () = woken => {}
+                () = engine.clock.sleep_until(due) => {}
+            }
+        }
+        Look::Reserve { name, bucket, count } => {
+            drop(room);
+            match engine.store.spend(&name, bucket, count).await {
+                Ok(()) => lane.reserved(&name, bucket, count),
+                Err(error) => {
+                    tracing::error!(%error, channel = lane.settings.name, "a limit could not be reserved; the lane waits");
+                    engine.clock.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        Look::Nothing => {
+            drop(room);
+            // An open breaker lets a trial through later: then the planner decides what goes this way again.
+            match lane.breaker(now) {
+                (State::Open, Some(until)) => {
+                    tokio::select! {
+                        biased;
+                        () = woken => {}
+                        () = engine.clock.sleep_until(until) => {
+                            if let Err(error) = engine.ways_changed().await {
+                                tracing::error!(%error, "what waits for a channel could not be woken");
+                            }
+                        }
+                    }
+                }
+                _ => woken.await,
+            }
+        }
+    }
+}

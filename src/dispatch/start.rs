@@ -1,0 +1,122 @@
+//! How the engine starts and stops. Enter: its parts, and from the store what is live, what is down, what breakers and limits
+//! remember. Leave: the engine, with nothing sent before `start`; `shut_down` lets what is on the wire end and records it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ring::hmac;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::lane::{self, Lane};
+use super::recorder::{self, Entry};
+use super::{Engine, Words, lock, permit, planner, ticker};
+use crate::audience::route::ChannelId;
+use crate::clock::{Clock, Time};
+use crate::plan::Priority;
+use crate::store::{Result, Store};
+
+/// What the engine is built from.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<Clock>,
+    pub words: Arc<dyn Words>,
+    pub lanes: Vec<lane::Settings>,
+    pub key: hmac::Key,
+    pub public_url: String,
+    pub settings: Settings,
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Deliveries waiting in memory, by lane and priority.
+    pub lane: usize,
+    /// Recipients in one manifest.
+    pub page: usize,
+    /// Attempts whose outcome may be unwritten at one time.
+    pub attempt_room: usize,
+}
+
+impl Engine {
+    /// Builds the engine and reads what is live. Nothing is sent before `start`.
+    pub async fn new(parts: Parts) -> Result<(Arc<Engine>, mpsc::UnboundedReceiver<Entry>)> {
+        let epoch = parts.store.epoch().await?;
+        let (entries, outcomes) = mpsc::unbounded_channel();
+        let mut lanes = BTreeMap::new();
+        for settings in parts.lanes {
+            let spent = permit::read_spent(&*parts.store, &settings, parts.clock.steady()).await?;
+            lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.clock.clone(), parts.settings, spent)));
+        }
+        for row in parts.store.breakers().await? {
+            if let Some(lane) = lanes.get(&row.channel) {
+                lane.restore_breaker(&row, &parts.clock);
+            }
+        }
+        let engine = Engine {
+            epoch,
+            lanes,
+            live: Mutex::default(),
+            down: Mutex::default(),
+            changed: Mutex::default(),
+            claimed: Mutex::default(),
+            hints: Mutex::default(),
+            attempting: Mutex::default(),
+            entries,
+            ways: AtomicU64::new(0),
+            room: Arc::new(Semaphore::new(parts.settings.attempt_room)),
+            plan: Notify::new(),
+            tick: Notify::new(),
+            recorded: Notify::new(),
+            happened: watch::Sender::new(0),
+            chance: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            attempts: TaskTracker::new(),
+            store: parts.store,
+            clock: parts.clock,
+            words: parts.words,
+            key: parts.key,
+            public_url: parts.public_url,
+            settings: parts.settings,
+        };
+        for incident in engine.store.open_incidents().await? {
+            engine.note_down(incident.id, &incident.state.facts().platforms_down.into_iter().collect());
+        }
+        let down = engine.platforms_down();
+        engine.lanes.values().for_each(|lane| lane.set_down(&down));
+        let all = [ChannelId(0)].into_iter().chain(engine.lanes.keys().copied());
+        for lane in all {
+            for priority in Priority::ALL {
+                lock(&engine.hints).insert((*priority, lane), Time(0));
+            }
+        }
+        for broadcast in engine.store.live().await? {
+            engine.take_up(broadcast);
+        }
+        Ok((Arc::new(engine), outcomes))
+    }
+
+    /// Starts planner, lanes, recorder and ticker.
+    pub fn start(self: &Arc<Engine>, outcomes: mpsc::UnboundedReceiver<Entry>) {
+        self.tasks.spawn(recorder::run(self.clone(), outcomes));
+        self.tasks.spawn(planner::run(self.clone()));
+        self.tasks.spawn(ticker::run(self.clone()));
+        for lane in self.lanes.values() {
+            self.tasks.spawn(lane::run(self.clone(), lane.clone()));
+        }
+    }
+
+    /// Stops beginning attempts, lets those on the wire end within `patience`, and records them.
+    pub async fn shut_down(&self, patience: Duration) {
+        self.stop.cancel();
+        self.attempts.close();
+        let _ = tokio::time::timeout(patience, self.attempts.wait()).await;
+        let _ = self.entries.send(Entry::Last);
+        self.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
+    }
+}

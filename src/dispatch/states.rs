@@ -1,0 +1,165 @@
+//! The states of broadcasts in memory. Enter: broadcasts that were drawn, released, stopped, paused or opened again. Promised: when
+//! a call returns, no attempt begins that the new state forbids, and none of what was superseded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::live::Live;
+use super::{Engine, lock, recorder};
+use crate::audience::route::ChannelId;
+use crate::id::{BroadcastId, DeliveryId};
+use crate::plan::Priority;
+use crate::store::{Broadcast, BroadcastState, Replayed, Result};
+
+impl Engine {
+    /// Takes up broadcasts that were drawn, released or changed. When this returns, no try of what they supersede begins.
+    pub async fn notice(&self, ids: &[BroadcastId]) -> Result<()> {
+        for id in ids {
+            if let Some(broadcast) = self.store.broadcast(*id).await? {
+                self.take_up(broadcast);
+            }
+        }
+        self.plan.notify_one();
+        self.tick.notify_one();
+        // What was stopped or has expired may have been the last that was under way.
+        self.recorded.notify_waiters();
+        self.happened();
+        Ok(())
+    }
+
+    pub(super) fn take_up(&self, broadcast: Broadcast) {
+        let mut live = lock(&self.live);
+        let (id, state) = (broadcast.id, broadcast.state);
+        if matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
+            let older = |other: &Live| {
+                other.broadcast.incident == broadcast.incident
+                    && other.broadcast.audience == broadcast.audience
+                    && other.broadcast.version < broadcast.version
+                    && other.broadcast.id != id
+            };
+            for other in live.values().filter(|other| older(other)) {
+                other.set_state(BroadcastState::Superseded);
+            }
+            live.retain(|_, other| other.state().live());
+        }
+        // Selection and priority are final once it is released; before that nothing in memory is its.
+        let replaces = |known: &Live| known.broadcast.state == BroadcastState::Held && state != BroadcastState::Held;
+        match (live.get(&id), state.live()) {
+            (Some(known), true) if !replaces(known) => known.set_state(state),
+            (_, true) => drop(live.insert(id, Arc::new(Live::new(broadcast)))),
+            (Some(known), false) => {
+                known.set_state(state);
+                live.remove(&id);
+            }
+            (None, false) => {}
+        }
+        drop(live);
+        self.barrier();
+    }
+
+    /// When this returns, every attempt that is still to begin will see what was set before.
+    pub(crate) fn barrier(&self) {
+        for lane in self.lanes.values() {
+            lane.barrier();
+        }
+    }
+
+    pub fn live(&self, id: BroadcastId) -> Option<Arc<Live>> {
+        lock(&self.live).get(&id).cloned()
+    }
+
+    /// Stops, pauses or resumes a broadcast. When this returns true, no attempt of it begins that the new state forbids.
+    pub async fn change_state(
+        &self,
+        id: BroadcastId,
+        from: Vec<BroadcastState>,
+        to: BroadcastState,
+        by: &str,
+    ) -> Result<bool> {
+        let live = self.live(id);
+        let before = live.as_ref().map(|live| live.state());
+        // The lanes obey first, so that nothing begins while the store writes; if it can't write, they go on.
+        if let (Some(live), Some(before)) = (&live, before)
+            && from.contains(&before)
+            && to != BroadcastState::Running
+        {
+            live.set_state(to);
+            self.barrier();
+        }
+        let written = self.store.change_state(id, from, to, self.clock.calendar(), by).await;
+        match (&written, &live, before) {
+            (Ok(true), ..) => {
+                self.notice(&[id]).await?;
+                if to == BroadcastState::Running {
+                    self.ways_changed().await?;
+                } else {
+                    self.attempts_begun(id).await;
+                }
+            }
+            (_, Some(live), Some(before)) => live.set_state(before),
+            _ => {}
+        }
+        written
+    }
+
+    /// Waits until attempts that began before have ended, a moment at most: they are on the wire, or about to be.
+    async fn attempts_begun(&self, id: BroadcastId) {
+        let ended = async {
+            loop {
+                let recorded = self.recorded.notified();
+                if !lock(&self.attempting).contains_key(&id) {
+                    return;
+                }
+                recorded.await;
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(250), ended).await;
+    }
+
+    /// Opens a delivery again that ended rejected, unknown or expired.
+    pub async fn replay(&self, id: DeliveryId, by: &str) -> Result<Replayed> {
+        let live = self.live(id.broadcast);
+        // Counted before it is written, so that the broadcast does not end meanwhile.
+        if let Some(live) = &live {
+            live.ended(-1);
+        }
+        let due = self.clock.steady();
+        let replayed = self.store.replay(id, due, self.clock.calendar(), by).await;
+        let reopened = matches!(replayed, Ok(Replayed::Open { reopened: true, .. }));
+        match (&live, reopened) {
+            (Some(live), false) => {
+                live.ended(1);
+                recorder::finish(self, live).await;
+            }
+            (None, true) => self.notice(&[id.broadcast]).await?,
+            _ => {}
+        }
+        if let Ok(Replayed::Open { channel, priority, .. }) = replayed {
+            self.hint(priority, channel, due);
+            self.plan.notify_one();
+        }
+        replayed
+    }
+
+    /// A receipt changed a delivery: `ended` recipients came to an end by it.
+    pub async fn receipt_came(&self, delivery: DeliveryId, ended: i64) -> Result<()> {
+        if let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
+            self.subscriber_changed(subscriber.id, subscriber.version);
+        }
+        match self.live(delivery.broadcast) {
+            Some(live) => {
+                live.ended(ended);
+                recorder::finish(self, &live).await;
+            }
+            None if ended < 0 => self.notice(&[delivery.broadcast]).await?,
+            None => {}
+        }
+        let now = self.clock.steady();
+        for priority in Priority::ALL {
+            self.hint(*priority, ChannelId(0), now);
+        }
+        self.plan.notify_one();
+        self.happened();
+        Ok(())
+    }
+}

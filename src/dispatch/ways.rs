@@ -1,0 +1,109 @@
+//! The ways that are open: what incidents say is down, which channels are paused or broken. Promised: what waits in a lane that is
+//! blocked moves, and what waits for a way is decided again as soon as one may have opened.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::lane::Lane;
+use super::recorder::Entry;
+use super::{Engine, lock};
+use crate::audience::route::{Candidate, ChannelId};
+use crate::clock::Time;
+use crate::id::IncidentId;
+use crate::plan::Priority;
+use crate::store::{BreakerRow, Result};
+
+impl Engine {
+    pub(crate) fn note_down(&self, incident: IncidentId, platforms: &BTreeSet<String>) {
+        let mut down = lock(&self.down);
+        match platforms.is_empty() {
+            true => down.remove(&incident),
+            false => down.insert(incident, platforms.clone()),
+        };
+    }
+
+    /// The failure domains that some open incident says are down.
+    pub fn platforms_down(&self) -> BTreeSet<String> {
+        lock(&self.down).values().flatten().cloned().collect()
+    }
+
+    /// An incident says anew what is down. What waits in an affected lane moves; what waited for a way decides again.
+    pub async fn platforms_changed(&self, incident: IncidentId, platforms: BTreeSet<String>) -> Result<()> {
+        let before = self.platforms_down();
+        self.note_down(incident, &platforms);
+        let now = self.platforms_down();
+        if now != before {
+            self.lanes.values().for_each(|lane| lane.set_down(&now));
+            self.barrier();
+            self.lanes.values().for_each(|lane| lane.wake());
+            self.ways_changed().await?;
+        }
+        Ok(())
+    }
+
+    /// Pauses or resumes a channel. What waits in its lane moves to other ways.
+    pub async fn pause_channel(&self, id: ChannelId, paused: bool) -> Result<bool> {
+        let Some(lane) = self.lanes.get(&id) else { return Ok(false) };
+        lane.pause(paused);
+        lane.barrier();
+        self.store.pause_channel(id, paused).await?;
+        lane.wake();
+        self.ways_changed().await?;
+        self.happened();
+        Ok(true)
+    }
+
+    pub(crate) fn breaker_changed(self: &Arc<Engine>, lane: &Lane, row: BreakerRow) {
+        tracing::warn!(channel = lane.settings.name, state = row.state, "a breaker changed");
+        self.enter(Entry::Breaker(row));
+        lane.wake();
+        let engine = self.clone();
+        self.attempts.spawn(async move {
+            if let Err(error) = engine.ways_changed().await {
+                tracing::error!(%error, "what waits for a channel could not be woken");
+            }
+        });
+    }
+
+    /// The channels as routing sees them.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.lanes.values().map(|lane| lane.candidate(self.clock.monotonic())).collect()
+    }
+
+    /// How often ways have changed. Whoever decides that a recipient waits reads this first, and says it to `waits_written`.
+    pub(crate) fn ways(&self) -> u64 {
+        self.ways.load(Ordering::Acquire)
+    }
+
+    /// Something that was down may work again.
+    pub(crate) async fn ways_changed(&self) -> Result<()> {
+        self.ways.fetch_add(1, Ordering::AcqRel);
+        self.wake_waiting().await
+    }
+
+    /// Rows that wait for a way are on disk. If ways changed while they were being decided, the call that woke the others
+    /// came too early for these.
+    pub(crate) async fn waits_written(&self, decided_at: u64) -> Result<()> {
+        match self.ways() == decided_at {
+            true => Ok(()),
+            false => self.wake_waiting().await,
+        }
+    }
+
+    async fn wake_waiting(&self) -> Result<()> {
+        let now = self.clock.steady();
+        self.store.wake(now).await?;
+        for priority in Priority::ALL {
+            self.hint(*priority, ChannelId(0), now);
+        }
+        self.plan.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn hint(&self, priority: Priority, lane: ChannelId, due: Time) {
+        let mut hints = lock(&self.hints);
+        let entry = hints.entry((priority, lane)).or_insert(due);
+        *entry = (*entry).min(due);
+    }
+}

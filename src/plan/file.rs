@@ -1,0 +1,80 @@
+//! Plans as files. Enter: the plans that ship or those of the operator's directory, as TOML. Leave: plans by name, or the place
+//! and the line of what is wrong in one; a key that no plan has is refused with the nearest that one has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rust_embed::Embed;
+
+use super::Plan;
+
+#[derive(Embed)]
+#[folder = "plans/"]
+struct Shipped;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub struct BadPlan {
+    pub place: String,
+    pub message: String,
+}
+
+/// The plans that ship, with those of the operator's directory added or, by name, in their place.
+pub fn load(directory: Option<&Path>) -> Result<Vec<Plan>, BadPlan> {
+    let mut texts: BTreeMap<String, (String, String)> = BTreeMap::new();
+    match directory {
+        None => {
+            for path in Shipped::iter().filter(|path| path.ends_with(".toml")) {
+                let Some(file) = Shipped::get(&path) else { continue };
+                let text = String::from_utf8_lossy(&file.data).into_owned();
+                texts.insert(path.trim_end_matches(".toml").into(), (format!("plans/{path}"), text));
+            }
+        }
+        Some(directory) => {
+            let bad =
+                |error: std::io::Error| BadPlan { place: directory.display().to_string(), message: error.to_string() };
+            for entry in std::fs::read_dir(directory).map_err(bad)? {
+                let path = entry.map_err(bad)?.path();
+                if path.extension().is_some_and(|extension| extension == "toml") {
+                    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                    texts.insert(name, (path.display().to_string(), std::fs::read_to_string(&path).map_err(bad)?));
+                }
+            }
+        }
+    }
+    texts.into_iter().map(|(name, (place, text))| parse(&name, &place, &text)).collect()
+}
+
+pub fn parse(name: &str, place: &str, text: &str) -> Result<Plan, BadPlan> {
+    let mut plan: Plan = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        BadPlan { place: format!("{place}:{line}"), message: crate::config::nearest(error.message()) }
+    })?;
+    plan.name = name.into();
+    let mut names = BTreeSet::new();
+    for step in &plan.steps {
+        if !names.insert(&step.name) {
+            return Err(BadPlan { place: place.into(), message: format!("two steps are named {:?}", step.name) });
+        }
+        if step.routes.is_empty() {
+            return Err(BadPlan { place: place.into(), message: format!("step {:?} has no routes", step.name) });
+        }
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_its_line_and_the_nearest_name() {
+        let error = parse(
+            "p",
+            "p.toml",
+            "title = \"x\"\n[[step]]\nname = \"a\"\naudiense = \"b\"\nroutes = [\"sms\"]\npriority = \"high\"\n",
+        )
+        .expect_err("refused");
+        assert_eq!(error.to_string(), "p.toml:4: unknown key \"audiense\"; did you mean \"audience\"?");
+    }
+}

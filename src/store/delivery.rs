@@ -1,0 +1,139 @@
+//! A delivery as it is kept: the facts that the engine and a platform's receipts write of it, the open row that waits, and what
+//! is read back for a new decision, a page or a replay.
+
+use crate::audience::Subscriber;
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
+use crate::incident::words;
+use crate::plan::Priority;
+
+words!(
+    /// Declared in the order in which facts about one delivery win over one another.
+    DeliveryState {
+        Open = "open", Moved = "moved", Expired = "expired", Cancelled = "cancelled", Superseded = "superseded",
+        Rejected = "rejected", Unknown = "unknown", Told = "told",
+    }
+);
+
+impl DeliveryState {
+    pub fn from_number(n: i64) -> DeliveryState {
+        usize::try_from(n).ok().and_then(|n| DeliveryState::ALL.get(n)).copied().unwrap_or(DeliveryState::Open)
+    }
+}
+
+/// What happened to a delivery: always accepted, in any order.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    pub delivery: DeliveryId,
+    pub state: DeliveryState,
+    pub channel: ChannelId,
+    pub began: Time,
+    pub ended: Time,
+    pub tries: u32,
+    pub detail: Option<String>,
+    pub reference: Option<String>,
+    /// Kept in the index that receipts are matched by.
+    pub indexed: bool,
+    pub priority: Priority,
+    /// Where an open row waits: a channel's lane, or 0 while no way is chosen.
+    pub lane: ChannelId,
+    pub due: Time,
+    /// The outcome's word and fault, where this try gets a row of its own.
+    pub attempt: Option<(&'static str, Option<&'static str>)>,
+    /// The recipient has no other delivery in this broadcast, and this is its first row.
+    pub sole: bool,
+    /// The platform says that the address is gone.
+    pub suppress: bool,
+}
+
+/// An open row, read back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenRow {
+    pub delivery: DeliveryId,
+    pub channel: ChannelId,
+    pub lane: ChannelId,
+    pub tries: u32,
+    pub priority: Priority,
+    pub due: Time,
+}
+
+/// A recipient with open rows, with all that a new decision needs.
+#[derive(Debug, Clone)]
+pub struct Again {
+    pub row: OpenRow,
+    /// `None`: gone from the store.
+    pub subscriber: Option<Subscriber>,
+    pub told: bool,
+    /// All rows of the recipient in this broadcast.
+    pub rows: Vec<(u16, DeliveryState, ChannelId)>,
+    pub attempts: Vec<AttemptRow>,
+}
+
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct AttemptRow {
+    pub place: u16,
+    #[serde(skip)]
+    pub channel: ChannelId,
+    pub began: Time,
+    pub outcome: String,
+    pub fault: Option<String>,
+    pub detail: Option<String>,
+    pub reference: Option<String>,
+}
+
+/// A delivery as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliveryRow {
+    pub id: DeliveryId,
+    pub state: DeliveryState,
+    pub channel: ChannelId,
+    pub began: Time,
+    pub ended: Time,
+    pub tries: u32,
+    pub detail: Option<String>,
+    pub reference: Option<String>,
+    pub receipt: Option<String>,
+    /// When an open one is tried next.
+    pub due: Time,
+}
+
+/// One of `broadcast` and `subscriber` is given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeliveryFilter {
+    pub broadcast: Option<BroadcastId>,
+    pub subscriber: Option<SubscriberId>,
+    pub state: Option<DeliveryState>,
+    pub after: Option<DeliveryId>,
+}
+
+/// What became of a wish to send again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// Open again; whether its recipient had ended.
+    Open {
+        channel: ChannelId,
+        priority: Priority,
+        reopened: bool,
+    },
+    NotThere,
+    /// Why not.
+    Refused(&'static str),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceiptFact {
+    pub channel: ChannelId,
+    /// Ours, or the platform's reference.
+    pub matching: Matching,
+    pub status: crate::channel::ReceiptStatus,
+    pub fault: Option<crate::channel::Fault>,
+    pub at: Time,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matching {
+    Delivery(DeliveryId),
+    Reference(String),
+}

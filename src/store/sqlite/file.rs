@@ -1,0 +1,140 @@
+//! The file of a store. Enter a path, or a connection to it. Leave: the lock of the one process that sends from it, connections
+//! set up to write and to read, the schema brought to this version, the installation's key and the number of this start. A file
+//! that somebody sends from, or that a newer program wrote, is refused with the reason.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ring::hmac;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::Sqlite;
+use super::writer::failed;
+use crate::store::{Result, StoreError};
+
+const MIGRATIONS: &[&str] = &[include_str!("../schema.sql")];
+
+impl Sqlite {
+    /// The shard lease of one machine: keeps everyone else from sending from the file for as long as the lock is held, which
+    /// the system drops with the process; refused while somebody holds it.
+    pub fn lock(path: &Path) -> Result<std::fs::File> {
+        let beside = PathBuf::from(format!("{}.lock", path.display()));
+        let wrong = |error: &dyn std::fmt::Display| StoreError::Failed(format!("{}: {error}", beside.display()));
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&beside)
+            .map_err(|e| wrong(&e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Failed(format!(
+                "{}: another loudhailer sends from this store; stop it first",
+                path.display()
+            ))),
+            Err(std::fs::TryLockError::Error(error)) => Err(wrong(&error)),
+        }
+    }
+
+    /// Whether a file is a whole store that this program can read.
+    pub fn check(path: &Path) -> Result<()> {
+        let wrong = |why: String| StoreError::Failed(format!("{}: {why}", path.display()));
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(|error| wrong(error.to_string()))?;
+        let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|e| wrong(e.to_string()));
+        match text("PRAGMA quick_check(1)")?.as_str() {
+            "ok" => {}
+            damage => return Err(wrong(format!("is damaged: {damage}"))),
+        }
+        text("SELECT value FROM meta WHERE name = 'key'").map_err(|_| wrong("is no store of loudhailer's".into()))?;
+        let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        match version as usize <= MIGRATIONS.len() {
+            true => Ok(()),
+            false => Err(wrong("was written by a newer program".into())),
+        }
+    }
+}
+
+/// The connection that writes, on a file of this program's schema.
+pub(super) fn open(path: &Path) -> Result<Connection> {
+    let connection =
+        Connection::open(path).map_err(|error| StoreError::Failed(format!("{}: {error}", path.display())))?;
+    prepare(&connection)?;
+    connection.execute_batch("PRAGMA wal_autocheckpoint = 0").map_err(failed)?;
+    migrate(&connection)?;
+    Ok(connection)
+}
+
+/// A connection that reads.
+pub(super) fn reader(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let reader = Connection::open_with_flags(path, flags).map_err(failed)?;
+    reader.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+    reader.set_prepared_statement_cache_capacity(128);
+    plan_once(&reader)?;
+    Ok(reader)
+}
+
+/// A plan does not depend on the values bound to it. Without this, clearing the bindings of a cached statement makes SQLite
+/// parse and plan it again at its next use, which was a quarter of the time that an event took.
+fn plan_once(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop).map_err(failed)
+}
+
+fn prepare(connection: &Connection) -> Result<()> {
+    plan_once(connection)?;
+    connection.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    connection
+        .execute_batch(
+            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+             PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA journal_size_limit = 268435456;",
+        )
+        .map_err(failed)
+}
+
+/// Brings the schema to this version, in one transaction. It changes tables only: an upgrade tells nobody anything.
+fn migrate(connection: &Connection) -> Result<()> {
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let version = version as usize;
+    if version > MIGRATIONS.len() {
+        return Err(StoreError::Failed(format!(
+            "the store has schema {version}, and this program knows {}: start a newer program",
+            MIGRATIONS.len()
+        )));
+    }
+    for (number, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {sql}; PRAGMA user_version = {}; COMMIT;", number + 1))
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The key that signs delivery ids and unsubscribe links: made once, and backed up with the rest.
+pub(super) fn installation_key(connection: &Connection) -> Result<hmac::Key> {
+    use base64::Engine;
+    use ring::rand::SecureRandom;
+    let mut fresh = [0u8; 32];
+    ring::rand::SystemRandom::new().fill(&mut fresh).map_err(|_| StoreError::Failed("no randomness".into()))?;
+    let engine = base64::engine::general_purpose::STANDARD;
+    connection
+        .execute("INSERT INTO meta VALUES ('key', ?1) ON CONFLICT DO NOTHING", [engine.encode(fresh)])
+        .map_err(failed)?;
+    let text: String =
+        connection.query_row("SELECT value FROM meta WHERE name = 'key'", [], |row| row.get(0)).map_err(failed)?;
+    let bytes = engine.decode(&text).map_err(|_| StoreError::Failed("meta.key is damaged".into()))?;
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+}
+
+pub(super) fn raise_epoch(connection: &Connection) -> Result<i64> {
+    connection
+        .query_row(
+            "INSERT INTO meta VALUES ('epoch', '1') ON CONFLICT DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+             RETURNING CAST(value AS INTEGER)",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(failed)
+}

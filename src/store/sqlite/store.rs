@@ -1,0 +1,331 @@
+//! `Store`, method by method: each copies what it was given, and runs one function of its topic as a read or as a job of the
+//! writer.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::{Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, replay, subscriber, upkeep};
+use crate::audience::Subscriber;
+use crate::audience::import::{Row, Seen};
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
+use crate::incident::{Change, Incident};
+use crate::ingest::DeadRecord;
+use crate::plan::{Draw, Priority, Thread};
+use crate::store::{
+    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, Decided,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
+    ReceiptFact, Replayed, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
+    UpdateRow, Upserted, Wording, WordingKey,
+};
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn known(&self, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
+        let (source, id, key) = (source.to_string(), id.to_string(), key.to_string());
+        self.read(move |db| ingest::known(db, &source, &id, &key, corrects)).await
+    }
+
+    async fn commit(&self, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed> {
+        self.write(move |db| ingest::commit(db, change, draws, templates)).await
+    }
+
+    async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>> {
+        self.write(move |db| ingest::tick(db, tick, templates, now)).await
+    }
+
+    async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>> {
+        self.read(move |db| ingest::incident(db, id)).await
+    }
+
+    async fn updates(&self, id: IncidentId) -> Result<Vec<UpdateRow>> {
+        self.read(move |db| ingest::updates(db, id)).await
+    }
+
+    async fn open_incidents(&self) -> Result<Vec<Incident>> {
+        self.read(ingest::open_incidents).await
+    }
+
+    async fn freeze(&self, frozen: Frozen) -> Result<()> {
+        self.write(move |db| upkeep::freeze(db, &frozen)).await
+    }
+
+    async fn frozen(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>> {
+        self.read(move |db| upkeep::frozen(db, &digest)).await
+    }
+
+    async fn dead(&self, record: DeadRecord, now: Time) -> Result<()> {
+        self.write(move |db| upkeep::dead(db, &record, now)).await
+    }
+
+    async fn broadcast(&self, id: BroadcastId) -> Result<Option<Broadcast>> {
+        self.read(move |db| broadcast::one(db, id)).await
+    }
+
+    async fn live(&self) -> Result<Vec<Broadcast>> {
+        self.read(broadcast::live).await
+    }
+
+    async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<bool> {
+        let by = by.to_string();
+        self.write(move |db| broadcast::release_held(db, id, now, &by)).await
+    }
+
+    async fn change_state(
+        &self,
+        id: BroadcastId,
+        from: Vec<BroadcastState>,
+        to: BroadcastState,
+        now: Time,
+        by: &str,
+    ) -> Result<bool> {
+        let by = by.to_string();
+        self.write(move |db| broadcast::change_state(db, id, &from, to, now, &by)).await
+    }
+
+    async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)> {
+        self.read(move |db| broadcast::due_timers(db, now)).await
+    }
+
+    async fn end_timer(&self, kind: TimerKind, subject: i64, due: Time) -> Result<()> {
+        self.write(move |db| broadcast::end_timer(db, kind, subject, due)).await
+    }
+
+    async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)> {
+        let (audience, id, incident) = (broadcast.audience.clone(), broadcast.id, broadcast.incident);
+        let (selection, released) = (broadcast.selection.clone(), broadcast.released.unwrap_or(broadcast.created));
+        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shard, after, limit))
+            .await
+    }
+
+    async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
+        let own = self.epoch;
+        let key = self.key.clone();
+        self.write(move |db| manifest::decide(db, &key, own, manifest, rows, &wordings)).await
+    }
+
+    async fn record(&self, facts: Vec<Fact>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
+        let key = self.key.clone();
+        self.write(move |db| delivery::record(db, &key, &facts, &closed)).await
+    }
+
+    async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
+        self.read(move |db| delivery::due(db, lane, priority, now, limit)).await
+    }
+
+    async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+        self.read(move |db| delivery::next_due(db, lane, priority, now)).await
+    }
+
+    async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
+        let (id, incident, audience) = (broadcast.id, broadcast.incident, broadcast.audience.clone());
+        let selection = broadcast.selection.clone();
+        self.read(move |db| delivery::again(db, id, incident, &audience, &selection, rows)).await
+    }
+
+    async fn wake(&self, now: Time) -> Result<()> {
+        self.write(move |db| delivery::wake(db, now)).await
+    }
+
+    async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+        self.read(move |db| manifest::unfinished(db, after)).await
+    }
+
+    async fn wording(&self, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>> {
+        let key = key.clone();
+        self.read(move |db| upkeep::wording(db, broadcast, &key)).await
+    }
+
+    async fn word(&self, wordings: Vec<Wording>) -> Result<()> {
+        self.write(move |db| upkeep::word(db, &wordings)).await
+    }
+
+    async fn epoch(&self) -> Result<i64> {
+        Ok(self.epoch)
+    }
+
+    async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>> {
+        self.write(move |db| upkeep::channels(db, &names)).await
+    }
+
+    async fn pause_channel(&self, channel: ChannelId, paused: bool) -> Result<()> {
+        self.write(move |db| upkeep::pause_channel(db, channel, paused)).await
+    }
+
+    async fn breakers(&self) -> Result<Vec<BreakerRow>> {
+        self.read(upkeep::breakers).await
+    }
+
+    async fn set_breaker(&self, row: BreakerRow) -> Result<()> {
+        self.write(move |db| upkeep::set_breaker(db, &row)).await
+    }
+
+    async fn spent(&self, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
+        let name = name.to_string();
+        self.read(move |db| upkeep::spent(db, &name, from)).await
+    }
+
+    async fn spend(&self, name: &str, bucket: i64, count: i64) -> Result<()> {
+        let name = name.to_string();
+        self.write(move |db| upkeep::spend(db, &name, bucket, count)).await
+    }
+
+    async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
+        let key = self.key.clone();
+        self.write(move |db| put::upsert(db, &key, drafts, now)).await
+    }
+
+    async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
+        let key = self.key.clone();
+        self.write(move |db| import::import(db, &key, &rows, &seen, now)).await
+    }
+
+    async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>> {
+        self.read(move |db| subscriber::one(db, id)).await
+    }
+
+    async fn subscriber_by_key(&self, key: &str) -> Result<Option<Subscriber>> {
+        let key = key.to_string();
+        self.read(move |db| subscriber::by_key(db, &key)).await
+    }
+
+    async fn subscriber_by_address(&self, kind: &str, value: &str) -> Result<Option<Subscriber>> {
+        let blind = subscriber::blind(&self.key, kind, value);
+        self.read(move |db| subscriber::by_blind(db, &blind)).await
+    }
+
+    async fn subscribers(
+        &self,
+        after: Option<SubscriberId>,
+        audience: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Subscriber>> {
+        let audience = audience.map(str::to_string);
+        self.read(move |db| subscriber::list(db, after, audience.as_deref(), limit)).await
+    }
+
+    async fn remove_subscriber(&self, id: SubscriberId, now: Time) -> Result<bool> {
+        let key = self.key.clone();
+        self.write(move |db| subscriber::remove(db, &key, id, now)).await
+    }
+
+    async fn suppress(&self, kind: &str, value: &str, reason: &str, now: Time) -> Result<Option<SubscriberId>> {
+        let blind = subscriber::blind(&self.key, kind, value);
+        let reason = reason.to_string();
+        self.write(move |db| subscriber::suppress(db, &blind, &reason, now)).await
+    }
+
+    async fn unsuppress(&self, kind: &str, value: &str) -> Result<Option<SubscriberId>> {
+        let blind = subscriber::blind(&self.key, kind, value);
+        self.write(move |db| subscriber::unsuppress(db, &blind)).await
+    }
+
+    async fn audiences(&self) -> Result<Vec<(String, i64)>> {
+        self.read(subscriber::audiences).await
+    }
+
+    async fn incidents(&self, before: Option<IncidentId>, open: bool, limit: usize) -> Result<Vec<Incident>> {
+        self.read(move |db| query::incidents(db, before, open, limit)).await
+    }
+
+    async fn incident_by_key(&self, key: &str) -> Result<Option<IncidentId>> {
+        let key = key.to_string();
+        self.read(move |db| Ok(ingest::by_key(db, &key)?.map(|incident| incident.id))).await
+    }
+
+    async fn broadcasts(&self, filter: BroadcastFilter, limit: usize) -> Result<Vec<(Broadcast, Counts)>> {
+        self.read(move |db| query::broadcasts(db, &filter, limit)).await
+    }
+
+    async fn counts(&self, broadcast: &Broadcast) -> Result<(Counts, i64)> {
+        let broadcast = broadcast.clone();
+        self.read(move |db| Ok((query::counts(db, broadcast.id)?, query::unread(db, &broadcast)?))).await
+    }
+
+    async fn deliveries(&self, filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>> {
+        self.read(move |db| query::deliveries(db, &filter, limit)).await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>> {
+        self.read(move |db| query::delivery(db, id)).await
+    }
+
+    async fn wordings(&self, broadcast: BroadcastId) -> Result<Vec<(WordingKey, Vec<u8>)>> {
+        self.read(move |db| query::wordings(db, broadcast)).await
+    }
+
+    async fn oldest_due(&self, priority: Priority) -> Result<Option<Time>> {
+        self.read(move |db| query::oldest_due(db, priority.rank())).await
+    }
+
+    async fn journal_end(&self) -> Result<i64> {
+        self.read(query::journal_end).await
+    }
+
+    async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
+        let by = by.to_string();
+        self.write(move |db| replay::replay(db, id, due, now, &by)).await
+    }
+
+    async fn decided(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>> {
+        self.read(move |db| manifest::decided(db, broadcast, subscriber)).await
+    }
+
+    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {
+        let key = self.key.clone();
+        self.write(move |db| receipt::take(db, &key, &receipt)).await
+    }
+
+    async fn meta(&self, name: &str) -> Result<Option<String>> {
+        let name = name.to_string();
+        self.read(move |db| upkeep::meta(db, &name)).await
+    }
+
+    async fn set_meta(&self, name: &str, value: &str) -> Result<()> {
+        let (name, value) = (name.to_string(), value.to_string());
+        self.write(move |db| upkeep::set_meta(db, &name, &value)).await
+    }
+
+    async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
+        self.write(move |db| upkeep::add_token(db, &hash, &row, now)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>> {
+        self.read(upkeep::tokens).await
+    }
+
+    async fn remove_token(&self, name: &str) -> Result<bool> {
+        let name = name.to_string();
+        self.write(move |db| upkeep::remove_token(db, &name)).await
+    }
+
+    async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
+        self.read(move |db| upkeep::journal(db, after, limit)).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<()> {
+        let (from, to) = (self.path.clone(), to.to_path_buf());
+        tokio::task::spawn_blocking(move || upkeep::backup(&from, &to))
+            .await
+            .map_err(|_| StoreError::Failed("the backup panicked".into()))?
+    }
+
+    async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {
+        self.write(move |db| upkeep::retain(db, incidents, events, journal, receipts)).await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        match self.writer.failed() {
+            true => Err(StoreError::Failed("the last commit failed".into())),
+            false => self.write(|_| Ok(())).await,
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.write(|_| Ok(())).await
+    }
+}

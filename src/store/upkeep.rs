@@ -1,0 +1,57 @@
+//! What the store keeps beside incidents, broadcasts and deliveries: words and the templates that they are rendered from,
+//! tokens, breakers, the journal.
+
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::BroadcastId;
+use crate::render::message::{Format, Markup};
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WordingKey {
+    pub locale: String,
+    pub zone: String,
+    pub format: Format,
+    pub markup: Markup,
+}
+
+#[derive(Debug, Clone)]
+pub struct Wording {
+    pub broadcast: BroadcastId,
+    pub key: WordingKey,
+    pub digest: [u8; 32],
+    pub bytes: Vec<u8>,
+}
+
+/// A frozen thing: a set of templates, kept for as long as a broadcast may still render from it.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    pub digest: [u8; 32],
+    pub kind: &'static str,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TokenRow {
+    pub name: String,
+    /// A person may confirm a cause; a machine may not.
+    pub person: bool,
+    pub scopes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerRow {
+    pub channel: ChannelId,
+    pub host: String,
+    pub state: String,
+    pub since: Time,
+    pub until: Time,
+}
+
+/// One line of the journal: what happened, for pages, streams and the record.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct JournalRow {
+    pub sequence: i64,
+    pub at: Time,
+    pub kind: String,
+    pub body: serde_json::Value,
+}
