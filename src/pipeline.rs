@@ -80,6 +80,7 @@ pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room:
             sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
         let ended = engine.clock.monotonic();
         observe(&lane, &delivery, &outcome, started.saturating_sub(delivery.queued), ended - started);
+        engine.address_free(&delivery);
         if let Some(row) = lane.ended(&delivery, &outcome, &engine.clock) {
             engine.breaker_changed(&lane, row);
         }

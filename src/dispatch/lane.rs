@@ -68,8 +68,6 @@ struct Inner {
     /// A platform asked for a rest.
     held_until: Instant,
     hosts: Hosts<Delivery>,
-    /// Addresses with an attempt on the wire: one at a time.
-    addresses: BTreeSet<(crate::id::SubscriberId, u16)>,
 }
 
 impl Inner {
@@ -93,7 +91,6 @@ impl Lane {
             breaker: Breaker::default(),
             held_until: Instant::ZERO,
             hosts: Hosts::new(engine.lane),
-            addresses: BTreeSet::new(),
         };
         Lane {
             capacity: engine.lane,

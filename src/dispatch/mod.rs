@@ -2,6 +2,7 @@
 //! sends what is most urgent when slot and permit allow; the recorder writes what came of it. What is accepted is on disk
 //! before anything is sent, and a recipient leaves memory only into a row.
 
+mod addresses;
 mod again;
 pub mod breaker;
 mod changed;
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(crate) hints: Mutex<BTreeMap<(Priority, ChannelId), Time>>,
     /// Attempts begun and not yet recorded, by broadcast.
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
+    pub(crate) addresses: Mutex<addresses::Addresses>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     ways: AtomicU64,
     pub(crate) room: Arc<Semaphore>,

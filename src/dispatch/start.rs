@@ -65,6 +65,7 @@ impl Engine {
             claimed: Mutex::default(),
             hints: Mutex::default(),
             attempting: Mutex::default(),
+            addresses: Mutex::default(),
             entries,
             ways: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(parts.settings.attempt_room)),

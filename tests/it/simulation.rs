@@ -30,7 +30,7 @@ use loudhailer::render::Templates;
 use loudhailer::render::message::{Format, Markup};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::sqlite::writer::Crash;
-use loudhailer::store::{BroadcastState, Store, SubscriberDraft, Upserted};
+use loudhailer::store::{BroadcastState, DeliveryState, Store, SubscriberDraft, Upserted};
 use serde_json::json;
 
 const START: i64 = 1_633_361_940_000;
@@ -55,10 +55,12 @@ priority = "bulk"
 at_least = "20m"
 "#;
 
-/// One attempt, as a channel saw it begin.
+/// One attempt, as a channel saw it begin and end.
 #[derive(Debug, Clone)]
 struct Attempt {
     at: Duration,
+    /// `None`: the process died first.
+    answered: Option<Duration>,
     channel: u16,
     id: String,
     to: String,
@@ -111,6 +113,7 @@ impl Driver for Simulated {
             let mut attempts = self.world.attempts.lock().expect("attempts");
             attempts.push(Attempt {
                 at,
+                answered: None,
                 channel: self.channel,
                 id: parcel.id.clone(),
                 to: parcel.to.clone(),
@@ -136,6 +139,7 @@ impl Driver for Simulated {
             _ => Outcome::Unknown { detail },
         };
         let mut attempts = self.world.attempts.lock().expect("attempts");
+        attempts[number].answered = Some(self.base + self.clock.monotonic());
         // An unknown may have arrived or not.
         attempts[number].accepted = matches!(outcome, Outcome::Accepted { .. });
         attempts[number].lost = matches!(outcome, Outcome::Unknown { .. });
@@ -407,7 +411,7 @@ fn run(seed: u64) -> Result<Vec<String>, String> {
             path = next;
         }
     }
-    check(&world, &answered, &path)?;
+    check(&world, &answered, &drafts, &path)?;
     let trace = std::mem::take(&mut *world.trace.lock().expect("trace"));
     Ok(trace)
 }
@@ -498,7 +502,7 @@ async fn one_life(
 }
 
 /// The promises, against what the channels saw.
-fn check(world: &World, answered: &Answered, path: &Path) -> Result<(), String> {
+fn check(world: &World, answered: &Answered, drafts: &[SubscriberDraft], path: &Path) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     let attempts = world.attempts.lock().expect("attempts").clone();
     runtime.block_on(async {
@@ -558,20 +562,39 @@ fn check(world: &World, answered: &Answered, path: &Path) -> Result<(), String> 
             }
             before.push(attempt);
         }
-        // One address is not told the same update by two deliveries of one broadcast, and tries go one at a time in order.
+        // One address hears an update by one broadcast, under one id.
+        for (event, ingested) in &answered.events {
+            let mut heard: BTreeMap<&str, &str> = BTreeMap::new();
+            for attempt in &attempts {
+                if ingested.broadcasts.contains(&delivery(&attempt.id)?.broadcast) {
+                    let first = heard.entry(&attempt.to).or_insert(&attempt.id);
+                    if *first != attempt.id {
+                        return Err(format!("{} hears {event} as {first} and as {}", attempt.to, attempt.id));
+                    }
+                }
+            }
+        }
+        // 5. Tries at one address (each is one subscriber's) go one at a time, in the order of the updates.
         let mut last: BTreeMap<&str, (i64, &Attempt)> = BTreeMap::new();
         for attempt in &attempts {
             let id = delivery(&attempt.id)?;
             let Some((version, _)) = versions.get(&id.broadcast) else {
                 return Err(format!("{} is unknown", attempt.id));
             };
-            if let Some((before, earlier)) = last.get(attempt.to.as_str())
-                && version < before
-            {
-                return Err(format!(
-                    "{} hears version {version} at {:?} after {before} at {:?}",
-                    attempt.to, attempt.at, earlier.at
-                ));
+            if let Some((before, earlier)) = last.get(attempt.to.as_str()) {
+                if version < before {
+                    return Err(format!(
+                        "{} hears version {version} at {:?} after {before} at {:?}",
+                        attempt.to, attempt.at, earlier.at
+                    ));
+                }
+                let died = answered.died.iter().find(|at| **at >= earlier.at);
+                if earlier.answered.or(died.copied()).is_none_or(|ended| attempt.at < ended) {
+                    return Err(format!(
+                        "{} begins at {:?}, and {} has been under way since {:?}",
+                        attempt.id, attempt.at, earlier.id, earlier.at
+                    ));
+                }
             }
             last.insert(&attempt.to, (*version, attempt));
         }
@@ -589,8 +612,28 @@ fn check(world: &World, answered: &Answered, path: &Path) -> Result<(), String> 
                 }
             }
         }
-        // 5, 7. Nothing begins after the answer to what forbids it.
+        // 9. What was answered with unknown stays so, in its row or among its attempts, unless it was told. (An answer on which
+        // the process dies may be read by nobody.)
+        let read = |at: Duration| answered.died.iter().all(|died| *died < at || *died > at + Duration::from_secs(1));
+        for attempt in attempts.iter().filter(|attempt| attempt.lost && attempt.answered.is_some_and(read)) {
+            let found = store.delivery(delivery(&attempt.id)?).await.map_err(|e| e.to_string())?;
+            let Some((row, tries)) = found else { return Err(format!("{} was tried and has no row", attempt.id)) };
+            let known = tries.iter().any(|one| one.outcome == "unknown");
+            if !known && !matches!(row.state, DeliveryState::Unknown | DeliveryState::Told) {
+                return Err(format!("{} may have arrived at {:?}, and is {:?}", attempt.id, attempt.at, row.state));
+            }
+        }
+        // 5, 7. Nothing begins after the answer to what forbids it, or to what nobody has verified.
+        let unverified: BTreeSet<&str> = drafts
+            .iter()
+            .flat_map(|draft| &draft.subscriber.addresses)
+            .filter(|address| !address.verified)
+            .map(|address| address.value.as_str())
+            .collect();
         for attempt in &attempts {
+            if unverified.contains(attempt.to.as_str()) {
+                return Err(format!("{} is not verified and is written to at {:?}", attempt.to, attempt.at));
+            }
             let id = delivery(&attempt.id)?;
             let (version, audience) = &versions[&id.broadcast];
             if answered.stopped.iter().any(|(stopped, at)| *stopped == id.broadcast && attempt.at > *at) {

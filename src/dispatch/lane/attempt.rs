@@ -1,4 +1,4 @@
-//! An attempt in the lane, from its begin to its end: it holds a slot, its address and its host meanwhile, and its answer tells the
+//! An attempt in the lane, from its begin to its end: it holds a slot and its host meanwhile, and its answer tells the
 //! breaker, the host and the lane whether they rest.
 
 use std::sync::atomic::Ordering;
@@ -15,7 +15,6 @@ use crate::store::BreakerRow;
 impl Lane {
     pub(super) fn begin(&self, inner: &mut Inner, delivery: &Delivery) {
         self.on_wire.fetch_add(1, Ordering::Relaxed);
-        inner.addresses.insert((delivery.subscriber, delivery.place));
         if let Some(host) = self.settings.driver.host(&delivery.to) {
             inner.hosts.begins(host);
         }
@@ -27,7 +26,6 @@ impl Lane {
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
         self.on_wire.fetch_sub(1, Ordering::Relaxed);
-        inner.addresses.remove(&(delivery.subscriber, delivery.place));
         let host = self.settings.driver.host(&delivery.to);
         let mut changed = false;
         let mut said = Said::Nothing;

@@ -73,7 +73,9 @@ impl Lane {
                     until = Some(until.map_or(inner.held_until, |u| u.min(inner.held_until)));
                     break;
                 }
-                if inner.addresses.contains(&(delivery.subscriber, delivery.place)) {
+                // Held until the attempt has begun: another lane may look at the same address.
+                let mut addresses = lock(&engine.addresses);
+                if addresses.taken(delivery, self.settings.id) {
                     at += 1;
                     continue;
                 }
@@ -94,6 +96,7 @@ impl Lane {
                 match inner.permits.spend(engine.clock.steady()) {
                     Ok(()) => {
                         let Some(delivery) = inner.queues[rank].remove(at) else { continue };
+                        addresses.begins(&delivery);
                         self.begin(&mut inner, &delivery);
                         return Look::Go(Box::new(delivery));
                     }
