@@ -170,17 +170,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                         facts.push(fact);
                     }
                     if has_room
-                        && let Some(delivery) = delivery(
-                            engine,
-                            live,
-                            subscriber,
-                            way,
-                            message,
-                            live.broadcast.released.unwrap_or(at),
-                            overflows,
-                            tries,
-                            None,
-                        )
+                        && let Some(delivery) =
+                            delivery(engine, live, subscriber, way, message, at, overflows, tries, None)
                     {
                         deliveries.push((way.channel, delivery));
                     }

@@ -48,7 +48,7 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// Tries that ended before.
     pub tries: u32,
-    /// When it was first decided: part of the bytes, the same at every try.
+    /// When its broadcast was released: part of the bytes, the same at every try.
     pub at: Time,
     pub queued: std::time::Duration,
     /// First tries decided in a page have no row yet.

@@ -222,7 +222,8 @@ pub(super) fn delivery(
         name: subscriber.name.as_deref().map(Into::into),
         message,
         tries,
-        at,
+        // Whichever way it came here: a later try is the same mail.
+        at: live.broadcast.released.unwrap_or(at),
         queued: engine.clock.monotonic(),
         manifest,
         recovered: false,

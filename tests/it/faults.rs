@@ -2,7 +2,7 @@
 //! waited for.
 
 mod catcher;
-mod process;
+pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -64,6 +64,7 @@ struct Attempt {
     channel: u16,
     id: String,
     to: String,
+    /// With the time that a mail says it was written at.
     body: String,
     accepted: bool,
     /// Nobody knows: the answer was lost, or the process died.
@@ -117,7 +118,7 @@ impl Driver for Simulated {
                 channel: self.channel,
                 id: parcel.id.clone(),
                 to: parcel.to.clone(),
-                body: parcel.filled.text.clone(),
+                body: format!("{} {}", parcel.at.0, parcel.filled.text),
                 accepted: false,
                 lost: true,
             });

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Reply, Request, Sink, event, outage, webhooks};
+use crate::harness::{Broker, Reply, Request, Sink, event, outage, plan, webhooks};
 
 const BULK: usize = 6_000;
 /// More than half of a lane: then no more pages of bulk are decided.
@@ -28,10 +28,8 @@ severity = ["critical"]
 
 /// A broker whose one channel is as `channel` says, with a crowd for bulk and a few people for what is critical.
 async fn broker(channel: &str, sink: &Sink) -> (Broker, tempfile::TempDir) {
-    let plans = tempfile::tempdir().expect("a folder");
-    std::fs::write(plans.path().join("plan.toml"), PLAN).expect("written");
-    let config = format!("{}{channel}\n", webhooks(&format!("[paths]\nplans = {:?}\n", plans.path())));
-    let broker = Broker::start(&config).await;
+    let (plans, config) = plan(PLAN);
+    let broker = Broker::start(&format!("{}{channel}\n", webhooks(&config))).await;
     broker.crowd(BULK, "businesses", &format!("{}/bulk", sink.url())).await;
     for n in 0..CRITICAL {
         broker.webhook(&format!("c{n}"), "staff", &format!("{}/critical/{n}", sink.url())).await;

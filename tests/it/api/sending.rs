@@ -82,6 +82,9 @@ async fn a_paused_broadcast_waits_and_goes_on() {
     let id = running["items"][0]["id"].as_str().expect("an id").to_string();
     assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:pause"), &json!({})).await.json()["state"], "paused");
     sink.release();
+    // What was on the wire ends; the others leave the lane, and none of them by the wire.
+    broker.emptied("hooks").await;
+    assert_eq!(sink.all().len(), 1, "something began while it was paused");
     assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:resume"), &json!({})).await.status, 200);
     for _ in 1..5 {
         sink.next().await;

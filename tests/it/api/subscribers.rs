@@ -143,11 +143,7 @@ async fn what_is_wrong_in_a_subscriber_is_said_with_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
     let mailbox = Mailbox::start().await;
-    let config = format!(
-        "[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
-        mailbox.port()
-    );
-    let broker = Broker::start(&config).await;
+    let broker = Broker::start(&mailbox.channel()).await;
     let body = json!({ "key": "alex", "locale": "de-AT", "audiences": ["businesses"],
         "addresses": [{ "kind": "email", "address": "alex@example.org" }] });
     let made = broker.post("/v1/subscribers", &body).await.json();
@@ -157,8 +153,7 @@ async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
     assert_eq!(mail.to, ["alex@example.org"]);
     let text = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
     assert_eq!(text.subject(), Some("Loudhailer: Best\u{e4}tigen Sie Ihre Adresse"));
-    let text = text.body_text(0).expect("text").into_owned();
-    let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link");
+    let link = mail.link();
     let path = link.strip_prefix(&broker.url()).expect("ours").to_string();
 
     // Mail scanners follow links: looking confirms nothing.
@@ -174,8 +169,14 @@ async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
     assert_eq!(broker.send("POST", &forged, &[], "").await.status, 404);
     assert_eq!(broker.send("POST", &path, &[], "").await.status, 200);
     assert_eq!(verified().await, json!(true));
-    broker.post("/v1/events", &crate::harness::event("b-1", json!({ "incident": "mail-down" }))).await;
+    broker
+        .post(
+            "/v1/events",
+            &crate::harness::event("b-1", json!({ "incident": "mail-down", "summary": "Nobody gets mail." })),
+        )
+        .await;
     let told = mailbox.next().await;
+    assert!(told.text().contains("Nobody gets mail."), "told before it was verified: {}", told.data);
     assert!(told.data.contains("List-Unsubscribe: <http"), "{}", told.data);
     assert!(told.data.contains("List-Unsubscribe-Post: List-Unsubscribe=One-Click"), "{}", told.data);
     broker.stop().await;
@@ -184,11 +185,7 @@ async fn an_email_address_is_told_only_after_its_reader_confirmed_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_asked_and_taken_off_in_its_readers_language() {
     let mailbox = Mailbox::start().await;
-    let config = format!(
-        "[sender]\nlocale = \"es\"\n[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
-        mailbox.port()
-    );
-    let broker = Broker::start(&config).await;
+    let broker = Broker::start(&format!("[sender]\nlocale = \"es\"\n{}", mailbox.channel())).await;
     // Who reads none of the languages that there are is asked in the sender's, and that is marked.
     for (locale, said_in, asked, confirm, confirmed, leave, left) in [
         (
@@ -243,12 +240,12 @@ async fn an_address_is_asked_and_taken_off_in_its_readers_language() {
         let made = broker.post("/v1/subscribers", &body).await.json();
         let mail = mailbox.next().await;
         let parsed = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
-        let text = parsed.body_text(0).expect("text").into_owned();
+        let text = mail.text();
         assert!(text.contains(asked), "{locale}: {text}");
         assert!(mail.data.contains(&format!("Content-Language: {said_in}\r\n")), "{locale}: {}", mail.data);
         let html = parsed.body_html(0).expect("html").into_owned();
         assert!(html.contains(&format!("<html lang=\"{said_in}\">")), "{locale}: {html}");
-        let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link").to_string();
+        let link = mail.link();
         let to_confirm = link.strip_prefix(&broker.url()).expect("ours").to_string();
         let id = made["id"].as_str().expect("an id").parse().expect("an id");
         let withdrawal = loudhailer::id::Withdrawal { subscriber: id, place: 1 }.public(&broker.app.key);
@@ -275,17 +272,11 @@ async fn an_address_is_asked_and_taken_off_in_its_readers_language() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmation_link_ends() {
     let mailbox = Mailbox::start().await;
-    let config = format!(
-        "[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\nurl = \"smtp://127.0.0.1:{}\"\n",
-        mailbox.port()
-    );
-    let broker = Broker::start(&config).await;
+    let broker = Broker::start(&mailbox.channel()).await;
     let body = json!({ "addresses": [{ "kind": "email", "address": "alex@example.org" }] });
     broker.post("/v1/subscribers", &body).await;
     let mail = mailbox.next().await;
-    let text = mail_parser::MessageParser::default().parse(mail.data.as_bytes()).expect("parses");
-    let text = text.body_text(0).expect("text").into_owned();
-    let link = text.split_whitespace().find(|word| word.starts_with("http")).expect("a link").to_string();
+    let link = mail.link();
     let path = link.strip_prefix(&broker.url()).expect("ours");
     broker.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
     assert_eq!(broker.send("POST", path, &[], "").await.status, 404);

@@ -16,6 +16,19 @@ pub struct Mailbox {
     arrivals: tokio::sync::Mutex<mpsc::UnboundedReceiver<Mail>>,
 }
 
+impl Mail {
+    /// Its plain text.
+    pub fn text(&self) -> String {
+        let mail = mail_parser::MessageParser::default().parse(self.data.as_bytes()).expect("parses");
+        mail.body_text(0).expect("text").into_owned()
+    }
+
+    /// The first link in its text.
+    pub fn link(&self) -> String {
+        self.text().split_whitespace().find(|word| word.starts_with("http")).expect("a link").to_string()
+    }
+}
+
 impl Mailbox {
     pub async fn start() -> Mailbox {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -27,6 +40,12 @@ impl Mailbox {
             }
         });
         Mailbox { port, arrivals: tokio::sync::Mutex::new(arrivals) }
+    }
+
+    /// The configuration of a channel `mail` that leads here.
+    pub fn channel(&self) -> String {
+        let url = format!("url = \"smtp://127.0.0.1:{}\"", self.port);
+        format!("[channels.mail]\nplatform = \"smtp\"\n[channels.mail.settings]\n{url}\n")
     }
 
     pub fn port(&self) -> u16 {

@@ -56,6 +56,14 @@ pub fn webhooks(more: &str) -> String {
     format!("{more}\n[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\n")
 }
 
+/// A folder with one plan, and the configuration that takes the plans from there.
+pub fn plan(text: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("plan.toml"), text).expect("written");
+    let config = format!("[paths]\nplans = {:?}\n", folder.path());
+    (folder, config)
+}
+
 /// The first event of an outage that businesses are told of by the plan that ships.
 pub fn outage(id: &str) -> Value {
     json!({
@@ -171,6 +179,20 @@ impl Broker {
                 return;
             }
             within("queued", happenings.changed()).await.expect("the engine lives");
+        }
+    }
+
+    /// Waits until nothing is in a channel's lane, and nothing on its wire.
+    pub async fn emptied(&self, channel: &str) {
+        let mut happenings = self.app.engine.happenings();
+        loop {
+            let shown = self.get(&format!("/v1/channels/{channel}")).await.json();
+            let queued =
+                shown["queue"].as_object().expect("by priority").values().filter_map(|n| n.as_u64()).sum::<u64>();
+            if (queued, shown["on_wire"].as_u64()) == (0, Some(0)) {
+                return;
+            }
+            within("emptied", happenings.changed()).await.expect("the engine lives");
         }
     }
 
