@@ -256,8 +256,11 @@ impl Config {
             set(&mut table, &path, &value).map_err(|message| wrong(variable.clone(), message))?;
         }
         Config::deserialize(table).map_err(|error| {
-            let message = error.message().trim().to_string();
-            wrong(place_of_key(text, name, &message), nearest(&message))
+            let (path, message) = (path_of(&error), nearest(error.message().trim()));
+            let place = place_of(text, name, &path);
+            // An unknown key is named by its message.
+            let named = path.is_empty() || message.starts_with("unknown ");
+            wrong(place, if named { message } else { format!("{}: {message}", path.join(".")) })
         })
     }
 
@@ -311,17 +314,32 @@ fn place(text: &str, name: &str, span: Option<std::ops::Range<usize>>) -> String
     }
 }
 
-/// The merged table has no places of its own: find the line of the operator's file that writes the key the error names.
-fn place_of_key(text: &str, name: &str, message: &str) -> String {
-    let quoted = message.split('`').nth(1).unwrap_or("");
-    let line = text.lines().position(|line| {
-        let key = line.split(['=', '#']).next().unwrap_or("").trim().trim_matches(['[', ']']);
-        !quoted.is_empty() && key.rsplit('.').next() == Some(quoted) || (!quoted.is_empty() && line.contains(quoted))
-    });
-    match line {
-        Some(line) => format!("{name}:{}", line + 1),
-        None => name.into(),
+/// The keys that lead to what an error of a merged table is about.
+fn path_of(error: &toml::de::Error) -> Vec<String> {
+    let said = error.to_string();
+    let within = said.trim_end().rsplit_once("\nin `").map(|(_, path)| path.trim_end_matches('`'));
+    let mut path: Vec<String> = within.into_iter().flat_map(|path| path.split('.')).map(String::from).collect();
+    if let Some(("unknown field ", rest)) = error.message().split_once('`')
+        && let Some((field, _)) = rest.split_once('`')
+        && path.last().is_none_or(|last| last != field)
+    {
+        path.push(field.into());
     }
+    path
+}
+
+/// Where the operator's file says what these keys lead to, as far as it does: the merged table has no places of its own.
+fn place_of(text: &str, name: &str, path: &[String]) -> String {
+    let Ok(table) = toml::de::DeTable::parse(text) else { return name.into() };
+    let mut table = table.get_ref();
+    let mut span = None;
+    for key in path {
+        let Some((key, value)) = table.get_key_value(key.as_str()) else { break };
+        span = Some(key.span());
+        let toml::de::DeValue::Table(inner) = value.get_ref() else { break };
+        table = inner;
+    }
+    place(text, name, span)
 }
 
 /// Adds the nearest right name to serde's list of expected ones.
@@ -352,6 +370,19 @@ mod tests {
     fn an_unknown_key_is_refused_with_its_line_and_the_nearest_name() {
         let error = read("[server]\nlisten = \"127.0.0.1:1\"\ntrusted_proxys = []\n").expect_err("refused");
         assert_eq!(error, "own.toml:3: unknown key \"trusted_proxys\"; did you mean \"trusted_proxies\"?");
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_with_its_line_and_its_keys() {
+        let error =
+            read("[channels.rate]\nplatform = \"outbox\"\n[channels.page]\nrate = \"1/min\"\n").expect_err("refused");
+        assert_eq!(error, "own.toml:4: channels.page.rate: invalid type: string \"1/min\", expected a sequence");
+        let error = read("[server]\nqueue = -1\n").expect_err("refused");
+        assert_eq!(error, "own.toml:2: server.queue: invalid value: integer `-1`, expected usize");
+        let error = read("[channels.page]\nrate = [\"often\"]\n").expect_err("refused");
+        assert!(error.starts_with("own.toml:2: channels.page.rate: "), "{error}");
+        let error = read("[channels.page]\nrate = []\n").expect_err("refused");
+        assert!(error.starts_with("own.toml:1: channels.page: missing field `platform`"), "{error}");
     }
 
     #[test]

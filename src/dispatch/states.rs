@@ -93,6 +93,8 @@ impl Engine {
                 if to == BroadcastState::Running {
                     self.ways_changed().await?;
                 } else {
+                    // What waits for a permit leaves now, and counts as what it has become.
+                    self.lanes.values().for_each(|lane| lane.wake());
                     self.attempts_begun(id).await;
                 }
             }

@@ -8,10 +8,19 @@ use serde_json::json;
 use super::faults::process::{BINARY, Place, Process};
 use super::harness::{Client, Mailbox, SECRET, Sink, event};
 
+const PLAN: &str = r#"
+title = "Outage"
+[[step]]
+name = "businesses"
+audience = "businesses"
+routes = ["webhook", "email"]
+priority = "high"
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_address_is_in_the_log() {
     let (sink, mailbox) = (Sink::start().await, Mailbox::start().await);
-    let place = Place::new(&format!("127.0.0.1:{}", mailbox.port()), &[]);
+    let place = Place::new(&format!("127.0.0.1:{}", mailbox.port()), &[("outage.toml", PLAN)]);
     let config = place.path("loudhailer.toml");
     let text = std::fs::read_to_string(&config).expect("read");
     std::fs::write(&config, text.replace("filter = \"warn\"", "filter = \"trace\"")).expect("written");

@@ -20,5 +20,6 @@ mod peers;
 mod simulation;
 mod smtp;
 mod store;
+mod upgrade;
 mod urgent;
 mod waiting;

@@ -12,6 +12,7 @@ mod put;
 mod query;
 mod receipt;
 mod replay;
+mod retention;
 mod rows;
 mod store;
 mod subscriber;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::{Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, replay, subscriber, upkeep};
+use super::{
+    Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, replay, retention, subscriber, upkeep,
+};
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
@@ -315,7 +317,7 @@ impl Store for Sqlite {
     }
 
     async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {
-        self.write(move |db| upkeep::retain(db, incidents, events, journal, receipts)).await
+        self.write(move |db| retention::retain(db, incidents, events, journal, receipts)).await
     }
 
     async fn ready(&self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Keys, tokens, words, channels, breakers, backups and retention.
+//! Keys, tokens, words, channels, breakers and backups.
 
 use std::path::Path;
 
@@ -157,51 +157,4 @@ pub fn backup(from: &Path, to: &Path) -> Result<()> {
     target.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
     target.close().map_err(|(_, error)| failed(error))?;
     std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| StoreError::Failed(error.to_string()))
-}
-
-/// Deletes a bounded part of what is older than asked for; answers how many rows went. Call again until it answers 0.
-pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {
-    let mut gone = 0;
-    let old = all(
-        db,
-        "SELECT id FROM incident WHERE closed < ?1 AND NOT EXISTS
-           (SELECT 1 FROM broadcast b WHERE b.incident = incident.id AND b.state < 3) LIMIT 8",
-        [incidents.0],
-        |row| row.get::<_, i64>(0),
-    )?;
-    for incident in old {
-        let broadcasts =
-            all(db, "SELECT id FROM broadcast WHERE incident = ?1", [incident], |row| row.get::<_, i64>(0))?;
-        for broadcast in broadcasts {
-            for table in ["delivery", "attempt", "manifest", "progress", "wording", "reference"] {
-                gone += run(db, &format!("DELETE FROM {table} WHERE broadcast = ?1"), [broadcast])?;
-            }
-        }
-        for sql in [
-            "DELETE FROM broadcast WHERE incident = ?1",
-            "DELETE FROM thread WHERE incident = ?1",
-            "DELETE FROM incident_update WHERE incident = ?1",
-            "DELETE FROM incident_alias WHERE incident = ?1",
-            "DELETE FROM event WHERE incident = ?1",
-            "DELETE FROM incident WHERE id = ?1",
-        ] {
-            gone += run(db, sql, [incident])?;
-        }
-    }
-    for (sql, before) in [
-        ("DELETE FROM event WHERE (source, id) IN (SELECT source, id FROM event WHERE at < ?1 LIMIT 4096)", events),
-        ("DELETE FROM dead_record WHERE at < ?1", events),
-        ("DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE at < ?1 LIMIT 4096)", journal),
-        ("DELETE FROM receipt WHERE at < ?1", receipts),
-        ("DELETE FROM subscriber_past WHERE at < ?1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE open = 1)", receipts),
-    ] {
-        gone += run(db, sql, [before.0])?;
-    }
-    run(
-        db,
-        "DELETE FROM message WHERE digest IN (SELECT m.digest FROM message m WHERE NOT EXISTS
-           (SELECT 1 FROM wording w WHERE w.digest = m.digest) LIMIT 512) AND ?1 > 0",
-        [i64::from(gone > 0)],
-    )?;
-    Ok(gone as u64)
 }

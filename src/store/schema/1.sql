@@ -1,4 +1,4 @@
--- Times are epoch milliseconds, ids integers made by the application. One file serves as the first migration.
+-- Times are epoch milliseconds, ids integers made by the application.
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE id_block (kind TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
 CREATE TABLE shard (id INTEGER PRIMARY KEY, node INTEGER NOT NULL, epoch INTEGER NOT NULL, until INTEGER NOT NULL) STRICT;
