@@ -8,19 +8,20 @@ use super::page::{self, Language};
 use super::problem::Problem;
 use crate::id::Withdrawal;
 
-fn read(door: &Door, token: &str) -> Result<Withdrawal, Problem> {
-    Withdrawal::read(token, &door.app.key).map_err(|_| Problem::not_found("this link is not one of ours"))
+fn read(door: &Door, token: &str) -> Option<Withdrawal> {
+    Withdrawal::read(token, &door.app.key).ok()
 }
 
 pub async fn show(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let locale = page::locale(&door, read(&door, &token)?.subscriber).await?;
+    let Some(Withdrawal { subscriber, .. }) = read(&door, &token) else { return Ok(page::dead_link(&door)) };
+    let locale = page::locale(&door, subscriber).await?;
     let templates = door.app.templates.load();
     let (language, said) = templates.consent(&locale, &door.app.config.sender.locale);
     Ok(page::with_button(&door, Language(language), &said.leave_title, &said.leave, &said.leave_button))
 }
 
 pub async fn withdraw(door: web::Data<Door>, token: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let Withdrawal { subscriber, place } = read(&door, &token)?;
+    let Some(Withdrawal { subscriber, place }) = read(&door, &token) else { return Ok(page::dead_link(&door)) };
     let app = &door.app;
     let found = app.store.subscriber(subscriber).await?;
     let locale = found.as_ref().map_or(app.config.sender.locale.clone(), |found| found.locale.clone());

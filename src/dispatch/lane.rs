@@ -2,6 +2,7 @@
 //! outcome, the most urgent delivery that may go now, its permit; and then it is on the wire.
 
 mod attempt;
+mod direct;
 mod look;
 mod turn;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+pub use self::direct::Barred;
 pub use self::look::Why;
 pub use self::turn::run;
 use super::breaker::{Breaker, State};

@@ -67,6 +67,8 @@ pub struct Consent {
     pub leave_button: String,
     pub left_title: String,
     pub left: String,
+    pub dead_link_title: String,
+    pub dead_link: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

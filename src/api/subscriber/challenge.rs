@@ -1,7 +1,8 @@
 //! What is sent to an address to learn whether it wants this: a signed challenge to a webhook, a link by mail. Sent through a
-//! channel's own driver, past the lanes, a few at a time.
+//! channel's own driver, past the lanes and within their limits, a few at a time.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use ring::rand::SecureRandom;
 use serde_json::{Value, json};
@@ -11,14 +12,18 @@ use crate::api::gate::Door;
 use crate::api::problem::Problem;
 use crate::audience::{Address, Subscriber};
 use crate::channel::{Outcome, Parcel};
+use crate::dispatch::lane::Barred;
 use crate::id::Confirmation;
 use crate::render::message::Filled;
 
 /// Parcels sent past the lanes at one time.
 static DIRECT: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(16));
 
+/// A permit is waited for so long.
+const PERMIT: Duration = Duration::from_secs(5);
+
 /// A link by mail may be followed for so long.
-const LINK: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+const LINK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub fn random() -> Result<String, Problem> {
     use base64::Engine;
@@ -39,12 +44,22 @@ fn event(door: &Door, id: &str, kind: &str, data: Value) -> String {
 /// Sends past the lanes, on the engine's runtime: its connections outlive this request.
 pub async fn direct(door: &Door, kind: &str, parcel: Parcel) -> Result<Outcome, Problem> {
     let channel = door.app.channels.iter().find(|(_, channel)| channel.address_kind == kind);
-    let Some((_, channel)) = channel else {
+    let Some((id, channel)) = channel else {
         return Err(Problem::conflict(format!("no channel is set up that reaches a {kind} address")));
     };
     let Ok(_room) = DIRECT.try_acquire() else {
         return Err(Problem::unavailable("too many addresses are being asked at one time", 2));
     };
+    match door.app.engine.permit(*id, PERMIT).await? {
+        Ok(()) => {}
+        Err(Barred::Paused) => {
+            return Err(Problem::conflict(format!("the channel {} is paused, so nothing was sent", channel.name)));
+        }
+        Err(Barred::Limited(rest)) => {
+            let said = format!("the limits of the channel {} leave no room now, so nothing was sent", channel.name);
+            return Err(Problem::unavailable(&said, rest.as_secs() + 1));
+        }
+    }
     let driver = channel.driver.clone();
     let sending = door.runtime.spawn(async move { driver.send(parcel).await });
     sending.await.map_err(|_| Problem::unavailable("it could not be sent", 1))

@@ -279,7 +279,36 @@ async fn a_confirmation_link_ends() {
     let link = mail.link();
     let path = link.strip_prefix(&broker.url()).expect("ours");
     broker.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
-    assert_eq!(broker.send("POST", path, &[], "").await.status, 404);
+    // Whoever follows it reads a page, not a document for programs.
+    for (method, path) in [("POST", path), ("GET", path), ("GET", "/unsubscribe/uns_1"), ("POST", "/unsubscribe/uns_1")]
+    {
+        let answer = broker.send(method, path, &[], "").await;
+        assert_eq!(answer.status, 404, "{method} {path}");
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(answer.text.contains("<h1>This link does not work</h1>"), "{}", answer.text);
+    }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mails_that_ask_keep_the_limit_of_their_channel() {
+    let mailbox = Mailbox::start().await;
+    let limited = mailbox.channel().replacen("platform", "rate = [\"1/min\"]\nplatform", 1);
+    let broker = Broker::start(&limited).await;
+    // A limiter starts empty, and this one has room in a minute.
+    let body = json!({ "addresses": [{ "kind": "email", "address": "alex@example.org" }] });
+    let made = broker.post("/v1/subscribers", &body).await.json();
+    let ask = format!("/v1/subscribers/{}/addresses/1:verify", made["id"].as_str().expect("an id"));
+    let refused = broker.post(&ask, &json!({})).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("61")), "{refused:?}");
+    broker.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(broker.post(&ask, &json!({})).await.json()["verification"], "sent");
+    assert_eq!(mailbox.next().await.to, ["alex@example.org"]);
+    assert_eq!(broker.post(&ask, &json!({})).await.status, 503);
+    broker.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(broker.post("/v1/channels/mail:pause", &json!({})).await.status, 200);
+    let paused = broker.post(&ask, &json!({})).await;
+    assert!(paused.status == 409 && paused.text.contains("mail is paused"), "{paused:?}");
     broker.stop().await;
 }
 
