@@ -121,9 +121,9 @@ impl Engine {
         format!("{}/unsubscribe/{}", self.public_url, Withdrawal { subscriber, place }.public(&self.key))
     }
 
-    /// Nothing is waiting in memory or on the wire, and no broadcast runs.
+    /// Nothing is waiting in memory or on the wire, and no broadcast runs. One that has ended and is still here is being written.
     pub fn idle(&self) -> bool {
-        lock(&self.live).values().all(|live| live.state() != BroadcastState::Running)
+        lock(&self.live).values().all(|live| matches!(live.state(), BroadcastState::Held | BroadcastState::Paused))
             && lock(&self.attempting).is_empty()
     }
 

@@ -106,3 +106,39 @@ async fn a_later_try_has_the_same_id_and_the_same_bytes() {
     broker.stop().await;
     assert_eq!(sink.all().len(), 3);
 }
+
+/// One address, and for each incident another channel that leads there.
+const BY_COMPONENT: &str = r#"
+title = "By component"
+[match]
+components = ["COMPONENT"]
+[[step]]
+name = "businesses"
+audience = "businesses"
+routes = ["CHANNEL"]
+priority = "high"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_channels_write_to_one_address_one_after_the_other() {
+    let plans = tempfile::tempdir().expect("a folder");
+    for (component, channel) in [("web", "first"), ("mail", "second")] {
+        let text = BY_COMPONENT.replace("COMPONENT", component).replace("CHANNEL", channel);
+        std::fs::write(plans.path().join(format!("{channel}.toml")), text).expect("written");
+    }
+    let sink = Sink::answering(|_, _| Reply::Hold).await;
+    let channel = |name: &str| format!("[channels.{name}]\nplatform = \"webhook\"\nallow_private = true\n");
+    let config = format!("[paths]\nplans = {:?}\n{}{}", plans.path(), channel("first"), channel("second"));
+    let broker = Broker::start(&config).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    sink.next().await;
+    let other = json!({ "incident": "mail-down", "title": "Mail is down", "components": ["mail"] });
+    assert_eq!(broker.post("/v1/events", &event("b-1", other)).await.status, 202);
+    broker.queued("second", "high", 1).await;
+    assert_eq!(sink.all().len(), 1, "two tries at one address at one time");
+    sink.release();
+    sink.next().await;
+    broker.stop().await;
+    assert_eq!(sink.all().len(), 2);
+}

@@ -110,9 +110,14 @@ async fn each_recipient_has_its_own_answer() {
     let url = format!("smtp://{postfix}");
     let driver = driver(&[("url", &url), ("tls", "none")]);
     let kinds = ["550", "ok", "554", "450", "ok", "451", "452", "ok"];
+    let run = std::process::id(); // the mailbox outlives a run
     let sends = (0..80).map(|n| {
         let kind = kinds[n % kinds.len()];
-        let to = if kind == "ok" { format!("crowd-{n}@example.com") } else { format!("answer-{kind}-{n}@example.com") };
+        let to = if kind == "ok" {
+            format!("crowd-{n}-{run}@example.com")
+        } else {
+            format!("answer-{kind}-{n}@example.com")
+        };
         let mut parcel = parcel(&to);
         parcel.urgent = false;
         let outcome = driver.send(parcel);

@@ -279,9 +279,15 @@ async fn a_confirmation_link_ends() {
     let link = mail.link();
     let path = link.strip_prefix(&broker.url()).expect("ours");
     broker.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
+    const FORGED: &str = "/unsubscribe/uns_1_1_0000000000000000";
     // Whoever follows it reads a page, not a document for programs.
-    for (method, path) in [("POST", path), ("GET", path), ("GET", "/unsubscribe/uns_1"), ("POST", "/unsubscribe/uns_1")]
-    {
+    for (method, path) in [
+        ("POST", path),
+        ("GET", path),
+        ("GET", FORGED),
+        ("POST", FORGED),
+        ("GET", "/confirm/cnf_1_1_1_0000000000000000"),
+    ] {
         let answer = broker.send(method, path, &[], "").await;
         assert_eq!(answer.status, 404, "{method} {path}");
         assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
