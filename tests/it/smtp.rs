@@ -140,3 +140,15 @@ async fn each_recipient_has_its_own_answer() {
     let outcome = driver.send(parcel("answer-421-x@example.com")).await;
     assert!(matches!(outcome, Outcome::Deferred { holds: Holds::Channel, .. }), "{outcome:?}");
 }
+
+/// A server that answers at once, whatever is sent.
+#[tokio::test]
+async fn a_fast_server_takes_every_mail_of_a_crowd() {
+    let Some(sink) = peer("smtp_sink") else { return };
+    let driver = driver(&[("url", &format!("smtp://{sink}")), ("tls", "none")]);
+    let parcels: Vec<Parcel> = (0..400).map(|n| parcel(&format!("crowd-{n}@example.com"))).collect();
+    let sends = parcels.into_iter().map(|parcel| driver.send(parcel));
+    for outcome in futures_util::future::join_all(sends).await {
+        assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    }
+}

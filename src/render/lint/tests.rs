@@ -196,6 +196,20 @@ fn a_correction_begins_with_its_word_and_names_what_was_wrong() {
 }
 
 #[test]
+fn a_text_message_in_hindi_has_two_segments() {
+    // 134 units are two segments of UCS-2.
+    let hindi = |units: usize| {
+        let short = format!("{{{{sender}}}}: {{{{services}}}} बंद हैं। इंतज़ार करें। {{{{check}}}} {}", "अ".repeat(units));
+        Case { short: &short, format: Format::Sms, locale: "hi", ..Case::default() }.findings(|_| ())
+    };
+    let lengths = |units| hindi(units).into_iter().filter(|finding| finding.check == "length").collect::<Vec<_>>();
+    let spent = 134 - (0..134).rev().find(|units| lengths(*units).is_empty()).expect("it fits");
+    assert!(lengths(134 - spent).is_empty());
+    let [Finding { level: Level::Block, message, .. }] = &lengths(135 - spent)[..] else { panic!("no block") };
+    assert_eq!(message, "135 units in 3 segments; 2 at most");
+}
+
+#[test]
 fn both_forms_of_address_are_noticed() {
     let body = "{{Services}} sind weltweit seit {{started.full}} ausgefallen. Die Ursache ist noch nicht bestätigt. Bitte warten Sie. Rufe du an. {{#if next}}Neues: {{next.when}}{{/if}}";
     let checks = Case { headline: "Unsere Apps sind ausgefallen", body, locale: "de", ..Case::default() }.checks();
