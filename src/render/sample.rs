@@ -156,7 +156,14 @@ fn statuses(occasion: Occasion) -> &'static [Status] {
         Scheduled => &[Status::Scheduled],
         Started | Extended => &[Status::InProgress],
         Completed => &[Status::Completed],
-        Update | Reminder | Correction => &[Status::Investigating, Status::Identified, Status::Monitoring],
+        Update | Reminder | Correction => &[
+            Status::Investigating,
+            Status::Identified,
+            Status::Monitoring,
+            Status::Scheduled,
+            Status::InProgress,
+            Status::Verifying,
+        ],
         _ => &[Status::Investigating],
     }
 }
@@ -166,7 +173,8 @@ fn known(status: Status) -> Facts {
     let maintenance = matches!(status, Status::Scheduled | Status::InProgress | Status::Verifying | Status::Completed);
     let next = match status {
         Status::Monitoring => Some("2021-10-04T23:30:00Z"),
-        Status::Resolved | Status::Completed | Status::Scheduled => None,
+        Status::Resolved | Status::Completed => None,
+        Status::Scheduled => Some("2021-11-13T02:00:00Z"),
         Status::InProgress => Some("2021-11-13T02:35:00Z"),
         Status::Verifying => Some("2021-11-13T04:50:00Z"),
         _ => Some("2021-10-04T16:30:00Z"),
