@@ -41,12 +41,10 @@ pub async fn take(
         let at = receipt.at.unwrap_or(app.clock.calendar());
         let status = receipt.status;
         let fact = ReceiptFact { channel: *id, matching, status, fault: receipt.fault, at, detail: receipt.detail };
-        match app.store.receipt(fact).await? {
-            Some((delivery, ended)) => {
-                matched += 1;
-                app.engine.receipt_came(delivery, ended).await?;
-            }
-            None => kept += 1,
+        if app.engine.receipt(fact).await? {
+            matched += 1;
+        } else {
+            kept += 1;
         }
         metrics::counter!("loudhailer_receipts_total", "channel" => channel.name.clone(), "status" => status.word())
             .increment(1);

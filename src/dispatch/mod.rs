@@ -16,6 +16,7 @@ pub mod permit;
 pub mod planner;
 pub mod recorder;
 pub mod recovery;
+mod reopen;
 pub mod retry;
 mod start;
 mod states;
@@ -71,6 +72,8 @@ pub struct Engine {
     /// Attempts begun and not yet recorded, by broadcast.
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
     pub(crate) addresses: Mutex<addresses::Addresses>,
+    /// See `reopen.rs`.
+    pub(crate) ends: tokio::sync::RwLock<()>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     ways: AtomicU64,
     pub(crate) room: Arc<Semaphore>,

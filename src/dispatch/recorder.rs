@@ -133,7 +133,13 @@ async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
 
 /// Everyone has come to an end: so has the broadcast.
 pub async fn finish(engine: &Engine, live: &super::live::Live) {
-    if !live.complete() || !matches!(live.state(), BroadcastState::Running | BroadcastState::Paused) {
+    let complete = || live.complete() && matches!(live.state(), BroadcastState::Running | BroadcastState::Paused);
+    if !complete() {
+        return;
+    }
+    let alone = engine.ends.write().await;
+    // Somebody may have been opened again meanwhile.
+    if !complete() {
         return;
     }
     let id = live.broadcast.id;
@@ -145,6 +151,7 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
     .await;
     live.set_state(BroadcastState::Done);
     lock(&engine.live).remove(&id);
+    drop(alone);
     engine.recorded.notify_waiters();
     engine.happened();
 }

@@ -66,6 +66,7 @@ impl Engine {
             hints: Mutex::default(),
             attempting: Mutex::default(),
             addresses: Mutex::default(),
+            ends: tokio::sync::RwLock::default(),
             entries,
             ways: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(parts.settings.attempt_room)),

@@ -1,15 +1,13 @@
-//! The states of broadcasts in memory. Enter: broadcasts that were drawn, released, stopped, paused or opened again. Promised: when
+//! The states of broadcasts in memory. Enter: broadcasts that were drawn, released, stopped, paused or resumed. Promised: when
 //! a call returns, no attempt begins that the new state forbids, and none of what was superseded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::live::Live;
-use super::{Engine, lock, recorder};
-use crate::audience::route::ChannelId;
-use crate::id::{BroadcastId, DeliveryId};
-use crate::plan::Priority;
-use crate::store::{Broadcast, BroadcastState, Replayed, Result};
+use super::{Engine, lock};
+use crate::id::BroadcastId;
+use crate::store::{Broadcast, BroadcastState, Result};
 
 impl Engine {
     /// Takes up broadcasts that were drawn, released or changed. When this returns, no try of what they supersede begins.
@@ -116,52 +114,5 @@ impl Engine {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(250), ended).await;
-    }
-
-    /// Opens a delivery again that ended rejected, unknown or expired.
-    pub async fn replay(&self, id: DeliveryId, by: &str) -> Result<Replayed> {
-        let live = self.live(id.broadcast);
-        // Counted before it is written, so that the broadcast does not end meanwhile.
-        if let Some(live) = &live {
-            live.ended(-1);
-        }
-        let due = self.clock.steady();
-        let replayed = self.store.replay(id, due, self.clock.calendar(), by).await;
-        let reopened = matches!(replayed, Ok(Replayed::Open { reopened: true, .. }));
-        match (&live, reopened) {
-            (Some(live), false) => {
-                live.ended(1);
-                recorder::finish(self, live).await;
-            }
-            (None, true) => self.notice(&[id.broadcast]).await?,
-            _ => {}
-        }
-        if let Ok(Replayed::Open { channel, priority, .. }) = replayed {
-            self.hint(priority, channel, due);
-            self.plan.notify_one();
-        }
-        replayed
-    }
-
-    /// A receipt changed a delivery: `ended` recipients came to an end by it.
-    pub async fn receipt_came(&self, delivery: DeliveryId, ended: i64) -> Result<()> {
-        if let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
-            self.subscriber_changed(subscriber.id, subscriber.version);
-        }
-        match self.live(delivery.broadcast) {
-            Some(live) => {
-                live.ended(ended);
-                recorder::finish(self, &live).await;
-            }
-            None if ended < 0 => self.notice(&[delivery.broadcast]).await?,
-            None => {}
-        }
-        let now = self.clock.steady();
-        for priority in Priority::ALL {
-            self.hint(*priority, ChannelId(0), now);
-        }
-        self.plan.notify_one();
-        self.happened();
-        Ok(())
     }
 }

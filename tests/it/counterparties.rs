@@ -111,7 +111,10 @@ async fn an_event_leaves_as_sms_by_kannel_and_the_reports_of_the_network_come_ba
     assert!(text.ends_with(&code), "{text}");
     let (coding, text) = received(&smsc, &hindi);
     assert_eq!(coding, 8, "{text}");
-    assert!(text.starts_with("Loudhailer: web बंद है।") && text.ends_with(&format!("जाँच कोड {code}")), "{text}");
+    assert!(
+        text.starts_with("Loudhailer: web 15:39 UTC से बंद है।") && text.ends_with(&format!("जाँच कोड {code}")),
+        "{text}"
+    );
     // Type 1 for those who have it; 2 and 16 for those who never will, and nobody else is left to try.
     let reports = |deliveries: &Value| -> BTreeMap<String, usize> {
         let mut reports = BTreeMap::new();

@@ -252,6 +252,36 @@ async fn a_receipt_of_the_platform_changes_what_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bounces_that_come_together_are_each_counted_once() {
+    const PEOPLE: usize = 60;
+    let sms = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let config = format!(
+        "[channels.sms]\nplatform = \"kannel\"\n[channels.sms.settings]\nurl = \"http://127.0.0.1:{}\"\nusername = \"u\"\n\
+         password = \"p\"\nfrom = \"ALERT\"\n",
+        sms.port()
+    );
+    let broker = Broker::start(&config).await;
+    for n in 0..PEOPLE {
+        broker.subscriber(&format!("p{n}"), "businesses", &[("phone", &format!("+49151000000{n:02}"))], |_| ()).await;
+    }
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    let mut callbacks = Vec::new();
+    for _ in 0..PEOPLE {
+        let asked = url::Url::parse(&format!("http://x{}", sms.next().await.path)).expect("a url");
+        let callback = asked.query_pairs().find(|(name, _)| name == "dlr-url").expect("a callback").1.into_owned();
+        callbacks.push(callback.strip_prefix(&broker.url()).expect("ours").replace("%d", "2"));
+    }
+    // Some come while the broadcast is under way, the others when everyone has been told.
+    futures_util::future::join_all(callbacks.iter().map(|callback| broker.get(callback))).await;
+    broker.settled().await;
+    let listed = broker.get("/v1/broadcasts").await.json();
+    let mut items = listed["items"].as_array().expect("a list").iter();
+    let told = items.find(|broadcast| broadcast["audience"] == "businesses").expect("drawn");
+    assert_eq!((&told["state"], &told["counts"]["unreachable"]), (&json!("done"), &json!(PEOPLE)), "{told}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_joins_after_the_release_gets_the_next_broadcast() {
     let sink = Sink::answering(|_, _| Reply::Hold).await;
     let broker = Broker::start(&format!("[engine]\nlane = 2\npage = 1\n{NARROW}")).await;

@@ -1,0 +1,88 @@
+//! Recipients who had come to an end and are open again, by a replay or a bounce, perhaps in a broadcast that was done. Promised:
+//! each counts once, and no broadcast ends with somebody open.
+//!
+//! The store counts who has ended, and so does memory, for broadcasts that are under way. `Engine::ends` keeps the two together: a
+//! change of the store and its count in memory are made under a reader's lock; a broadcast ends, or is taken up again with the
+//! store's counts, under the writer's (`recorder::finish`, `take_up_again`).
+
+use std::sync::Arc;
+
+use super::{Engine, recorder};
+use crate::audience::route::ChannelId;
+use crate::id::{BroadcastId, DeliveryId};
+use crate::plan::Priority;
+use crate::store::{ReceiptFact, Replayed, Result, StoreError};
+
+impl Engine {
+    /// Opens a delivery again that ended rejected, unknown or expired.
+    pub async fn replay(self: &Arc<Engine>, id: DeliveryId, by: &str) -> Result<Replayed> {
+        let (engine, by) = (self.clone(), by.to_string());
+        whole(async move { engine.replayed(id, &by).await }).await
+    }
+
+    async fn replayed(&self, id: DeliveryId, by: &str) -> Result<Replayed> {
+        let counted = self.ends.read().await;
+        let live = self.live(id.broadcast);
+        let due = self.clock.steady();
+        let replayed = self.store.replay(id, due, self.clock.calendar(), by).await?;
+        let reopened = matches!(replayed, Replayed::Open { reopened: true, .. });
+        if let Some(live) = live.iter().find(|_| reopened) {
+            live.ended(-1);
+        }
+        drop(counted);
+        if live.is_none() && reopened {
+            self.take_up_again(id.broadcast).await?;
+        }
+        if let Replayed::Open { channel, priority, .. } = replayed {
+            self.hint(priority, channel, due);
+            self.plan.notify_one();
+        }
+        Ok(replayed)
+    }
+
+    /// A platform's report; answers whether it belonged to a delivery. A bounce lets the recipient try on by another way.
+    pub async fn receipt(self: &Arc<Engine>, fact: ReceiptFact) -> Result<bool> {
+        let engine = self.clone();
+        whole(async move { engine.reported(fact).await }).await
+    }
+
+    async fn reported(&self, fact: ReceiptFact) -> Result<bool> {
+        let counted = self.ends.read().await;
+        let Some((delivery, ended)) = self.store.receipt(fact).await? else { return Ok(false) };
+        let live = self.live(delivery.broadcast);
+        if let Some(live) = &live {
+            live.ended(ended);
+        }
+        drop(counted);
+        if let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
+            self.subscriber_changed(subscriber.id, subscriber.version);
+        }
+        match live {
+            Some(live) => recorder::finish(self, &live).await,
+            None if ended < 0 => self.take_up_again(delivery.broadcast).await?,
+            None => {}
+        }
+        let now = self.clock.steady();
+        for priority in Priority::ALL {
+            self.hint(*priority, ChannelId(0), now);
+        }
+        self.plan.notify_one();
+        self.happened();
+        Ok(true)
+    }
+
+    /// Takes up a broadcast that was done. Whoever else was opened in it before is in the counts that are read here.
+    async fn take_up_again(&self, id: BroadcastId) -> Result<()> {
+        let _alone = self.ends.write().await;
+        if self.live(id).is_none() {
+            self.notice(&[id]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// In a task of its own, so that nobody who stops waiting leaves the store's count without memory's.
+async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let lost = |error: tokio::task::JoinError| StoreError::Failed(error.to_string());
+    tokio::spawn(work).await.map_err(lost)?
+}
