@@ -9,7 +9,7 @@ use super::locale::Locale;
 use crate::clock::Time;
 
 /// The parts of a time that a template may name.
-pub const PARTS: &[&str] = &["short", "when", "day", "date", "full", "utc", "utc_full", "both", "both_full"];
+pub const PARTS: &[&str] = &["short", "when", "day", "date", "full", "utc", "utc_day", "utc_full", "both", "both_full"];
 
 /// Abbreviations that mean different zones to different people are not used; an offset is.
 const AMBIGUOUS: &[&str] = &["IST", "CST", "BST", "CDT", "AST", "SST", "WST"];
@@ -41,7 +41,7 @@ pub fn parts(time: Time, now: Time, zone: &TimeZone, locale: &Locale) -> Value {
     json!({
         "full": format!("{short}, {date}"),
         "short": short, "when": when, "day": day, "date": date,
-        "utc": short_utc, "utc_full": utc_full, "both": both, "both_full": both_full,
+        "utc": short_utc, "utc_day": self::day(&utc, locale), "utc_full": utc_full, "both": both, "both_full": both_full,
     })
 }
 
@@ -117,11 +117,27 @@ mod tests {
             ("en", "America/New_York", began, "both", "15:39 UTC (11:39 EDT)"),
             ("en", "America/New_York", began, "both_full", "15:39 UTC (11:39 EDT), 4 October 2021"),
             ("en", "Europe/Berlin", "2021-10-04T23:30:00Z", "both", "23:30 UTC, 4 Oct (01:30 CEST, 5 Oct)"),
+            ("en", "America/New_York", "2021-11-13T02:00:00Z", "utc_day", "13 Nov"),
+            ("en", "America/New_York", "2021-11-13T02:00:00Z", "day", "12 Nov"),
             ("en", "America/New_York", "2021-10-04T16:30:00Z", "when", "12:30 EDT"),
             ("de", "Europe/Berlin", "2021-10-04T23:30:00Z", "when", "01:30 MESZ, 5. Okt."),
         ] {
             assert_eq!(read(tag, zone, time, part), expected, "{tag} {zone} {time} {part}");
         }
+    }
+
+    #[test]
+    fn no_template_writes_the_readers_day_beside_a_time_in_utc() {
+        let texts = crate::render::templates::embedded_texts();
+        let mut beside = 0;
+        for (path, text) in texts {
+            for (at, _) in text.match_indices(".utc}}, {{") {
+                let next = text[at + ".utc}}, {{".len()..].split("}}").next().unwrap_or_default();
+                assert!(!next.ends_with(".day") && !next.ends_with(".date"), "{path}: .utc beside {next}");
+                beside += usize::from(next.ends_with(".utc_day"));
+            }
+        }
+        assert!(beside > 10);
     }
 
     #[test]
