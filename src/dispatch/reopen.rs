@@ -26,12 +26,15 @@ impl Engine {
         let due = self.clock.steady();
         let replayed = self.store.replay(id, due, self.clock.calendar(), by).await?;
         let reopened = matches!(replayed, Replayed::Open { reopened: true, .. });
-        if let Some(live) = live.iter().find(|_| reopened) {
+        if let (Some(live), true) = (&live, reopened) {
             live.ended(-1);
         }
         drop(counted);
-        if live.is_none() && reopened {
-            self.take_up_again(id.broadcast).await?;
+        match live {
+            // The planner may have ended it again before it was counted.
+            Some(live) if reopened => recorder::finish(self, &live).await,
+            None if reopened => self.take_up_again(id.broadcast).await?,
+            _ => {}
         }
         if let Replayed::Open { channel, priority, .. } = replayed {
             self.hint(priority, channel, due);
