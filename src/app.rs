@@ -172,6 +172,7 @@ impl Built {
         app.engine.start(outcomes);
         let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
         let upkeep = tokio::spawn(upkeep(app.clone()));
+        let sums = tokio::spawn(crate::telemetry::sum_up());
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
@@ -187,6 +188,7 @@ impl Built {
         let _ = tokio::time::timeout(LAST_ATTEMPTS / 2, taking).await;
         app.engine.shut_down(ends.saturating_duration_since(tokio::time::Instant::now())).await;
         upkeep.abort();
+        sums.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
         Ok(())

@@ -17,16 +17,15 @@ pub struct BadId {
 }
 
 /// Crockford base 32 of an unsigned integer, without leading zeros.
-fn encode(mut n: u64) -> String {
-    let mut digits = Vec::with_capacity(13);
-    loop {
-        digits.push(ALPHABET[(n & 31) as usize]);
-        n >>= 5;
-        if n == 0 {
-            break;
-        }
-    }
-    digits.iter().rev().map(|b| *b as char).collect()
+fn encode(n: u64) -> String {
+    let mut out = String::with_capacity(13);
+    push(n, &mut out);
+    out
+}
+
+fn push(n: u64, out: &mut String) {
+    let digits = (64 - n.leading_zeros()).div_ceil(5).max(1);
+    out.extend((0..digits).rev().map(|digit| char::from(ALPHABET[(n >> (5 * digit) & 31) as usize])));
 }
 
 fn decode(text: &str) -> Option<u64> {
@@ -126,8 +125,7 @@ pub struct Withdrawal {
 
 impl Withdrawal {
     pub fn public(self, key: &hmac::Key) -> String {
-        let body = format!("{}_{}", encode(self.subscriber.0 as u64), encode(self.place.into()));
-        format!("uns_{body}_{}", tag("uns", &body, key))
+        sealed("uns", &[self.subscriber.0 as u64, self.place.into()], key)
     }
 
     pub fn read(text: &str, key: &hmac::Key) -> Result<Withdrawal, BadId> {
@@ -152,8 +150,7 @@ pub struct Confirmation {
 impl Confirmation {
     pub fn public(self, key: &hmac::Key) -> String {
         let until = self.until.0.div_euclid(1000).max(0) as u64;
-        let body = format!("{}_{}_{}", encode(self.subscriber.0 as u64), encode(self.place.into()), encode(until));
-        format!("cnf_{body}_{}", tag("cnf", &body, key))
+        sealed("cnf", &[self.subscriber.0 as u64, self.place.into(), until], key)
     }
 
     pub fn read(text: &str, key: &hmac::Key) -> Result<Confirmation, BadId> {
@@ -168,17 +165,34 @@ impl Confirmation {
     }
 }
 
+/// `purpose_number_number_…_tag`.
+fn sealed(purpose: &str, numbers: &[u64], key: &hmac::Key) -> String {
+    let mut out = String::with_capacity(64);
+    out.push_str(purpose);
+    for number in numbers {
+        out.push('_');
+        push(*number, &mut out);
+    }
+    let tag = tag(purpose, &out[purpose.len() + 1..], key);
+    out.push('_');
+    out.extend(tag.map(char::from));
+    out
+}
+
 /// The body of a text that ends with its own tag.
 fn signed<'a>(text: &'a str, purpose: &str, key: &hmac::Key) -> Option<&'a str> {
     let (body, given) = text.rsplit_once('_')?;
-    let expected = tag(purpose, body, key);
-    bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_bytes(), given.as_bytes())).then_some(body)
+    bool::from(subtle::ConstantTimeEq::ct_eq(&tag(purpose, body, key)[..], given.as_bytes())).then_some(body)
 }
 
 /// 80 bits of an HMAC, so that a tag for one purpose is none for another.
-fn tag(purpose: &str, body: &str, key: &hmac::Key) -> String {
-    let tag = hmac::sign(key, format!("{purpose}:{body}").as_bytes());
-    tag.as_ref()[..16].iter().map(|b| ALPHABET[(b & 31) as usize] as char).collect()
+fn tag(purpose: &str, body: &str, key: &hmac::Key) -> [u8; 16] {
+    let mut context = hmac::Context::with_key(key);
+    for part in [purpose, ":", body] {
+        context.update(part.as_bytes());
+    }
+    let tag = context.sign();
+    std::array::from_fn(|at| tag.as_ref().get(at).map_or(b'0', |byte| ALPHABET[usize::from(byte & 31)]))
 }
 
 /// One broadcast to one address.
@@ -192,13 +206,7 @@ pub struct DeliveryId {
 impl DeliveryId {
     /// The public form, with a tag made with the installation's key.
     pub fn public(self, key: &hmac::Key) -> String {
-        let body = format!(
-            "{}_{}_{}",
-            encode(self.broadcast.0 as u64),
-            encode(self.subscriber.0 as u64),
-            encode(self.place.into())
-        );
-        format!("dlv_{body}_{}", tag("dlv", &body, key))
+        sealed("dlv", &[self.broadcast.0 as u64, self.subscriber.0 as u64, self.place.into()], key)
     }
 
     pub fn read(text: &str, key: &hmac::Key) -> Result<DeliveryId, BadId> {

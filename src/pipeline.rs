@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
-use crate::channel::{Outcome, Parcel};
-use crate::dispatch::lane::Lane;
+use crate::channel::{Driver, Outcome, Parcel};
+use crate::dispatch::lane::{self, Lane};
 use crate::dispatch::live::{Delivery, Live};
 use crate::dispatch::recorder::{Entry, Recorded};
 use crate::dispatch::{Engine, page, recorder};
@@ -18,7 +18,6 @@ use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
 use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
 use crate::plan::{self, Priority};
-use crate::render::message::Fields;
 use crate::store::{Committed, Cursor, StoreError};
 
 /// Takes an event in. When this returns, the incident's new state and every broadcast it calls for are on disk, and no try
@@ -67,60 +66,62 @@ pub async fn plan_page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor
     page::page(engine, live, shard, cursor).await
 }
 
-/// Sends one delivery whose slot, permit and room are taken, and records what came of it.
+/// Sends one delivery whose slot, permit and room are taken, and records what came of it; then what the lane has next for the
+/// slot that has come free, until there is nothing.
 pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room: OwnedSemaphorePermit) {
     engine.attempt_begins(&delivery);
     let (engine, lane) = (engine.clone(), lane.clone());
     engine.attempts.clone().spawn(async move {
-        let began = engine.clock.calendar();
-        let started = engine.clock.monotonic();
-        // A panic in a driver is contained to its attempt.
-        let sending = std::panic::AssertUnwindSafe(lane.settings.driver.send(parcel(&engine, &delivery)));
-        let outcome =
-            sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
-        let ended = engine.clock.monotonic();
-        observe(&lane, &delivery, &outcome, started.saturating_sub(delivery.queued), ended - started);
-        engine.address_free(&delivery);
-        if let Some(row) = lane.ended(&delivery, &outcome, &engine.clock) {
-            engine.breaker_changed(&lane, row);
+        let mut next = Some((delivery, room));
+        while let Some((delivery, room)) = next {
+            attempt(&engine, &lane, delivery, room).await;
+            next = lane::next(&engine, &lane);
+            if let Some((delivery, _)) = &next {
+                engine.attempt_begins(delivery);
+            }
         }
-        let fact = recorder::outcome(&engine, &lane, &delivery, began, outcome);
-        engine.enter(Entry::Fact(Box::new(Recorded {
-            fact,
-            manifest: delivery.manifest,
-            ways: engine.ways(),
-            attempted: true,
-            room: Some(room),
-        })));
     });
 }
 
+async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: OwnedSemaphorePermit) {
+    let began = engine.clock.calendar();
+    let started = engine.clock.monotonic();
+    // A panic in a driver is contained to its attempt.
+    let driver = &*lane.settings.driver;
+    let sending = std::panic::AssertUnwindSafe(driver.send(parcel(engine, driver, &delivery)));
+    let outcome =
+        sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
+    let ended = engine.clock.monotonic();
+    let priority = delivery.live.broadcast.priority;
+    lane.meters.attempt(priority, &outcome, started.saturating_sub(delivery.queued), ended - started);
+    engine.address_free(&delivery);
+    if let Some(row) = lane.ended(&delivery, &outcome, &engine.clock) {
+        engine.breaker_changed(lane, row);
+    }
+    let fact = recorder::outcome(engine, lane, &delivery, began, outcome);
+    engine.enter(Entry::Fact(Box::new(Recorded {
+        fact,
+        manifest: delivery.manifest,
+        ways: engine.ways(),
+        attempted: true,
+        room: Some(room),
+    })));
+}
+
 /// The same id and the same bytes at every try.
-fn parcel(engine: &Engine, delivery: &Delivery) -> Parcel {
+fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
     let id = delivery.id().public(&engine.key);
-    let unsubscribe = engine.unsubscribe_url(delivery.subscriber, delivery.place);
-    let filled = delivery.message.fill(&Fields {
-        delivery: &id,
-        name: delivery.name.as_deref(),
-        unsubscribe_url: Some(&unsubscribe),
-    });
+    let unsubscribes = driver.writes_unsubscribe() || delivery.message.mentions("unsubscribe_url");
     Parcel {
         id,
         to: delivery.to.to_string(),
         secrets: delivery.secrets.to_vec(),
-        filled,
-        unsubscribe_url: Some(unsubscribe),
+        message: delivery.message.clone(),
+        name: delivery.name.clone(),
+        unsubscribe_url: unsubscribes.then(|| engine.unsubscribe_url(delivery.subscriber, delivery.place)),
         urgent: delivery.live.broadcast.priority == Priority::Critical,
         at: delivery.at,
     }
-}
-
-fn observe(lane: &Lane, delivery: &Delivery, outcome: &Outcome, waited: Duration, took: Duration) {
-    let channel = lane.settings.name.clone();
-    let priority = delivery.live.broadcast.priority.word();
-    metrics::histogram!("loudhailer_wait_seconds", "channel" => channel.clone(), "priority" => priority).record(waited);
-    metrics::histogram!("loudhailer_send_seconds", "channel" => channel.clone()).record(took);
-    metrics::counter!("loudhailer_attempts_total", "channel" => channel, "outcome" => outcome.word()).increment(1);
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! Logs and metrics. A log line reads well alone and carries fields; addresses are masked, secrets never stand in one.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -38,6 +39,15 @@ pub fn metrics() -> &'static PrometheusHandle {
         let _ = metrics::set_global_recorder(recorder);
         handle
     })
+}
+
+/// Adds up what the histograms have been given, every few seconds for ever: until then they keep each value, and nobody may
+/// ever ask for the metrics.
+pub async fn sum_up() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        metrics().run_upkeep();
+    }
 }
 
 /// An address as it may stand in a log: enough to tell two apart by eye, not enough to write to.

@@ -1,6 +1,8 @@
 //! `POST /v1/send`: an event that a person sends by a plan of their choice, or its words to themselves alone. Body:
 //! `{"event": {…}, "plan": "…", "to_me": "kind:address"}`; with `to_me` nothing is recorded and nobody else is told.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
@@ -73,7 +75,8 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
             id: id.clone(),
             to: value.clone(),
             secrets: secrets.clone(),
-            filled,
+            message: Arc::new(filled.into()),
+            name: None,
             unsubscribe_url: None,
             urgent: false,
             at: app.clock.calendar(),

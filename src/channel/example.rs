@@ -2,6 +2,7 @@
 //! it must mean.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -83,12 +84,16 @@ impl Example {
             id: self.id.clone().unwrap_or(ID.into()),
             to: self.to.clone().unwrap_or(to.into()),
             secrets: self.secrets.clone(),
-            filled: Filled {
-                title: self.title.clone(),
-                text: self.text.clone().unwrap_or("Hello.".into()),
-                html: None,
-                locale: "en".into(),
-            },
+            message: Arc::new(
+                Filled {
+                    title: self.title.clone(),
+                    text: self.text.clone().unwrap_or("Hello.".into()),
+                    html: None,
+                    locale: "en".into(),
+                }
+                .into(),
+            ),
+            name: None,
             unsubscribe_url: self.unsubscribe_url.clone(),
             urgent: self.urgent,
             at: crate::clock::Time(0),

@@ -65,6 +65,10 @@ impl Driver for Http {
         outcome
     }
 
+    fn writes_unsubscribe(&self) -> bool {
+        self.request.unsubscribes()
+    }
+
     fn host<'a>(&self, to: &'a str) -> Option<&'a str> {
         if self.request.is_per_host() { webhook::host(to) } else { None }
     }

@@ -64,6 +64,7 @@ pub mod outbox;
 /// The SMTP driver.
 pub mod smtp;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -71,7 +72,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
 use crate::incident::words;
-use crate::render::message::Filled;
+use crate::render::message::{Fields, Filled, Message};
 
 words!(
     /// What a rejection ends: this address, this message on this channel, or the channel until it is mended.
@@ -91,12 +92,24 @@ pub struct Parcel {
     pub to: String,
     /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.
     pub secrets: Vec<String>,
-    pub filled: Filled,
+    /// Its words, and what of the recipient stands in them.
+    pub message: Arc<Message>,
+    pub name: Option<Box<str>>,
     /// Where a person unsubscribes (RFC 8058); `None` where the message has no such place.
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
     /// When the delivery was decided: the date of a mail, the same at every try.
     pub at: Time,
+}
+
+impl Parcel {
+    pub fn fields(&self) -> Fields<'_> {
+        Fields { delivery: &self.id, name: self.name.as_deref(), unsubscribe_url: self.unsubscribe_url.as_deref() }
+    }
+
+    pub fn filled(&self) -> Filled {
+        self.message.fill(&self.fields())
+    }
 }
 
 /// What a channel answered.
@@ -121,13 +134,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub fn word(&self) -> &'static str {
+    pub const WORDS: [&'static str; 4] = ["accepted", "deferred", "rejected", "unknown"];
+
+    /// Its place among `WORDS`.
+    pub fn number(&self) -> usize {
         match self {
-            Outcome::Accepted { .. } => "accepted",
-            Outcome::Deferred { .. } => "deferred",
-            Outcome::Rejected { .. } => "rejected",
-            Outcome::Unknown { .. } => "unknown",
+            Outcome::Accepted { .. } => 0,
+            Outcome::Deferred { .. } => 1,
+            Outcome::Rejected { .. } => 2,
+            Outcome::Unknown { .. } => 3,
         }
+    }
+
+    pub fn word(&self) -> &'static str {
+        Outcome::WORDS[self.number()]
     }
 }
 
@@ -140,6 +160,11 @@ pub trait Driver: Send + Sync {
     /// by host use it.
     fn host<'a>(&self, _to: &'a str) -> Option<&'a str> {
         None
+    }
+
+    /// Whether it writes a parcel's unsubscribe link itself, as mail does in a header, wherever the words have none.
+    fn writes_unsubscribe(&self) -> bool {
+        false
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Parcel;
 use super::template::{Name, Part, Template};
+use crate::render::message::Filled;
 
 /// Where a value stands, and so how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub struct Pieces(Vec<Piece>);
 /// What a parcel brings.
 pub struct Values<'a> {
     pub parcel: &'a Parcel,
+    pub filled: &'a Filled,
     /// `<public_url>/v1/receipts/<channel>?delivery=`
     pub callback: &'a str,
 }
@@ -107,6 +109,19 @@ impl Pieces {
         }
     }
 
+    /// Whether this is the message's text and nothing else.
+    pub fn is_text(&self) -> bool {
+        matches!(self.0.as_slice(), [Piece::Slot(Name::Text, Position::Raw)])
+    }
+
+    pub fn names(&self, name: &Name) -> bool {
+        self.0.iter().any(|piece| match piece {
+            Piece::Bytes(_) => false,
+            Piece::Slot(slot, _) => slot == name,
+            Piece::Member { pieces, .. } => pieces.names(name),
+        })
+    }
+
     pub fn first_is(&self, name: &Name) -> bool {
         matches!(self.0.first(), Some(Piece::Slot(first, _)) if first == name)
     }
@@ -150,15 +165,16 @@ impl Pieces {
 impl Values<'_> {
     pub fn has(&self, name: &Name) -> bool {
         match name {
-            Name::Title => self.parcel.filled.title.is_some(),
-            Name::Html => self.parcel.filled.html.is_some(),
+            Name::Title => self.filled.title.is_some(),
+            Name::Html => self.filled.html.is_some(),
             Name::UnsubscribeUrl => self.parcel.unsubscribe_url.is_some(),
             _ => true,
         }
     }
 
     fn write(&self, name: &Name, position: Position, out: &mut Vec<u8>) -> Result<(), &'static str> {
-        let Parcel { id, to, filled, unsubscribe_url, urgent, .. } = self.parcel;
+        let Parcel { id, to, unsubscribe_url, urgent, .. } = self.parcel;
+        let filled = self.filled;
         let value = match name {
             Name::To => to,
             Name::Text => &filled.text,

@@ -2,8 +2,7 @@
 //! changes is made once; a request then costs its own values. Bodies are built as values and their strings filled in, so that
 //! no text can break the JSON.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -16,13 +15,10 @@ use super::auth::{Auth, Encoding, basic};
 use super::body::{body, members, needs};
 use super::file::{Platform, Size};
 use super::pieces::{Pieces, Position, Values};
-use super::place::{Origin, Place};
+use super::place::{Origin, Origins, Place};
 use super::template::{Name, Part, Template};
 use super::{Fault, Outcome, Parcel, webhook};
 use crate::clock::Time;
-
-/// URLs of single parcels that are kept parsed.
-const URLS: usize = 16_384;
 
 pub struct Built {
     pub origin: Arc<Origin>,
@@ -33,7 +29,7 @@ enum Url {
     /// The origin is the platform's; `path` is what follows it.
     Fixed { place: Place, path: Option<Pieces> },
     /// The parcel's address is the URL.
-    OfParcel { url: Pieces, known: Mutex<HashMap<Vec<u8>, Arc<Place>>> },
+    OfParcel { url: Pieces, origins: Origins },
 }
 
 enum Sign {
@@ -116,25 +112,45 @@ impl Request {
         matches!(self.url, Url::OfParcel { .. })
     }
 
+    /// Whether a parcel's unsubscribe link stands in it, beside the words.
+    pub fn unsubscribes(&self) -> bool {
+        let name = Name::UnsubscribeUrl;
+        let url = match &self.url {
+            Url::Fixed { path, .. } => path.as_ref(),
+            Url::OfParcel { url, .. } => Some(url),
+        };
+        self.varying.iter().map(|(_, _, pieces)| pieces).chain([&self.body]).chain(url).any(|p| p.names(&name))
+    }
+
     /// The request for one parcel. The error is an outcome: such a parcel can never be sent.
     pub fn build(&self, parcel: &Parcel, now: Time) -> Result<Built, Outcome> {
-        let values = Values { parcel, callback: &self.callback };
+        let mut filled = parcel.filled();
+        let values = Values { parcel, filled: &filled, callback: &self.callback };
         let missing = |name| message_fault(format!("the message has no {name}"));
-        if self.size.chars.is_some_and(|most| longer_than(&parcel.filled.text, most)) {
+        if self.size.chars.is_some_and(|most| longer_than(&filled.text, most)) {
             return Err(message_fault("the message is longer than the platform takes".into()));
         }
-        let mut body = Vec::with_capacity(parcel.filled.text.len() + 256);
-        self.body.write(&values, &mut body).map_err(missing)?;
-        if self.size.bytes.is_some_and(|most| body.len() > most) {
-            return Err(message_fault("the message is larger than the platform takes".into()));
-        }
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + self.varying.len() + 4);
+        headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         for (name, needs, pieces) in &self.varying {
             if needs.iter().all(|name| values.has(name)) {
                 let mut value = Vec::new();
                 pieces.write(&values, &mut value).map_err(missing)?;
                 headers.insert(name, header_value(value).map_err(message_fault)?);
             }
+        }
+        let Place { origin, authority, path } = self.place(&values).map_err(message_or_address)?;
+        headers.insert(HOST, authority);
+        let body = match self.body.is_text() {
+            true => std::mem::take(&mut filled.text).into_bytes(),
+            false => {
+                let mut body = Vec::with_capacity(filled.text.len() + 256);
+                self.body.write(&values, &mut body).map_err(missing)?;
+                body
+            }
+        };
+        if self.size.bytes.is_some_and(|most| body.len() > most) {
+            return Err(message_fault("the message is larger than the platform takes".into()));
         }
         match &self.sign {
             Sign::Nothing => {}
@@ -144,41 +160,27 @@ impl Request {
             }
             Sign::Webhook => webhook::sign(parcel, &body, now, &mut headers)?,
         }
-        let (origin, authority, uri) = self.place(&values).map_err(message_or_address)?;
-        headers.insert(HOST, authority);
         let mut request = hyper::Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
+        *request.uri_mut() = path;
         *request.headers_mut() = headers;
         Ok(Built { origin, request })
     }
 
-    fn place(&self, values: &Values<'_>) -> Result<(Arc<Origin>, HeaderValue, Uri), Wrong> {
+    fn place(&self, values: &Values<'_>) -> Result<Place, Wrong> {
         match &self.url {
-            Url::Fixed { place, path: None } => Ok((place.origin.clone(), place.authority.clone(), place.path.clone())),
+            Url::Fixed { place, path: None } => Ok(place.clone()),
             Url::Fixed { place, path: Some(pieces) } => {
                 let mut path = Vec::with_capacity(512);
                 pieces.write(values, &mut path).map_err(|_| Wrong::Message)?;
                 let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| Wrong::Message)?;
-                Ok((place.origin.clone(), place.authority.clone(), Uri::from(path)))
+                Ok(Place { path: Uri::from(path), ..place.clone() })
             }
-            Url::OfParcel { url, known } => {
+            Url::OfParcel { url, origins } => {
                 let mut text = Vec::with_capacity(values.parcel.to.len());
                 url.write(values, &mut text).map_err(|_| Wrong::Message)?;
-                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                let place = match known.get(&text) {
-                    Some(place) => place.clone(),
-                    None => {
-                        let place = std::str::from_utf8(&text).map_err(|_| Wrong::Address)?;
-                        let place = Arc::new(Place::parse(place).map_err(|_| Wrong::Address)?);
-                        if known.len() >= URLS {
-                            known.clear();
-                        }
-                        known.insert(text, place.clone());
-                        place
-                    }
-                };
-                Ok((place.origin.clone(), place.authority.clone(), place.path.clone()))
+                let text = std::str::from_utf8(&text).map_err(|_| Wrong::Address)?;
+                origins.place(text).map_err(|_| Wrong::Address)
             }
         }
     }
@@ -234,7 +236,7 @@ fn url(
         if !query.is_empty() {
             return Err("an address that is the URL has its own query".into());
         }
-        return Ok(Url::OfParcel { url: pieces, known: Mutex::default() });
+        return Ok(Url::OfParcel { url: pieces, origins: Origins::default() });
     }
     let prefix = String::from_utf8_lossy(pieces.prefix()).into_owned();
     let whole = pieces.constant().is_some();

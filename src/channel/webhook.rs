@@ -74,13 +74,15 @@ pub fn sign(parcel: &Parcel, body: &[u8], now: Time, headers: &mut HeaderMap) ->
 
 /// `host` or `host:port` of a URL, as it is written.
 pub fn host(url: &str) -> Option<&str> {
-    let rest = url.split_once("://")?.1;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    Some(authority).filter(|authority| !authority.is_empty())
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let end = rest.bytes().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    rest.get(..end).filter(|authority| !authority.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::render::message::Filled;
 
@@ -95,7 +97,8 @@ mod tests {
             id: ID_OF_EXAMPLE.into(),
             to: "https://example.com/hook".into(),
             secrets: secrets.iter().map(|s| s.to_string()).collect(),
-            filled: Filled::default(),
+            message: Arc::new(Filled::default().into()),
+            name: None,
             unsubscribe_url: None,
             urgent: false,
             at: Time(0),

@@ -103,7 +103,7 @@ async fn over(
             suppress: false,
         })
         .collect();
-    let ended = engine.store.record(facts, Vec::new()).await?;
+    let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
     Ok(ended.get(&id).copied().unwrap_or(0))
 }
 
@@ -121,7 +121,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
             let DeliveryId { subscriber, place, .. } = row.delivery;
             Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
         });
-        engine.store.record(facts.collect(), Vec::new()).await?;
+        engine.store.record(Arc::new(facts.collect()), Vec::new()).await?;
         return engine.waits_written(ways).await;
     }
     let overflows = lock(&engine.changed).overflows;
@@ -190,7 +190,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         engine.store.word(wordings).await?;
     }
     if !facts.is_empty() {
-        let ended = engine.store.record(facts, Vec::new()).await?;
+        let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
         for recipients in ended.values() {
             live.ended(*recipients);
         }

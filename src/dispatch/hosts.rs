@@ -98,7 +98,10 @@ impl<T> Hosts<T> {
         if self.known.len() >= REMEMBERED {
             self.known.retain(|_, host| host.on_wire > 0 || host.waits() > 0);
         }
-        self.known.entry(name.to_string()).or_default().on_wire += 1;
+        match self.known.get_mut(name) {
+            Some(host) => host.on_wire += 1,
+            None => self.known.entry(name.to_string()).or_default().on_wire = 1,
+        }
     }
 
     /// Waits here for a busy host. Where too many do already: when to ask again.

@@ -4,6 +4,7 @@
 mod attempt;
 mod direct;
 mod look;
+mod meters;
 mod turn;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -14,7 +15,8 @@ use tokio::sync::Notify;
 
 pub use self::direct::Barred;
 pub use self::look::Why;
-pub use self::turn::run;
+use self::meters::Meters;
+pub use self::turn::{next, run};
 use super::breaker::{Breaker, State};
 use super::hosts::Hosts;
 use super::live::Delivery;
@@ -53,6 +55,7 @@ pub struct Settings {
 
 pub struct Lane {
     pub settings: Settings,
+    pub meters: Meters,
     capacity: usize,
     inner: Mutex<Inner>,
     /// Attempts on the wire.
@@ -101,6 +104,7 @@ impl Lane {
             paused: AtomicBool::new(settings.paused),
             down: AtomicBool::new(false),
             turn: Notify::new(),
+            meters: Meters::new(&settings.name),
             settings,
         }
     }

@@ -43,7 +43,7 @@ use crate::clock::{Clock, Time};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
-use crate::store::{Broadcast, BroadcastState, Store, WordingKey};
+use crate::store::{Broadcast, BroadcastState, Fact, Store, WordingKey};
 
 /// The words of a broadcast, from the templates that its release froze.
 #[async_trait]
@@ -115,13 +115,39 @@ impl Engine {
         *lock(&self.attempting).entry(delivery.live.broadcast.id).or_default() += 1;
     }
 
+    /// Outcomes are on disk: so many attempts of each broadcast are over.
+    pub(crate) fn attempts_recorded(&self, count: &BTreeMap<BroadcastId, usize>) {
+        let mut attempting = lock(&self.attempting);
+        for (id, ended) in count {
+            if let Some(left) = attempting.get_mut(id) {
+                *left = left.saturating_sub(*ended);
+                if *left == 0 {
+                    attempting.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Who lives in a manifest alone was never claimed.
+    pub(crate) fn unclaim(&self, facts: &[Fact]) {
+        let mut claimed = lock(&self.claimed);
+        facts.iter().filter(|fact| !fact.sole).for_each(|fact| {
+            claimed.remove(&fact.delivery);
+        });
+    }
+
+    /// Attempts on the wire, over all lanes.
+    pub(crate) fn on_wire(&self) -> usize {
+        self.lanes.values().map(|lane| lane.on_wire()).sum()
+    }
+
     pub(crate) fn enter(&self, entry: Entry) {
         // The recorder ends after everything else; what comes later belongs to attempts that were cut off.
         let _ = self.entries.send(entry);
     }
 
     pub fn unsubscribe_url(&self, subscriber: SubscriberId, place: u16) -> String {
-        format!("{}/unsubscribe/{}", self.public_url, Withdrawal { subscriber, place }.public(&self.key))
+        [&self.public_url, "/unsubscribe/", &Withdrawal { subscriber, place }.public(&self.key)].concat()
     }
 
     /// Nothing is waiting in memory or on the wire, and no broadcast runs. One that has ended and is still here is being written.

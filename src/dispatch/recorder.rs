@@ -36,12 +36,23 @@ pub struct Recorded {
 
 /// Facts in one commit at most.
 const BATCH: usize = 4096;
+/// While so many attempts are on the wire, more outcomes are about to come …
+const BUSY: usize = 16;
+/// … and are waited for, since a commit costs the same for one as for many. Nobody waits for an answer here.
+const GATHER: Duration = Duration::from_millis(10);
 
 pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         if entries.recv_many(&mut batch, BATCH).await == 0 {
             return;
+        }
+        if engine.on_wire() >= BUSY && batch.len() < BATCH {
+            tokio::time::sleep(GATHER).await;
+            let more = entries.len().min(BATCH - batch.len());
+            if more > 0 {
+                entries.recv_many(&mut batch, more).await;
+            }
         }
         let mut recorded = Vec::with_capacity(batch.len());
         let mut last = false;
@@ -77,7 +88,7 @@ where
     }
 }
 
-async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
+async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     if recorded.is_empty() {
         return;
     }
@@ -87,36 +98,31 @@ async fn record(engine: &Arc<Engine>, mut recorded: Vec<Recorded>) {
         .filter(|manifest| manifest.remaining.fetch_sub(1, Ordering::AcqRel) == 1)
         .map(|manifest| manifest.key)
         .collect();
-    let facts: Vec<Fact> = recorded.iter().map(|entry| entry.fact.clone()).collect();
-    let ended = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
-    let mut touched: BTreeMap<BroadcastId, i64> = ended;
-    for entry in &mut recorded {
-        let fact = &entry.fact;
-        let id = fact.delivery.broadcast;
-        touched.entry(id).or_default();
-        lock(&engine.claimed).remove(&fact.delivery);
-        if entry.attempted {
-            let mut attempting = lock(&engine.attempting);
-            if let Some(count) = attempting.get_mut(&id) {
-                *count -= 1;
-                if *count == 0 {
-                    attempting.remove(&id);
-                }
-            }
-        }
-        if fact.state == DeliveryState::Open {
-            engine.hint(fact.priority, fact.lane, fact.due);
-        }
-        if fact.suppress
-            && let Ok(Some(subscriber)) = engine.store.subscriber(fact.delivery.subscriber).await
-        {
+    let decided_at: Vec<(u64, bool)> = recorded.iter().map(|entry| (entry.ways, entry.attempted)).collect();
+    let (facts, rooms): (Vec<Fact>, Vec<_>) = recorded.into_iter().map(|entry| (entry.fact, entry.room)).unzip();
+    let facts = Arc::new(facts);
+    let mut touched = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
+    let mut attempted: BTreeMap<BroadcastId, usize> = BTreeMap::new();
+    for (fact, (_, attempt)) in facts.iter().zip(&decided_at) {
+        *attempted.entry(fact.delivery.broadcast).or_default() += usize::from(*attempt);
+    }
+    attempted.keys().for_each(|id| {
+        touched.entry(*id).or_default();
+    });
+    engine.attempts_recorded(&attempted);
+    engine.unclaim(&facts);
+    for fact in facts.iter().filter(|fact| fact.state == DeliveryState::Open) {
+        engine.hint(fact.priority, fact.lane, fact.due);
+    }
+    for fact in facts.iter().filter(|fact| fact.suppress) {
+        if let Ok(Some(subscriber)) = engine.store.subscriber(fact.delivery.subscriber).await {
             engine.subscriber_changed(subscriber.id, subscriber.version);
         }
-        entry.room.take();
     }
+    drop(rooms);
     let now = engine.clock.steady();
     let waits = |fact: &Fact| fact.state == DeliveryState::Open && fact.lane == ChannelId(0) && fact.due > now;
-    let decided_at = recorded.iter().filter(|entry| waits(&entry.fact)).map(|entry| entry.ways).min();
+    let decided_at = facts.iter().zip(&decided_at).filter(|(fact, _)| waits(fact)).map(|(_, (ways, _))| *ways).min();
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
         live.ended(recipients);

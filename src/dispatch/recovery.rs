@@ -36,7 +36,7 @@ pub async fn run(engine: &Arc<Engine>) {
 async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result<()> {
     let Unfinished { key, at, missing } = found;
     if missing.is_empty() {
-        return engine.store.record(Vec::new(), vec![key]).await.map(drop);
+        return engine.store.record(Arc::default(), vec![key]).await.map(drop);
     }
     let live = engine.live(key.broadcast);
     let priority = live.as_ref().map_or(crate::plan::Priority::Normal, |live| live.broadcast.priority);
@@ -86,7 +86,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
     }
     manifest.remaining.store(again.len() as u32, std::sync::atomic::Ordering::Release);
     let closed = if again.is_empty() { vec![key] } else { Vec::new() };
-    let ended = engine.store.record(rows, closed).await?;
+    let ended = engine.store.record(Arc::new(rows), closed).await?;
     for (lane, delivery) in again {
         lane.put([delivery]);
     }

@@ -66,6 +66,11 @@ impl<'a> Fields<'a> {
     /// The names that a template may use.
     pub const NAMES: &'static [&'static str] = &["delivery", "name", "unsubscribe_url"];
 
+    /// What stands in a field's place.
+    pub fn value<'b>(&'b self, name: &str, default: &'b str) -> &'b str {
+        self.get(name).filter(|value| !value.is_empty()).unwrap_or(default)
+    }
+
     fn get(&self, name: &str) -> Option<&'a str> {
         match name {
             "delivery" => Some(self.delivery),
@@ -86,12 +91,34 @@ impl Message {
         }
     }
 
+    /// Whether a recipient's field of this name stands anywhere in it.
+    pub fn mentions(&self, field: &str) -> bool {
+        let parts = [self.title.as_deref(), Some(&self.text), self.html.as_deref()];
+        let mut segments = parts.into_iter().flatten().flatten();
+        segments.any(|segment| matches!(segment, Segment::Field { name, .. } if name == field))
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Message, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+}
+
+/// Words that name no recipient.
+impl From<Filled> for Message {
+    fn from(filled: Filled) -> Message {
+        let words = |text| vec![Segment::Words(text)];
+        Message {
+            format: Format::Email,
+            markup: Markup::Plain,
+            locale: filled.locale,
+            title: filled.title.map(words),
+            text: words(filled.text),
+            html: filled.html.map(words),
+        }
     }
 }
 
@@ -102,8 +129,7 @@ fn fill(segments: &[Segment], fields: &Fields<'_>) -> String {
         match segment {
             Segment::Words(words) => out.push_str(words),
             Segment::Field { name, default, escape } => {
-                let value = fields.get(name).filter(|v| !v.is_empty()).unwrap_or(default);
-                escape_into(value, *escape, &mut out);
+                escape_into(fields.value(name, default), *escape, &mut out);
             }
         }
     }
@@ -111,6 +137,12 @@ fn fill(segments: &[Segment], fields: &Fields<'_>) -> String {
 }
 
 pub fn escape_into(value: &str, escape: Escape, out: &mut String) {
+    // Most values are names, ids and links, which no escape changes.
+    if value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b'-' | b'.' | b'/' | b':' | b'@' | b','))
+        || (escape != Escape::Markdown && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:".contains(&b)))
+    {
+        return out.push_str(value);
+    }
     for c in value.chars() {
         match (escape, c) {
             (Escape::Html, '&') | (Escape::Mrkdwn, '&') => out.push_str("&amp;"),

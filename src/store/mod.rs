@@ -82,7 +82,7 @@ pub trait Store: Send + Sync + 'static {
     async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
     async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
     /// Merges facts and closes manifests. Returns for each broadcast how many recipients have ended by it.
-    async fn record(&self, facts: Vec<Fact>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
+    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
     /// Open rows due, most urgent first.
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     /// When the first open row of a lane after `now` is due.

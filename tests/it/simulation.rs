@@ -118,7 +118,7 @@ impl Driver for Simulated {
                 channel: self.channel,
                 id: parcel.id.clone(),
                 to: parcel.to.clone(),
-                body: format!("{} {}", parcel.at.0, parcel.filled.text),
+                body: format!("{} {}", parcel.at.0, parcel.filled().text),
                 accepted: false,
                 lost: true,
             });

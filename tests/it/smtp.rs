@@ -1,6 +1,7 @@
 //! The SMTP driver against Postfix: what it refuses, and that what it accepts lies in the mailbox as it was meant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use loudhailer::channel::smtp::Smtp;
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel};
@@ -29,12 +30,16 @@ fn parcel(to: &str) -> Parcel {
         id: "dlv_7_8_0_abcdefghjk".into(),
         to: to.into(),
         secrets: Vec::new(),
-        filled: Filled {
-            title: Some("भुगतान बाधित – Störung".into()),
-            text: "Zahlungen schlagen fehl.\n.\n..\nFrom hier\nभुगतान बाधित हैं।\n".into(),
-            html: Some("<p>Zahlungen schlagen fehl.</p>\n.\n".into()),
-            locale: "de".into(),
-        },
+        message: Arc::new(
+            Filled {
+                title: Some("भुगतान बाधित – Störung".into()),
+                text: "Zahlungen schlagen fehl.\n.\n..\nFrom hier\nभुगतान बाधित हैं।\n".into(),
+                html: Some("<p>Zahlungen schlagen fehl.</p>\n.\n".into()),
+                locale: "de".into(),
+            }
+            .into(),
+        ),
+        name: None,
         unsubscribe_url: Some("https://status.example.test/u/token".into()),
         urgent: true,
         at: Time::parse("2021-10-04T15:51:00Z").expect("time"),
@@ -46,10 +51,10 @@ async fn arrives_whole(driver: &Smtp, to: &str) {
     assert!(matches!(&outcome, Outcome::Accepted { reference: Some(_) }), "{outcome:?}");
     let raw = eventually(|| mails_to(to).pop()).expect("the mail did not arrive");
     let mail = MessageParser::default().parse(raw.as_bytes()).expect("parses");
-    let expected = parcel(to);
-    assert_eq!(mail.subject(), expected.filled.title.as_deref());
-    assert_eq!(mail.body_text(0).map(|text| text.replace("\r\n", "\n")), Some(expected.filled.text));
-    assert_eq!(mail.body_html(0).map(|html| html.replace("\r\n", "\n")), expected.filled.html);
+    let expected = parcel(to).filled();
+    assert_eq!(mail.subject(), expected.title.as_deref());
+    assert_eq!(mail.body_text(0).map(|text| text.replace("\r\n", "\n")), Some(expected.text));
+    assert_eq!(mail.body_html(0).map(|html| html.replace("\r\n", "\n")), expected.html);
     assert_eq!(mail.message_id(), Some("dlv_7_8_0_abcdefghjk@example.test"));
     assert_eq!(mail.from().and_then(|from| from.first()?.name()), Some("Größe & Co"));
     assert!(

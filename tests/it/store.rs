@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use loudhailer::audience::route::{ChannelId, Way};
@@ -234,7 +235,7 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
     let mut ends = BTreeSet::new();
     for order in permutations(&[Open, Rejected, Unknown, Told]) {
         for state in order {
-            store.record(vec![fact(id, people[0], state)], Vec::new()).await.expect("written");
+            store.record(Arc::new(vec![fact(id, people[0], state)]), Vec::new()).await.expect("written");
         }
         let delivery = DeliveryId { broadcast: id, subscriber: people[0], place: 1 };
         let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
@@ -257,7 +258,7 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
     let closed: Vec<ManifestKey> = members.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let told = Fact { reference: Some("r-1".into()), indexed: true, ..fact(id, people[2], Told) };
     let rest = vec![fact(id, people[1], Unknown), told];
-    let ended = store.record(rest, closed).await.expect("written");
+    let ended = store.record(Arc::new(rest), closed).await.expect("written");
     assert_eq!(ended.get(&id), Some(&2));
     let (counts, _) = store.counts(&broadcast).await.expect("read");
     assert_eq!((counts.selected, counts.told, counts.unknown, counts.open()), (3, 2, 1, 0));
@@ -274,7 +275,7 @@ async fn may_have_been_told(store: &dyn Store, people: &[SubscriberId]) {
     use DeliveryState::Open;
     let lost = Fact { attempt: Some(("unknown", None)), tries: 1, ..fact(id, people[0], Open) };
     let refused = Fact { attempt: Some(("deferred", None)), tries: 1, ..fact(id, people[1], Open) };
-    store.record(vec![lost, refused], Vec::new()).await.expect("written");
+    store.record(Arc::new(vec![lost, refused]), Vec::new()).await.expect("written");
     let from = vec![BroadcastState::Running];
     assert!(store.change_state(id, from, BroadcastState::Cancelled, at(9001), "suite").await.expect("written"));
     let mut correction = store.broadcast(id).await.expect("read").expect("it is there");

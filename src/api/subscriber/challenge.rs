@@ -1,7 +1,7 @@
 //! What is sent to an address to learn whether it wants this: a signed challenge to a webhook, a link by mail. Sent through a
 //! channel's own driver, past the lanes and within their limits, a few at a time.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ring::rand::SecureRandom;
@@ -70,7 +70,8 @@ fn parcel(door: &Door, id: String, address: &Address, filled: Filled) -> Parcel 
         id,
         to: address.value.clone(),
         secrets: address.secrets.clone(),
-        filled,
+        message: Arc::new(filled.into()),
+        name: None,
         unsubscribe_url: None,
         urgent: false,
         at: door.app.clock.calendar(),

@@ -15,14 +15,14 @@ const LONGEST_QUOTED_LINE: usize = 76;
 const LONGEST_SUBJECT: usize = 250;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     SevenBit,
     QuotedPrintable,
     Base64,
 }
 
 /// The cheapest way that the text survives: as it is, with some characters quoted, or all of it in base64.
-fn encoding(text: &str) -> Encoding {
+pub(super) fn encoding(text: &str) -> Encoding {
     let plain = |b: u8| (b.wrapping_sub(0x20) < 0x5f) | (b == b'\n') | (b == b'\t') | (b == b'\r');
     // Counted in bytes, chunk by chunk, which the compiler turns into vector instructions.
     let count = |chunk: &[u8]| usize::from(chunk.iter().map(|b| u8::from(!plain(*b))).sum::<u8>());
@@ -39,9 +39,8 @@ fn encoding(text: &str) -> Encoding {
     }
 }
 
-/// Content headers, an empty line, the body, dots doubled (RFC 5321 section 4.5.2) or quoted.
-pub(super) fn part(subtype: &str, text: &str, out: &mut Vec<u8>) {
-    let encoding = encoding(text);
+/// And the empty line after them.
+pub(super) fn content_headers(subtype: &str, encoding: Encoding, out: &mut Vec<u8>) {
     let name = match encoding {
         Encoding::SevenBit => "7bit",
         Encoding::QuotedPrintable => "quoted-printable",
@@ -50,6 +49,12 @@ pub(super) fn part(subtype: &str, text: &str, out: &mut Vec<u8>) {
     for piece in ["Content-Type: text/", subtype, "; charset=utf-8\r\nContent-Transfer-Encoding: ", name, "\r\n\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
+}
+
+/// Content headers, an empty line, the body, dots doubled (RFC 5321 section 4.5.2) or quoted.
+pub(super) fn part(subtype: &str, text: &str, out: &mut Vec<u8>) {
+    let encoding = encoding(text);
+    content_headers(subtype, encoding, out);
     match encoding {
         Encoding::SevenBit => {
             for line in lines(text) {
@@ -98,7 +103,7 @@ const BARE: [bool; 256] = {
 };
 
 /// One line as quoted-printable. A dot that would begin a line is quoted, and white space that would end one.
-fn quote(line: &[u8], out: &mut Vec<u8>) {
+pub(super) fn quote(line: &[u8], out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let (mut rest, mut column) = (line, 0);
     while let Some((&byte, after)) = rest.split_first() {

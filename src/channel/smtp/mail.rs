@@ -2,13 +2,18 @@
 //! parcel and the settings alone, so that a second try sends the same mail. An address or link that could break out of its place
 //! is refused here.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use jiff::fmt::rfc2822::DateTimePrinter;
 use lettre::message::header::{From, Header};
 use lettre::{Address, message::Mailboxes};
 
-use super::encode;
+use super::form::Form;
 use super::settings::Settings;
 use crate::channel::{Fault, Outcome, Parcel};
+use crate::clock::Time;
+use crate::render::message::Message;
 
 /// A mail as it goes over the wire.
 pub(super) struct Mail {
@@ -25,7 +30,14 @@ pub(super) struct Head {
     from: Vec<u8>,
     domain: String,
     list_id: String,
+    /// Messages that were encoded, by where they lie in memory.
+    forms: Mutex<HashMap<usize, Arc<Form>>>,
+    /// The mails of a broadcast have one date.
+    date: Mutex<(Time, Arc<str>)>,
 }
+
+/// Messages that are kept encoded at one time.
+const FORMS: usize = 256;
 
 impl Head {
     pub fn new(settings: &Settings) -> Head {
@@ -39,7 +51,26 @@ impl Head {
             from,
             domain: settings.from.email.domain().to_string(),
             list_id: settings.list_id.as_ref().map(|id| format!("List-Id: <{id}>\r\n")).unwrap_or_default(),
+            forms: Mutex::default(),
+            date: Mutex::new((Time(i64::MIN), "".into())),
         }
+    }
+
+    fn form(&self, message: &Arc<Message>) -> Arc<Form> {
+        let mut forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        if forms.len() >= FORMS {
+            forms.clear();
+        }
+        forms.entry(Arc::as_ptr(message) as usize).or_insert_with(|| Arc::new(Form::new(message))).clone()
+    }
+
+    fn date(&self, at: Time) -> Result<Arc<str>, Outcome> {
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        if date.0 != at {
+            let text = DateTimePrinter::new().timestamp_to_string(&at.timestamp());
+            *date = (at, text.map_err(|_| rejected(Fault::Message, "a date that a mail cannot have"))?.into());
+        }
+        Ok(date.1.clone())
     }
 
     /// `Err` says why this parcel can't be a mail.
@@ -49,16 +80,13 @@ impl Head {
         if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(rejected(Fault::Message, "an id that a Message-ID cannot have"));
         }
-        let filled = &parcel.filled;
-        let html = filled.html.as_deref();
-        let mut out = Vec::with_capacity(1536 + (filled.text.len() + html.map_or(0, str::len)) * 9 / 8);
+        let form = self.form(&parcel.message);
+        let fields = parcel.fields();
+        let mut out = Vec::with_capacity(1536 + form.size);
         let mut put = |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
-        let date = DateTimePrinter::new()
-            .timestamp_to_string(&parcel.at.timestamp())
-            .map_err(|_| rejected(Fault::Message, "a date that a mail cannot have"))?;
-        put(&["Date: ", &date, "\r\n"]);
+        put(&["Date: ", &self.date(parcel.at)?, "\r\n"]);
         out.extend_from_slice(&self.from);
-        encode::subject(filled.title.as_deref().unwrap_or_default(), &mut out);
+        form.subject.write(&fields, &mut out);
         let mut put = |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
         put(&["To: <", &to, ">\r\nMessage-ID: <", id, "@", &self.domain, ">\r\n", &self.list_id]);
         if let Some(url) = &parcel.unsubscribe_url {
@@ -69,21 +97,21 @@ impl Head {
             put(&["List-Unsubscribe: <", url, ">\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"]);
         }
         put(&["Auto-Submitted: auto-generated\r\n"]);
-        let locale = &filled.locale;
+        let locale = &parcel.message.locale;
         if !locale.is_empty() && locale.len() <= 35 && locale.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             put(&["Content-Language: ", locale, "\r\n"]);
         }
         put(&["MIME-Version: 1.0\r\n"]);
-        match html {
-            None => encode::part("plain", &filled.text, &mut out),
+        match &form.html {
+            None => form.plain.write(&fields, &mut out),
             Some(html) => {
                 // "=_" stands in no quoted-printable or base64 text, and the id is known to nobody who writes a plain one.
                 put(&["Content-Type: multipart/alternative; boundary=\"=_", id, "\"\r\n\r\n--=_", id, "\r\n"]);
-                encode::part("plain", &filled.text, &mut out);
+                form.plain.write(&fields, &mut out);
                 for piece in ["\r\n--=_", id, "\r\n"] {
                     out.extend_from_slice(piece.as_bytes());
                 }
-                encode::part("html", html, &mut out);
+                html.write(&fields, &mut out);
                 for piece in ["\r\n--=_", id, "--\r\n"] {
                     out.extend_from_slice(piece.as_bytes());
                 }
@@ -100,12 +128,30 @@ fn recipient(text: &str) -> Option<(String, bool)> {
     if text.len() > 254 || text.chars().any(char::is_control) {
         return None;
     }
+    if plain(text) {
+        return Some((text.to_string(), false));
+    }
     let address: Address = text.parse().ok()?;
     if address.domain().is_ascii() {
         return Some((text.to_string(), !text.is_ascii()));
     }
     let url::Host::Domain(domain) = url::Host::parse(address.domain()).ok()? else { return None };
     Some((format!("{}@{domain}", address.user()), !address.user().is_ascii()))
+}
+
+/// An address that needs no parser: letters and digits, with single dots and the like between them.
+fn plain(text: &str) -> bool {
+    let part = |part: &str, inner: &[u8]| {
+        part.split('.').all(|atom| {
+            let bytes = atom.as_bytes();
+            let ends = bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+                && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
+            ends && bytes.iter().all(|b| b.is_ascii_alphanumeric() || inner.contains(b))
+        })
+    };
+    text.split_once('@').is_some_and(|(user, domain)| {
+        user.len() <= 64 && part(user, b"_+-") && part(domain, b"-") && domain.bytes().any(|b| b.is_ascii_alphabetic())
+    })
 }
 
 fn rejected(fault: Fault, detail: &str) -> Outcome {
@@ -119,20 +165,24 @@ pub(super) mod tests {
 
     use super::super::settings::tests::{sender, settings};
     use super::*;
-    use crate::clock::Time;
     use crate::render::message::Filled;
+
+    pub fn filled() -> Filled {
+        Filled {
+            title: Some("Störung bei Zahlungen".into()),
+            text: "Zahlungen schlagen fehl.\n.\n\nNächste Meldung: 16:30\n".into(),
+            html: Some("<p>Zahlungen schlagen <b>fehl</b>.</p>\n.hidden\n".into()),
+            locale: "de".into(),
+        }
+    }
 
     pub fn parcel(to: &str) -> Parcel {
         Parcel {
             id: "dlv_9_5_2_0123456789".into(),
             to: to.into(),
             secrets: Vec::new(),
-            filled: Filled {
-                title: Some("Störung bei Zahlungen".into()),
-                text: "Zahlungen schlagen fehl.\n.\n\nNächste Meldung: 16:30\n".into(),
-                html: Some("<p>Zahlungen schlagen <b>fehl</b>.</p>\n.hidden\n".into()),
-                locale: "de".into(),
-            },
+            message: Arc::new(filled().into()),
+            name: None,
             unsubscribe_url: Some("https://status.acme.example/u/abc".into()),
             urgent: false,
             at: Time::parse("2021-10-04T15:51:00Z").expect("time"),
@@ -185,7 +235,7 @@ pub(super) mod tests {
     #[test]
     fn without_html_or_unsubscribing_there_is_no_trace_of_them() {
         let mut parcel = parcel("ann@example.com");
-        parcel.filled.html = None;
+        parcel.message = Arc::new(Filled { html: None, ..filled() }.into());
         parcel.unsubscribe_url = None;
         let text = String::from_utf8(head().mail(&parcel).expect("mail").bytes).expect("ascii");
         assert!(!text.contains("multipart") && !text.contains("List-Unsubscribe") && text.contains("text/plain"));

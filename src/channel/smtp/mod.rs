@@ -8,6 +8,7 @@
 mod connection;
 mod conversation;
 mod encode;
+mod form;
 mod mail;
 mod queue;
 mod reply;
@@ -57,6 +58,10 @@ impl Smtp {
 
 #[async_trait]
 impl Driver for Smtp {
+    fn writes_unsubscribe(&self) -> bool {
+        true
+    }
+
     async fn send(&self, parcel: Parcel) -> Outcome {
         let mail = match self.head.mail(&parcel) {
             Ok(mail) => mail,

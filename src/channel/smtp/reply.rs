@@ -74,9 +74,24 @@ pub(super) fn take(buffer: &mut Vec<u8>) -> Result<Option<Reply>, NoReply> {
             break;
         }
     }
+    if let Some(reply) = short(&buffer[..end]) {
+        buffer.drain(..end);
+        return Ok(Some(reply));
+    }
     let text: String = String::from_utf8_lossy(&buffer[..end]).into_owned();
     buffer.drain(..end);
     parse(&text).ok_or(NoReply).map(Some)
+}
+
+/// A code, a space and one line of plain text, as nearly all replies are: it needs no parser.
+fn short(line: &[u8]) -> Option<Reply> {
+    let [class @ b'2'..=b'5', subject @ b'0'..=b'5', detail @ b'0'..=b'9', b' ', text @ .., b'\r', b'\n'] = line else {
+        return None;
+    };
+    let text = std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|b| (0x20..0x7f).contains(&b)))?;
+    let code = [class, subject, detail].iter().fold(0, |code, digit| code * 10 + u16::from(**digit - b'0'));
+    let enhanced = text.split(' ').next().and_then(enhanced).filter(|enhanced| enhanced.0 == code / 100);
+    Some(Reply { code, enhanced, lines: vec![text.to_string()] })
 }
 
 fn parse(text: &str) -> Option<Reply> {
@@ -117,6 +132,29 @@ mod tests {
         buffer.extend_from_slice(b"\r\n");
         assert_eq!(take(&mut buffer).expect("reply").expect("whole").code, 354);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_short_reply_is_read_as_the_parser_reads_it() {
+        for text in [
+            "250 2.1.0 Ok",
+            "354 End data with <CR><LF>.<CR><LF>",
+            "250 2.0.0 Ok: queued as 4XyZ",
+            "421 closing",
+            "550 5.1.1 <a@b> no",
+            "250  two",
+            "250 ",
+            "259 x",
+            "450 5.1.1 hm",
+            "299 x.y z",
+            "250 2.1 x",
+        ] {
+            let line = format!("{text}\r\n");
+            assert_eq!(short(line.as_bytes()), parse(&line), "{text:?}");
+        }
+        for text in ["260 x\r\n", "150 x\r\n", "250-x\r\n", "250\r\n", "250 x\n", "250 \u{7}\r\n", "250 ü\r\n"] {
+            assert_eq!(short(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]

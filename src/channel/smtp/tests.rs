@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::mail::tests::parcel;
+use super::mail::tests::{filled, parcel};
 use super::script::{Server, Session, crowd};
 use super::settings::tests::{sender, settings};
 use super::*;
 use crate::channel::{Fault, Holds};
+use crate::render::message::Filled;
 
 const PIPELINING: &[&str] = &["PIPELINING"];
 
@@ -280,7 +281,7 @@ async fn what_the_server_cannot_take_is_not_sent() {
     let mut session = server.greeted(&["PIPELINING", "SIZE 3000"]).await;
     assert_eq!(fault(&mail.await.expect("task")), Some(Fault::Address));
     let mut large = parcel("a@x.example");
-    large.filled.text = "x".repeat(4000);
+    large.message = Arc::new(Filled { text: "x".repeat(4000), ..filled() }.into());
     assert_eq!(fault(&driver.send(large).await), Some(Fault::Message));
     let mail = send(&driver, "a@x.example");
     let line = session.expect("MAIL FROM:<status@acme.example> SIZE=").await;

@@ -21,7 +21,7 @@ impl Lane {
     }
 
     /// An attempt has ended: its slot is free, and breaker and rests follow from the answer. Answers the change of the
-    /// channel's breaker that is to be kept.
+    /// channel's breaker that is to be kept. Whoever calls this looks for the next, or wakes the lane.
     pub fn ended(&self, delivery: &Delivery, outcome: &Outcome, clock: &Clock) -> Option<BreakerRow> {
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
@@ -53,7 +53,6 @@ impl Lane {
         let state = inner.breaker.state(now);
         let until = inner.breaker.until();
         drop(inner);
-        self.turn.notify_one();
         changed.then(|| BreakerRow {
             channel: self.settings.id,
             host: String::new(),

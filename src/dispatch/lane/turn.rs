@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::Lane;
 use super::look::Look;
 use crate::dispatch::breaker::State;
+use crate::dispatch::live::Delivery;
 use crate::dispatch::{Engine, recorder};
 
 /// Turn after turn, until the engine stops.
@@ -20,6 +23,27 @@ pub async fn run(engine: Arc<Engine>, lane: Arc<Lane>) {
     }
 }
 
+/// What a slot that has come free may send at once. Where that is nothing, the lane's own turn finds out what to wait for.
+pub fn next(engine: &Arc<Engine>, lane: &Arc<Lane>) -> Option<(Delivery, OwnedSemaphorePermit)> {
+    while !engine.stop.is_cancelled()
+        && let Ok(room) = engine.room.clone().try_acquire_owned()
+    {
+        let ways = engine.ways();
+        match lane.look(engine) {
+            Look::Go(delivery) => {
+                if lane.roomy(delivery.live.broadcast.priority) {
+                    engine.plan.notify_one();
+                }
+                return Some((*delivery, room));
+            }
+            Look::Out(delivery, why) => recorder::leave(engine, lane, *delivery, why, ways),
+            _ => break,
+        }
+    }
+    lane.wake();
+    None
+}
+
 async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
     // No attempt begins without room for its outcome.
     let Ok(room) = engine.room.clone().acquire_owned().await else { return };
@@ -28,11 +52,10 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
     let ways = engine.ways();
     match lane.look(engine) {
         Look::Go(delivery) => {
-            let low = lane.roomy(delivery.live.broadcast.priority);
-            crate::pipeline::deliver(engine, lane, *delivery, room);
-            if low {
+            if lane.roomy(delivery.live.broadcast.priority) {
                 engine.plan.notify_one();
             }
+            crate::pipeline::deliver(engine, lane, *delivery, room);
         }
         Look::Out(delivery, why) => {
             recorder::leave(engine, lane, *delivery, why, ways);

@@ -110,7 +110,7 @@ impl Store for Sqlite {
         self.write(move |db| manifest::decide(db, &key, own, manifest, rows, &wordings)).await
     }
 
-    async fn record(&self, facts: Vec<Fact>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
+    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
         let key = self.key.clone();
         self.write(move |db| delivery::record(db, &key, &facts, &closed)).await
     }
