@@ -47,12 +47,12 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
         let (mode, late, down) = (change.incident.mode, change.update.late, change.after.platforms_down.clone());
         let over = change.incident.closed.is_some();
         match app.store.commit(change, draws, app.templates.load().digest()).await? {
-            Committed::Done(ingested) => {
+            Committed::Done(ingested, drawn) => {
                 if mode == Mode::Real && !late {
                     let down = if over { Default::default() } else { down.into_iter().collect() };
                     app.engine.platforms_changed(ingested.incident, down).await?;
                 }
-                app.engine.notice(&ingested.broadcasts).await?;
+                app.engine.take(drawn);
                 metrics::counter!("loudhailer_events_total").increment(1);
                 return Ok(ingested);
             }

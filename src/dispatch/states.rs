@@ -12,17 +12,22 @@ use crate::store::{Broadcast, BroadcastState, Result};
 impl Engine {
     /// Takes up broadcasts that were drawn, released or changed. When this returns, no try of what they supersede begins.
     pub async fn notice(&self, ids: &[BroadcastId]) -> Result<()> {
+        let mut broadcasts = Vec::with_capacity(ids.len());
         for id in ids {
-            if let Some(broadcast) = self.store.broadcast(*id).await? {
-                self.take_up(broadcast);
-            }
+            broadcasts.extend(self.store.broadcast(*id).await?);
         }
+        self.take(broadcasts);
+        Ok(())
+    }
+
+    /// The same, as the store has just written them.
+    pub fn take(&self, broadcasts: Vec<Broadcast>) {
+        broadcasts.into_iter().for_each(|broadcast| self.take_up(broadcast));
         self.plan.notify_one();
         self.tick.notify_one();
         // What was stopped or has expired may have been the last that was under way.
         self.recorded.notify_waiters();
         self.happened();
-        Ok(())
     }
 
     pub(super) fn take_up(&self, broadcast: Broadcast) {

@@ -10,6 +10,9 @@ use crate::id::{BroadcastId, IncidentId};
 use crate::plan;
 use crate::store::{BroadcastState, Tick, Timer, TimerKind};
 
+/// Timers are read so often at most.
+const GATHER: Duration = Duration::from_millis(10);
+
 pub async fn run(engine: Arc<Engine>) {
     loop {
         let woken = engine.tick.notified();
@@ -29,7 +32,8 @@ pub async fn run(engine: Arc<Engine>) {
         tokio::select! {
             biased;
             () = engine.stop.cancelled() => return,
-            () = woken => {}
+            // Many events a second wake it, and none of them sets a timer that is due in the same moment.
+            () = woken => tokio::time::sleep(GATHER).await,
             () = sleep => {}
         }
     }
@@ -89,7 +93,7 @@ async fn remind(engine: &Arc<Engine>, id: BroadcastId, now: Time) -> crate::stor
     let draw = plan::remind(&last, &incident.state.facts(), now, &mut engine.chance());
     let tick = Tick { incident: incident.id, version: incident.version, draws: vec![draw] };
     if let Some(drawn) = engine.store.tick(tick, last.templates, now).await? {
-        engine.notice(&drawn).await?;
+        engine.take(drawn);
     }
     Ok(())
 }

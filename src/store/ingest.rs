@@ -1,6 +1,7 @@
 //! What an event meets in the store and what it leaves there: what was known before, the answer, the update as it was taken; and
 //! the tick, by which the clock or a person takes an event's part.
 
+use super::Broadcast;
 use crate::clock::Time;
 use crate::id::IncidentId;
 use crate::incident::{Facts, Incident, Occasion};
@@ -20,7 +21,8 @@ pub struct Known {
 
 #[derive(Debug)]
 pub enum Committed {
-    Done(Ingested),
+    /// With the broadcasts that it drew, as they stand.
+    Done(Ingested, Vec<Broadcast>),
     /// Someone was faster: decide again.
     Stale,
 }

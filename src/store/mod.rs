@@ -52,7 +52,7 @@ pub trait Store: Send + Sync + 'static {
     /// One synced transaction: event, incident, update, broadcasts `held` or `running`, timers, supersession.
     async fn commit(&self, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed>;
     /// What the clock or a person calls for, likewise. `None`: stale.
-    async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>>;
+    async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>>;
     async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
     /// Its updates, oldest first.
     async fn updates(&self, id: IncidentId) -> Result<Vec<UpdateRow>>;

@@ -62,7 +62,13 @@ async fn decide(store: &dyn Store, id: &str, when: Time, says: Value) -> (Change
 async fn take(store: &dyn Store, id: &str, when: Time, says: Value) -> Ingested {
     let (change, draws) = decide(store, id, when, says).await;
     match store.commit(change, draws, [0; 32]).await.expect("written") {
-        Committed::Done(ingested) => ingested,
+        Committed::Done(ingested, drawn) => {
+            for broadcast in drawn {
+                let written = store.broadcast(broadcast.id).await.expect("reads").expect("is there");
+                assert_eq!(format!("{broadcast:?}"), format!("{written:?}"));
+            }
+            ingested
+        }
         Committed::Stale => panic!("nobody else wrote"),
     }
 }
@@ -128,7 +134,9 @@ async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
     // Two decisions on the same version: the second has to be made again.
     let one = decide(store, "2", at(60), json!({ "title": "Web and mail", "components": ["web"] })).await;
     let other = decide(store, "3", at(60), json!({ "title": "Mail and web" })).await;
-    let Committed::Done(second) = store.commit(one.0, one.1, [0; 32]).await.expect("written") else { panic!("stale") };
+    let Committed::Done(second, _) = store.commit(one.0, one.1, [0; 32]).await.expect("written") else {
+        panic!("stale")
+    };
     assert!(matches!(store.commit(other.0, other.1, [0; 32]).await.expect("answered"), Committed::Stale));
     assert!(
         store.known("suite", "3", "web", None).await.expect("read").seen.is_none(),

@@ -14,66 +14,98 @@ use crate::store::{Broadcast, BroadcastState, Cursor, Result, Timer, TimerKind};
 /// Releases of a thread that `at_most` looks back on.
 const REMEMBERED_RELEASES: usize = 64;
 
-pub fn insert(
-    db: &Connection,
-    incident: IncidentId,
-    number: i64,
-    version: i64,
-    draw: Draw,
-    templates: [u8; 32],
-    now: Time,
-) -> Result<BroadcastId> {
+/// Where in an incident a broadcast is drawn.
+pub struct Drawn<'a> {
+    pub incident: IncidentId,
+    pub key: &'a str,
+    pub number: i64,
+    pub version: i64,
+    pub templates: [u8; 32],
+    pub now: Time,
+}
+
+pub fn insert(db: &Connection, at: &Drawn<'_>, draw: Draw) -> Result<Broadcast> {
     let id = BroadcastId(next_id(db, "broadcast")?);
-    let audience = &draw.step.audience;
+    let audience = draw.step.audience.clone();
     let shards: i64 =
-        first(db, "SELECT shards FROM audience WHERE name = ?1", [audience], |row| row.get(0))?.unwrap_or(0);
-    let code = unique_code(db, draw.code, id)?;
+        first(db, "SELECT shards FROM audience WHERE name = ?1", [&audience], |row| row.get(0))?.unwrap_or(0);
+    let mut broadcast = Broadcast {
+        id,
+        incident: at.incident,
+        incident_key: at.key.into(),
+        audience,
+        number: at.number,
+        version: at.version,
+        plan: draw.plan,
+        priority: draw.step.priority,
+        step: draw.step,
+        purpose: draw.purpose,
+        occasion: draw.occasion,
+        state: BroadcastState::Held,
+        selection: draw.selection,
+        held: draw.held,
+        created: at.now,
+        released: None,
+        ended: None,
+        deadline: draw.deadline,
+        templates: at.templates,
+        facts: draw.facts,
+        code: unique_code(db, draw.code, id)?,
+        shards: shards as u64,
+        progress: BTreeMap::new(),
+    };
     run(
         db,
-        "INSERT INTO broadcast (id, incident, audience, number, version, plan, step, purpose, occasion, priority, state, selection,
-           held, created, deadline, templates, facts, code, shards)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        rusqlite::params![
-            id.0,
-            incident.0,
-            audience,
-            number,
-            version,
-            draw.plan,
-            json(&draw.step)?,
-            draw.purpose.word(),
-            draw.occasion.word(),
-            draw.step.priority.rank(),
-            BroadcastState::Held.number(),
-            json(&draw.selection)?,
-            json(&draw.held)?,
-            now.0,
-            draw.deadline.0,
-            &templates[..],
-            json(&draw.facts)?,
-            code,
-            shards
-        ],
+        "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
+        (at.incident.0, &broadcast.audience),
     )?;
-    run(db, "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING", (incident.0, audience))?;
-    set_timer(db, TimerKind::Deadline, id.0, draw.deadline, "")?;
-    match draw.held {
-        Held::Not => {
-            release(db, id, now)?;
-        }
+    match broadcast.held {
+        Held::Not => release(db, &mut broadcast, at.now)?,
         Held::Until(due) => {
             // What was held off before waits no longer for its own sake: this one says the newer thing at the same time.
             run(
                 db,
                 "UPDATE broadcast SET state = ?4, ended = ?5 WHERE incident = ?1 AND audience = ?2 AND id < ?3 AND state = 0
-                 AND held LIKE '{\"until\"%'",
-                (incident.0, audience, id.0, BroadcastState::Superseded.number(), now.0),
+                 AND state < 3 AND held LIKE '{\"until\"%'",
+                (at.incident.0, &broadcast.audience, id.0, BroadcastState::Superseded.number(), at.now.0),
             )?;
             set_timer(db, TimerKind::Release, id.0, due, "")?;
         }
         Held::Approval => {}
     }
-    Ok(id)
+    if broadcast.state.live() {
+        set_timer(db, TimerKind::Deadline, id.0, broadcast.deadline, "")?;
+    }
+    run(
+        db,
+        "INSERT INTO broadcast (id, incident, audience, number, version, plan, step, purpose, occasion, priority, state, selection,
+           held, created, released, ended, deadline, templates, facts, code, shards)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+        rusqlite::params![
+            id.0,
+            broadcast.incident.0,
+            broadcast.audience,
+            broadcast.number,
+            broadcast.version,
+            broadcast.plan,
+            json(&broadcast.step)?,
+            broadcast.purpose.word(),
+            broadcast.occasion.word(),
+            broadcast.priority.rank(),
+            broadcast.state.number(),
+            json(&broadcast.selection)?,
+            json(&broadcast.held)?,
+            broadcast.created.0,
+            broadcast.released.map(|time| time.0),
+            broadcast.ended.map(|time| time.0),
+            broadcast.deadline.0,
+            &broadcast.templates[..],
+            json(&broadcast.facts)?,
+            broadcast.code,
+            shards
+        ],
+    )?;
+    Ok(broadcast)
 }
 
 /// The drawn code, or another while a live broadcast has it.
@@ -89,38 +121,35 @@ fn unique_code(db: &Connection, mut code: String, id: BroadcastId) -> Result<Str
     Ok(code)
 }
 
-/// Held to running. What is older in its thread ends superseded, and whom that left untold this one inherits.
-fn release(db: &Connection, id: BroadcastId, now: Time) -> Result<()> {
-    let Some(broadcast) = one(db, id)? else { return Ok(()) };
+/// Held to running, in memory; its own row is the caller's to write. What is older in its thread ends superseded, and whom that
+/// left untold this one inherits.
+fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> {
+    let id = broadcast.id;
     let older = all(
         db,
         "SELECT id, selection, priority FROM broadcast
-         WHERE incident = ?1 AND audience = ?2 AND state IN (1, 2) AND version < ?3 AND id <> ?4",
+         WHERE incident = ?1 AND audience = ?2 AND state IN (1, 2) AND state < 3 AND version < ?3 AND id <> ?4",
         (broadcast.incident.0, &broadcast.audience, broadcast.version, id.0),
         |row| Ok((row.get::<_, i64>(0)?, parsed::<Selection>(row, 1)?, row.get::<_, u8>(2)?)),
     )?;
-    let mut selection = broadcast.selection.clone();
-    let mut rank = broadcast.priority.rank();
-    for (old, inherited, priority) in older {
-        if selection.told_by.is_empty() && inherited.told_by.is_empty() {
-            inherit(&mut selection, &inherited);
-            rank = rank.min(priority);
+    for (old, inherited, rank) in older {
+        if broadcast.selection.told_by.is_empty() && inherited.told_by.is_empty() {
+            inherit(&mut broadcast.selection, &inherited);
+            broadcast.priority = Priority::from_rank(broadcast.priority.rank().min(rank));
         }
         end(db, BroadcastId(old), BroadcastState::Superseded, now)?;
     }
     // What was held before a newer word of the same thread was released would say the older thing.
     run(
         db,
-        "UPDATE broadcast SET state = ?4, ended = ?5 WHERE incident = ?1 AND audience = ?2 AND version < ?3 AND state = 0",
+        "UPDATE broadcast SET state = ?4, ended = ?5
+         WHERE incident = ?1 AND audience = ?2 AND version < ?3 AND state = 0 AND state < 3",
         (broadcast.incident.0, &broadcast.audience, broadcast.version, BroadcastState::Superseded.number(), now.0),
     )?;
     let empty = broadcast.shards == 0;
-    let state = if empty { BroadcastState::Done } else { BroadcastState::Running };
-    run(
-        db,
-        "UPDATE broadcast SET state = ?2, released = ?3, ended = ?4, selection = ?5, priority = ?6 WHERE id = ?1",
-        (id.0, state.number(), now.0, empty.then_some(now.0), json(&selection)?, rank),
-    )?;
+    broadcast.state = if empty { BroadcastState::Done } else { BroadcastState::Running };
+    broadcast.released = Some(now);
+    broadcast.ended = empty.then_some(now);
     let released: Vec<Time> = first(
         db,
         "SELECT released FROM thread WHERE incident = ?1 AND audience = ?2",
@@ -143,10 +172,6 @@ fn release(db: &Connection, id: BroadcastId, now: Time) -> Result<()> {
             broadcast.facts.severity.map(|word| word.word()),
         ),
     )?;
-    clear_timer(db, TimerKind::Release, id.0)?;
-    if empty {
-        clear_timer(db, TimerKind::Deadline, id.0)?;
-    }
     if let Some(span) = broadcast.step.at_least {
         let open = broadcast.facts.status.is_some_and(|status| !status.ended());
         if open {
@@ -157,7 +182,7 @@ fn release(db: &Connection, id: BroadcastId, now: Time) -> Result<()> {
         db,
         now,
         "broadcast",
-        &json!({ "broadcast": id, "incident": broadcast.incident, "audience": broadcast.audience, "state": state }),
+        &json!({ "broadcast": id, "incident": broadcast.incident, "audience": broadcast.audience, "state": broadcast.state }),
     )
 }
 
@@ -173,12 +198,27 @@ fn inherit(selection: &mut Selection, older: &Selection) {
 }
 
 pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Result<bool> {
-    let held = first(db, "SELECT 1 FROM broadcast WHERE id = ?1 AND state = 0", [id.0], |_| Ok(()))?.is_some();
-    if held {
-        release(db, id, now)?;
-        journal(db, now, "released", &json!({ "broadcast": id, "by": by }))?;
+    let held = one(db, id)?.filter(|broadcast| broadcast.state == BroadcastState::Held);
+    let Some(mut broadcast) = held else { return Ok(false) };
+    release(db, &mut broadcast, now)?;
+    run(
+        db,
+        "UPDATE broadcast SET state = ?2, released = ?3, ended = ?4, selection = ?5, priority = ?6 WHERE id = ?1",
+        (
+            id.0,
+            broadcast.state.number(),
+            now.0,
+            broadcast.ended.map(|time| time.0),
+            json(&broadcast.selection)?,
+            broadcast.priority.rank(),
+        ),
+    )?;
+    clear_timer(db, TimerKind::Release, id.0)?;
+    if !broadcast.state.live() {
+        clear_timer(db, TimerKind::Deadline, id.0)?;
     }
-    Ok(held)
+    journal(db, now, "released", &json!({ "broadcast": id, "by": by }))?;
+    Ok(true)
 }
 
 pub fn change_state(

@@ -3,14 +3,14 @@
 use rusqlite::{Connection, Row};
 use serde_json::json;
 
-use super::broadcast;
+use super::broadcast::{self, Drawn};
 use super::rows::{all, digest, first, journal, json, next_id, parsed, run, word};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
 use crate::incident::{Change, Incident};
 use crate::ingest::Ingested;
 use crate::plan::{Draw, Selection, Step, Thread, Wrong};
-use crate::store::{BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
+use crate::store::{Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
     let seen = seen(db, source, id)?;
@@ -172,7 +172,9 @@ pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8;
             update.corrects
         ],
     )?;
-    let broadcasts = write_draws(db, incident, number, version, draws, templates, change.at)?;
+    let key = &change.incident.key;
+    let drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, draws)?;
+    let broadcasts: Vec<BroadcastId> = drawn.iter().map(|broadcast| broadcast.id).collect();
     run(
         db,
         "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -186,14 +188,16 @@ pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8;
         &json!({ "incident": incident, "key": change.incident.key, "number": number, "status": change.after.status,
                  "severity": change.after.severity, "occasion": change.occasion, "late": update.late, "broadcasts": broadcasts }),
     )?;
-    Ok(Committed::Done(Ingested {
+    let late = update.late;
+    let ingested = Ingested {
         incident,
         key: change.incident.key,
         update: Some(UpdateId { incident, number }),
         broadcasts,
         duplicate: false,
-        late: update.late,
-    }))
+        late,
+    };
+    Ok(Committed::Done(ingested, drawn))
 }
 
 /// The incident's row; `None` where somebody else has written it since it was read.
@@ -241,24 +245,23 @@ fn commitment(db: &Connection, incident: IncidentId, change: &Change) -> Result<
     }
 }
 
-fn write_draws(
-    db: &Connection,
-    incident: IncidentId,
-    number: i64,
-    version: i64,
-    draws: Vec<Draw>,
-    templates: [u8; 32],
-    now: Time,
-) -> Result<Vec<BroadcastId>> {
-    let mut ids = Vec::new();
+/// As they stand when all are written: a later one of the same thread may supersede an earlier one.
+fn write_draws(db: &Connection, at: &Drawn<'_>, draws: Vec<Draw>) -> Result<Vec<Broadcast>> {
+    let mut drawn: Vec<Broadcast> = Vec::with_capacity(draws.len());
     for draw in draws {
-        ids.push(broadcast::insert(db, incident, number, version, draw, templates, now)?);
+        let broadcast = broadcast::insert(db, at, draw)?;
+        for earlier in drawn.iter_mut().filter(|earlier| earlier.audience == broadcast.audience) {
+            if let Some(written) = broadcast::one(db, earlier.id)? {
+                *earlier = written;
+            }
+        }
+        drawn.push(broadcast);
     }
-    Ok(ids)
+    Ok(drawn)
 }
 
 /// Broadcasts that the clock calls for: reminders.
-pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>> {
+pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
     let written = run(
         db,
         "UPDATE incident SET version = version + 1 WHERE id = ?1 AND version = ?2",
@@ -267,7 +270,10 @@ pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Resu
     if written == 0 {
         return Ok(None);
     }
-    let number =
-        first(db, "SELECT last_number FROM incident WHERE id = ?1", [tick.incident.0], |row| row.get(0))?.unwrap_or(0);
-    write_draws(db, tick.incident, number, tick.version + 1, tick.draws, templates, now).map(Some)
+    let found = first(db, "SELECT last_number, key FROM incident WHERE id = ?1", [tick.incident.0], |row| {
+        Ok((row.get(0)?, row.get::<_, String>(1)?))
+    })?;
+    let Some((number, key)) = found else { return Ok(None) };
+    let at = Drawn { incident: tick.incident, key: &key, number, version: tick.version + 1, templates, now };
+    write_draws(db, &at, tick.draws).map(Some)
 }

@@ -36,7 +36,7 @@ impl Store for Sqlite {
         self.write(move |db| ingest::commit(db, change, draws, templates)).await
     }
 
-    async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>> {
+    async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
         self.write(move |db| ingest::tick(db, tick, templates, now)).await
     }
 
