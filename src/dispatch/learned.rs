@@ -10,6 +10,8 @@ use crate::quantity::Limit;
 
 /// Attempts a second, below which nobody is pushed.
 const LEAST: f64 = 0.1;
+/// What was sent before a lesson fills the platform's own window for about so long, and says nothing new.
+const SETTLES: Duration = Duration::from_secs(1);
 /// A lesson so old is forgotten.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The part of the pace that was first too much which a minute of success gives back, …
@@ -45,11 +47,10 @@ impl Learned {
         }
     }
 
-    /// An attempt that began then was one too many. False where it had begun before the last such answer came: that answer was
-    /// to all of them.
+    /// An attempt that began then was one too many. False where the last such answer was to this attempt, too.
     pub fn throttled(&mut self, began: Instant, now: Instant) -> bool {
         let (pace, peak) = match &self.lesson {
-            Some(lesson) if began < lesson.since => return false,
+            Some(lesson) if began < lesson.since + SETTLES => return false,
             Some(lesson) if now.saturating_sub(lesson.since) < LONGEST => (lesson.rate, lesson.peak),
             _ => (self.meter.pace(now), self.meter.pace(now)),
         };
@@ -162,12 +163,12 @@ mod tests {
             assert!(!learned.throttled(at(4.9), at(5.0 + f64::from(n) / 100.0)));
         }
         assert_eq!(limit(&learned, 6.0), "50/s");
-        assert!(learned.throttled(at(5.1), at(6.0)), "this one was sent more slowly, and was still too much");
-        assert_eq!(limit(&learned, 6.0), "25/s");
+        assert!(learned.throttled(at(6.1), at(6.2)), "this one was sent more slowly, and was still too much");
+        assert_eq!(limit(&learned, 6.2), "25/s");
         for n in 0..20 {
-            learned.throttled(at(7.0 + f64::from(n)), at(7.5 + f64::from(n)));
+            learned.throttled(at(7.5 + f64::from(n) * 2.0), at(8.0 + f64::from(n) * 2.0));
         }
-        assert_eq!(limit(&learned, 30.0), "1/10s", "the least");
+        assert_eq!(limit(&learned, 50.0), "1/10s", "the least");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //!
 //! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
 
+mod pace;
 mod resumption;
 
 use std::collections::{BTreeMap, BTreeSet};
