@@ -34,7 +34,7 @@ pub struct Rates {
     pub channel: Vec<Limit>,
     /// Of all channels of the account together.
     pub account: Vec<Limit>,
-    /// Of each host, where each address has its own.
+    /// Of each host by this channel, where each address has its own.
     pub host: Vec<Limit>,
     /// Of each address, by all channels of the account together.
     pub address: Vec<Limit>,

@@ -136,7 +136,7 @@ example = "https://hooks.example.com/a"
 account = "{{settings.team}}"
 rate = ["60/3s"]
 address = "1/2s"
-host = { rate = "36/3s" }
+host = { rate = "15/3s" }
 [send]
 url = "{{to}}"
 text = "{{text}}"
@@ -160,6 +160,8 @@ struct Arrival {
     host: usize,
     path: String,
     id: String,
+    /// Known once the broker is asked.
+    channel: u16,
 }
 
 /// The most in any half-open window.
@@ -180,7 +182,7 @@ async fn real_sinks_see_no_more_than_the_limits_of_account_host_and_address_over
         let arrive = move |_, request: &crate::harness::Request| {
             let (at, path) = (began.elapsed(), request.path.clone());
             let id = request.header("webhook-id").expect("an id").to_string();
-            arrivals.lock().expect("not poisoned").push(Arrival { at, host, path, id });
+            arrivals.lock().expect("not poisoned").push(Arrival { at, host, path, id, channel: 0 });
             Reply::Status(204)
         };
         sinks.push(Sink::answering(arrive).await);
@@ -208,16 +210,17 @@ async fn real_sinks_see_no_more_than_the_limits_of_account_host_and_address_over
         broker = Broker::open(&config, clock(), folder).await;
     }
     broker.settled().await;
-    let arrivals = std::mem::take(&mut *arrivals.lock().expect("not poisoned"));
+    let mut arrivals = std::mem::take(&mut *arrivals.lock().expect("not poisoned"));
     assert_eq!(arrivals.len(), 2 * 2 * PEOPLE);
     // How long each was on its way from its beginning, which the broker wrote down in milliseconds.
     let mut ways = Vec::new();
     let mut channels = BTreeSet::new();
-    for arrival in &arrivals {
+    for arrival in &mut arrivals {
         let id = DeliveryId::read(&arrival.id, &broker.app.key).expect("our id");
         let (row, _) = broker.app.store.delivery(id).await.expect("read").expect("a row");
         ways.push(arrival.at.saturating_sub(row.began.since(Time::parse(START).expect("a time"))));
-        channels.insert(row.channel);
+        arrival.channel = row.channel.0;
+        channels.insert(arrival.channel);
     }
     broker.stop().await;
     assert_eq!(channels.len(), 2, "both channels were used");
@@ -231,9 +234,9 @@ async fn real_sinks_see_no_more_than_the_limits_of_account_host_and_address_over
     assert!(jitter < two, "a sink so slow shows nothing: {jitter:?}");
     let account = most(seen(&|_| true), three - jitter);
     assert!(account <= 60, "{account} of the account, with a jitter of {jitter:?}");
-    for host in 0..2 {
-        let host = most(seen(&|arrival| arrival.host == host), three - jitter);
-        assert!(host <= 36, "{host} at one host, with a jitter of {jitter:?}");
+    for (host, channel) in (0..2).flat_map(|host| channels.iter().map(move |channel| (host, *channel))) {
+        let host = most(seen(&|arrival| (arrival.host, arrival.channel) == (host, channel)), three - jitter);
+        assert!(host <= 15, "{host} at one host by one channel, with a jitter of {jitter:?}");
     }
     let addresses: BTreeSet<&str> = arrivals.iter().map(|arrival| arrival.path.as_str()).collect();
     assert_eq!(addresses.len(), 2 * PEOPLE);
