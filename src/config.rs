@@ -153,6 +153,12 @@ pub struct Channel {
     #[serde(default)]
     pub rate: Vec<Limit>,
     #[serde(default)]
+    pub account_rate: Vec<Limit>,
+    #[serde(default)]
+    pub host_rate: Vec<Limit>,
+    #[serde(default)]
+    pub address_rate: Vec<Limit>,
+    #[serde(default)]
     pub concurrency: Option<usize>,
     #[serde(default)]
     pub allow_private: bool,

@@ -95,7 +95,7 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: Ow
     let priority = delivery.live.broadcast.priority;
     lane.meters.attempt(priority, &outcome, started.saturating_sub(delivery.queued), ended - started);
     engine.address_free(&delivery);
-    if let Some(row) = lane.ended(&delivery, &outcome, &engine.clock) {
+    if let Some(row) = lane.ended(&delivery, &outcome, started, &engine.clock) {
         engine.breaker_changed(lane, row);
     }
     let fact = recorder::outcome(engine, lane, &delivery, began, outcome);

@@ -60,6 +60,7 @@ fn shown(door: &Door, channel: &Channel, lane: &Lane) -> Value {
     let now = door.app.clock.monotonic();
     let (state, until) = lane.breaker(now);
     let steady = door.app.clock.steady();
+    let lessons = lane.lessons(now);
     let queue: Map<String, Value> = lane
         .waiting()
         .iter()
@@ -75,6 +76,10 @@ fn shown(door: &Door, channel: &Channel, lane: &Lane) -> Value {
             "until": until.filter(|_| state == State::Open).map(|until| steady.plus(until.saturating_sub(now))),
         },
         "queue": queue, "on_wire": lane.on_wire(),
-        "limits": { "rate": channel.limits.rate, "concurrency": channel.concurrency },
+        "limits": {
+            "rate": channel.rates.channel, "account_rate": channel.rates.account, "host_rate": channel.rates.host,
+            "address_rate": channel.rates.address, "concurrency": channel.concurrency, "learned": lessons.learned,
+            "learned_by_hosts": lessons.hosts, "slow_start": lessons.slow_start,
+        },
     })
 }

@@ -19,10 +19,10 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use super::proxy::{self, Network};
+use super::ticks::{Tick, Ticks};
 use super::token::{self, Caller, Tokens};
 use crate::app::App;
 use crate::channel::platforms::Platforms;
-use crate::dispatch::permit::{Tick, Ticks};
 use crate::quantity::Limit;
 use crate::web::{COOKIE, Refused, is_page};
 

@@ -43,6 +43,12 @@ pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
         metrics::gauge!("loudhailer_lane_on_wire", "channel" => name.clone()).set(lane.on_wire() as f64);
         let open = u8::from(lane.breaker(now).0 != State::Closed);
         metrics::gauge!("loudhailer_breaker_open", "channel" => name.clone()).set(f64::from(open));
+        let lessons = lane.lessons(now);
+        let per_second = lessons.learned.map_or(0.0, |limit| f64::from(limit.count) / limit.window.as_secs_f64());
+        metrics::gauge!("loudhailer_learned_limit_per_second", "channel" => name.clone()).set(per_second);
+        metrics::gauge!("loudhailer_learned_limit_hosts", "channel" => name.clone()).set(lessons.hosts as f64);
+        let slow_start = f64::from(lessons.slow_start.unwrap_or_default());
+        metrics::gauge!("loudhailer_slow_start_per_second", "channel" => name.clone()).set(slow_start);
         let working = u8::from(channels::health(lane, now) == "working");
         metrics::gauge!("loudhailer_channel_working", "channel" => name).set(f64::from(working));
     }

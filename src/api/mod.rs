@@ -23,6 +23,7 @@ mod registry;
 mod send;
 mod stream;
 mod subscriber;
+mod ticks;
 mod token;
 mod withdraw;
 

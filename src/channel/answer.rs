@@ -15,6 +15,9 @@ use crate::incident::words;
 /// A platform that says "come back in a year" is asked again tomorrow.
 const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
+/// RFC 6585, section 4.
+const TOO_MANY: u16 = 429;
+
 words!(Then { Accepted = "accepted", Deferred = "deferred", Rejected = "rejected", Unknown = "unknown" });
 
 #[derive(Debug, Deserialize)]
@@ -27,6 +30,8 @@ pub struct Rule {
     pub reference: Option<Reference>,
     pub holds: Option<Holds>,
     pub after: Option<After>,
+    /// It was one too many; so is every 429, unless this says no.
+    pub throttled: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,6 +121,9 @@ impl Rule {
                 Err("after has either header or json".into())
             }
             _ if self.holds.is_some() && self.then != Then::Deferred => Err("only a deferred answer holds".into()),
+            _ if self.throttled.is_some() && self.then != Then::Deferred => {
+                Err("only a deferred answer is throttled".into())
+            }
             _ => Ok(()),
         }
     }
@@ -175,7 +183,8 @@ pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Out
                 _ => None,
             };
             let after = after.or_else(|| retry_after(answer.headers, "retry-after", now));
-            Outcome::Deferred { after, holds: rule.holds.unwrap_or(wide), detail }
+            let throttled = rule.throttled.unwrap_or(status == TOO_MANY);
+            Outcome::Deferred { after, holds: rule.holds.unwrap_or(wide), throttled, detail }
         }
     };
     (outcome, Some(at))
@@ -187,10 +196,11 @@ fn built_in(answer: &Answer<'_>, detail: &str, wide: Holds, now: Time) -> Outcom
     let after = retry_after(answer.headers, "retry-after", now);
     match answer.status {
         401..=403 => Outcome::Rejected { fault: Fault::Channel, detail },
-        429 | 502..=504 => Outcome::Deferred { after, holds: wide, detail },
+        TOO_MANY | 502..=504 => Outcome::Deferred { after, holds: wide, throttled: answer.status == TOO_MANY, detail },
         // One request went wrong; the next may well go right, unless the platform itself says to wait.
         408 | 500..=599 => {
-            Outcome::Deferred { after, holds: if after.is_some() { wide } else { Holds::Address }, detail }
+            let holds = if after.is_some() { wide } else { Holds::Address };
+            Outcome::Deferred { after, holds, throttled: false, detail }
         }
         400..=499 => Outcome::Rejected { fault: Fault::Message, detail },
         _ => Outcome::Unknown { detail },
@@ -263,7 +273,12 @@ mod tests {
     fn an_answer_that_the_file_says_nothing_about_is_read_by_its_status() {
         use Fault::{Channel, Message};
         let rejected = |fault, status| Outcome::Rejected { fault, detail: format!("HTTP {status}") };
-        let deferred = |holds, status| Outcome::Deferred { after: None, holds, detail: format!("HTTP {status}") };
+        let deferred = |holds, status| Outcome::Deferred {
+            after: None,
+            holds,
+            throttled: status == 429,
+            detail: format!("HTTP {status}"),
+        };
         for status in [200, 204, 301, 302, 307, 399] {
             assert_eq!(read_by("", status, None, ""), Outcome::Unknown { detail: format!("HTTP {status}") });
         }
@@ -309,6 +324,7 @@ fault = "address"
 when = { status = ["420", "429"] }
 then = "deferred"
 holds = "account"
+throttled = true
 after = { json = "/wait", unit = "ms" }
 "#;
 
@@ -327,6 +343,7 @@ after = { json = "/wait", unit = "ms" }
             Outcome::Deferred {
                 after: Some(Duration::from_millis(1500)),
                 holds: Holds::Account,
+                throttled: true,
                 detail: "HTTP 420".into()
             }
         );

@@ -43,6 +43,7 @@ pub struct Example {
     pub fault: Option<Fault>,
     pub holds: Option<Holds>,
     pub after: Option<Span>,
+    pub throttled: Option<bool>,
     #[serde(rename = "ref")]
     pub reference: Option<String>,
 }

@@ -42,7 +42,7 @@ impl Http {
                 answer::read(&self.platform.answers, &answer, self.wide(), self.clock.calendar()).0
             }
             Err(Failure::NotSent(reason)) => {
-                Outcome::Deferred { after: None, holds: self.wide(), detail: reason.into() }
+                Outcome::Deferred { after: None, holds: self.wide(), throttled: false, detail: reason.into() }
             }
             Err(Failure::Forbidden(reason)) => Outcome::Rejected {
                 fault: Fault::Address,

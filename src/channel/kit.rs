@@ -111,8 +111,9 @@ fn reading(
             same("ref", example.reference.as_ref(), reference.as_ref())?;
             Then::Accepted
         }
-        Outcome::Deferred { after, holds, .. } => {
+        Outcome::Deferred { after, holds, throttled, .. } => {
             same("holds", example.holds, Some(*holds))?;
+            same("throttled", example.throttled, Some(*throttled))?;
             same("after", example.after.map(|span| span.0), *after)?;
             Then::Deferred
         }

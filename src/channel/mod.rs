@@ -121,6 +121,8 @@ pub enum Outcome {
     Deferred {
         after: Option<Duration>,
         holds: Holds,
+        /// It was one too many: what holds is to be tried more slowly.
+        throttled: bool,
         detail: String,
     },
     Rejected {

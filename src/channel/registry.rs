@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::auth::Encoding;
-use super::file::{KINDS, Limits, Platform};
+use super::file::{KINDS, Platform};
 use super::guard::{Guard, Network, System};
 use super::http::Http;
 use super::outbox::Outbox;
@@ -18,6 +18,7 @@ use super::tls::Tls;
 use super::{Driver, Repeat};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError};
+use crate::quantity::Limit;
 use crate::receipt::{Arrived, BadReceipt, Reading};
 use crate::render::message::{Format, Markup};
 
@@ -26,6 +27,18 @@ const CONCURRENCY: usize = 32;
 
 /// A setting that every platform reached over HTTP has: a PEM file of further authorities.
 const CA_FILE: &str = "ca_file";
+
+/// The limits of a channel, by what each is for.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    pub channel: Vec<Limit>,
+    /// Of all channels of the account together.
+    pub account: Vec<Limit>,
+    /// Of each host by this channel, where each address has its own.
+    pub host: Vec<Limit>,
+    /// Of each address, by all channels of the account together.
+    pub address: Vec<Limit>,
+}
 
 pub struct Channel {
     pub name: String,
@@ -36,8 +49,9 @@ pub struct Channel {
     pub weight: u32,
     /// Failure domains: itself, its platform, and what both depend on.
     pub depends: Vec<String>,
-    /// The platform's, with the operator's rates beside its own.
-    pub limits: Limits,
+    /// The platform's and the operator's, beside each other.
+    pub rates: Rates,
+    pub host_concurrency: Option<usize>,
     /// Channels with the same account share their limits. A digest, since what tells accounts apart may be a secret.
     pub account: Option<String>,
     pub concurrency: usize,
@@ -104,8 +118,8 @@ fn channel(
     }
     let settings = settings(platform, own)?;
     let setting = |name: &str| settings.get(name).cloned();
-    let mut limits = platform.limits.clone();
-    limits.rate.extend(own.rate.iter().copied());
+    let limits = &platform.limits;
+    let account = limits.account.as_ref().and_then(|account| Some(account_key(platform, &account.constant(&setting)?)));
     let concurrency = own.concurrency.or(limits.concurrency).unwrap_or(CONCURRENCY);
     if concurrency == 0 {
         return Err("concurrency: a channel makes at least one attempt at one time".into());
@@ -149,8 +163,9 @@ fn channel(
         kind,
         weight: own.weight,
         depends,
-        account: limits.account.as_ref().and_then(|account| Some(account_key(platform, &account.constant(setting)?))),
-        limits,
+        rates: rates(platform, own, account.is_some(), &*driver)?,
+        host_concurrency: limits.host.concurrency,
+        account,
         concurrency,
         repeat: platform.repeat,
         format: platform.format,
@@ -161,6 +176,34 @@ fn channel(
         settings,
         public_url,
     })
+}
+
+/// Limits of hosts and addresses are kept in memory alone.
+const LONGEST_KEYED: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn rates(platform: &Platform, own: &config::Channel, account: bool, driver: &dyn Driver) -> Result<Rates, String> {
+    let limits = &platform.limits;
+    let per_host = driver.host(&platform.address.example).is_some();
+    if !own.account_rate.is_empty() && !account {
+        return Err(format!("account_rate: platform {:?} does not say what an account is", platform.name));
+    }
+    if !own.host_rate.is_empty() && !per_host {
+        return Err(format!("host_rate: the addresses of platform {:?} name no host; use rate", platform.name));
+    }
+    let both = |platforms: &[Limit], own: &[Limit]| platforms.iter().chain(own).copied().collect::<Vec<_>>();
+    let host = both(limits.host.rate.as_slice(), &own.host_rate);
+    let address = both(limits.address.as_slice(), &own.address_rate);
+    for (key, limit) in host.iter().map(|limit| ("host", limit)).chain(address.iter().map(|limit| ("address", limit))) {
+        if limit.window > LONGEST_KEYED {
+            return Err(format!("{limit}: a limit of each {key} has a window of 1min at most"));
+        }
+    }
+    // Without accounts the platform's limits are the channel's.
+    let (channel, account) = match account {
+        true => (own.rate.clone(), both(&limits.rate, &own.account_rate)),
+        false => (both(&limits.rate, &own.rate), Vec::new()),
+    };
+    Ok(Rates { channel, account, host: if per_host { host } else { Vec::new() }, address })
 }
 
 fn account_key(platform: &Platform, value: &str) -> String {
@@ -223,7 +266,7 @@ from = "ALERT"
         let [channel] = channels.as_slice() else { panic!("one channel") };
         assert_eq!((channel.name.as_str(), channel.kind.as_str(), channel.weight), ("sms-eu", "sms", 1));
         assert_eq!(channel.depends, ["sms-eu", "kannel", "carrier-a"]);
-        assert_eq!(channel.limits.rate, ["7/s".parse().expect("limit")]);
+        assert_eq!(channel.rates.channel, ["7/s".parse().expect("limit")]);
         assert_eq!(channel.address_kind, "phone");
     }
 
@@ -237,6 +280,14 @@ from = "ALERT"
         assert_eq!(a, b);
         assert_ne!(a, c);
         assert!(!a.contains("secret"));
+        let bot =
+            bot("a", "1:secret") + "rate = [\"5/s\"]\naccount_rate = [\"900/min\"]\naddress_rate = [\"20/min\"]\n";
+        let rates = &built(&bot).expect("builds")[0].rates;
+        let shown = |limits: &[Limit]| limits.iter().map(Limit::to_string).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            [&rates.channel, &rates.account, &rates.address, &rates.host].map(|limits| shown(limits)),
+            ["5/s", "30/s 900/min", "1/s 20/min", ""]
+        );
     }
 
     #[test]
@@ -251,5 +302,8 @@ from = "ALERT"
         assert!(error("\"ALERT\"", "\"A\\nB\"").contains("control character"));
         assert!(error("depends =", "kind = \"smss\"\ndepends =").contains("did you mean \"sms\"?"));
         assert!(error("http://127.0.0.1:13013", "127.0.0.1:13013").contains("http"));
+        assert!(error("rate =", "account_rate =").contains("does not say what an account is"));
+        assert!(error("rate =", "host_rate =").contains("name no host; use rate"));
+        assert!(error("rate = [\"7/s\"]", "address_rate = [\"3/h\"]").contains("3/h: a limit of each address"));
     }
 }

@@ -85,7 +85,13 @@ pub async fn channel(client: Client, args: Channels) -> Result<(), Failure> {
                 let waiting: i64 = row["queue"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_i64()).sum();
                 let mut cells: Vec<String> =
                     ["name", "platform", "kind", "health"].iter().map(|key| show::cell(&row[*key])).collect();
-                cells.extend([waiting.to_string(), show::cell(&row["on_wire"]), show::cell(&row["limits"]["rate"])]);
+                // Its own, its account's, and what its platform taught.
+                let limits: Vec<String> = ["rate", "account_rate", "learned"]
+                    .iter()
+                    .map(|key| show::cell(&row["limits"][*key]))
+                    .filter(|limit| !limit.is_empty())
+                    .collect();
+                cells.extend([waiting.to_string(), show::cell(&row["on_wire"]), limits.join(", ")]);
                 cells
             };
             return show::table(

@@ -1,10 +1,13 @@
-//! The hosts behind a lane whose addresses each name one: how many attempts are on the wire to each, when it rests, and who
-//! waits for it. Whoever waits for a busy host stands in nobody else's way.
+//! The hosts behind a lane whose addresses each name one: how many attempts are on the wire to each, what its limits leave, when
+//! it rests, and who waits for it. Whoever waits for a busy host stands in nobody else's way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::breaker::{Breaker, State};
+use super::keyed::{Key, Keyed};
+use super::learned::Learned;
+use super::slow_start::{SlowStart, Step};
 use crate::clock::Instant;
 
 /// Hosts remembered; those with nothing on the wire are forgotten first.
@@ -15,19 +18,30 @@ const SHARE: usize = 4;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// … and at most, since it may be faster by then.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// No more wait in memory for a host with a limit than have their turn within this.
+const SOON: Duration = Duration::from_secs(10);
 
 pub struct Hosts<T> {
     room: usize,
+    /// On the wire to one host.
+    most: usize,
+    limits: Keyed,
     known: BTreeMap<String, Host<T>>,
     /// Who waits for any of them, by rank of priority.
     waiting: [usize; 4],
+    /// Hosts that somebody waits for whom a limit holds back, by when it lets one go.
+    due: BTreeSet<(Instant, String)>,
 }
 
 struct Host<T> {
     on_wire: usize,
     breaker: Breaker,
     held_until: Instant,
+    learned: Learned,
+    slow: Option<SlowStart>,
     waiting: [VecDeque<T>; 4],
+    /// As in `Hosts::due`.
+    due: Option<Instant>,
     last_end: Option<Instant>,
     /// Between one end of an attempt and the next, while somebody waits.
     pace: Option<Duration>,
@@ -38,7 +52,10 @@ struct Host<T> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ready {
     Yes,
+    /// Until an attempt ends.
     Busy,
+    /// A limit leaves no room until then.
+    Limited(Instant),
     Rests(Instant),
 }
 
@@ -47,6 +64,11 @@ pub enum Said {
     Works,
     /// It does not, and it may have said for how long.
     Fails(Option<Duration>),
+    /// It works, but an attempt that began then was too many.
+    TooMany {
+        began: Instant,
+        after: Option<Duration>,
+    },
     Nothing,
 }
 
@@ -56,7 +78,10 @@ impl<T> Default for Host<T> {
             on_wire: 0,
             breaker: Breaker::default(),
             held_until: Instant::ZERO,
+            learned: Learned::default(),
+            slow: None,
             waiting: Default::default(),
+            due: None,
             last_end: None,
             pace: None,
             horizon: Instant::ZERO,
@@ -73,50 +98,183 @@ impl<T> Host<T> {
         (rest > now).then_some(rest)
     }
 
+    fn begins(&mut self, now: Instant) {
+        self.on_wire += 1;
+        self.learned.begins(now);
+        self.slow.iter_mut().for_each(|slow| slow.begins(now));
+    }
+
     fn waits(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    fn says(&mut self, said: &Said, now: Instant) {
+        match said {
+            Said::Works => {
+                self.learned.succeeded(now);
+                if self.breaker.succeeded() {
+                    self.slow = Some(SlowStart::new(now));
+                } else if self.slow.as_mut().is_some_and(|slow| slow.succeeded(now)) {
+                    self.slow = None;
+                }
+            }
+            Said::Fails(after) => {
+                self.breaker.failed(now, false);
+                self.slow.iter_mut().for_each(|slow| slow.failed(now));
+                self.held_until = self.held_until.max(now + after.unwrap_or_default());
+            }
+            Said::TooMany { began, after } => {
+                let news = self.learned.throttled(*began, now);
+                // It works no longer, however slowly it is tried: there is nothing to learn from that.
+                if news && after.is_none() && self.breaker.failed(now, false) {
+                    self.learned = Learned::default();
+                }
+                self.slow.iter_mut().for_each(|slow| slow.failed(now));
+                self.held_until = self.held_until.max(now + after.unwrap_or_default());
+            }
+            Said::Nothing => {}
+        }
     }
 }
 
 impl<T> Hosts<T> {
-    /// `room`: how many may wait in memory for all hosts together.
-    pub fn new(room: usize) -> Hosts<T> {
-        Hosts { room, known: BTreeMap::new(), waiting: [0; 4] }
+    /// `room`: how many may wait in memory for all hosts together; `most`: how many may be on the wire to one.
+    pub fn new(room: usize, most: usize, limits: Keyed) -> Hosts<T> {
+        Hosts { room, most, limits, known: BTreeMap::new(), waiting: [0; 4], due: BTreeSet::new() }
     }
 
-    /// Whether an attempt may begin, where `most` may be on the wire at one time.
-    pub fn ready(&self, name: &str, most: usize, now: Instant) -> Ready {
-        let Some(host) = self.known.get(name) else { return Ready::Yes };
-        if let Some(rest) = host.rests_until(now) {
-            return Ready::Rests(rest);
+    /// Before that no host of which nothing is known may be tried.
+    pub fn opens(&self) -> Instant {
+        self.limits.due_of_others()
+    }
+
+    /// Whether an attempt may begin.
+    pub fn ready(&self, name: &str, now: Instant) -> Ready {
+        let mut due = self.limited(name, now).unwrap_or_default();
+        if let Some(host) = self.known.get(name) {
+            if let Some(rest) = host.rests_until(now) {
+                return Ready::Rests(rest);
+            }
+            let most = if host.breaker.state(now) == State::HalfOpen { 1 } else { self.most };
+            if host.on_wire >= most {
+                return Ready::Busy;
+            }
+            match host.slow.as_ref().map_or(Step::Now, |slow| slow.next(host.on_wire, now)) {
+                Step::Now => {}
+                Step::At(at) => due = due.max(at),
+                Step::AfterOneEnds => return Ready::Busy,
+            }
+            due = due.max(host.learned.due(now).unwrap_or_default());
         }
-        let most = if host.breaker.state(now) == State::HalfOpen { 1 } else { most };
-        if host.on_wire >= most { Ready::Busy } else { Ready::Yes }
+        if due > now { Ready::Limited(due) } else { Ready::Yes }
     }
 
-    pub fn begins(&mut self, name: &str) {
+    pub fn begins(&mut self, name: &str, now: Instant) {
         if self.known.len() >= REMEMBERED {
             self.known.retain(|_, host| host.on_wire > 0 || host.waits() > 0);
         }
+        self.spend(name, now);
         match self.known.get_mut(name) {
-            Some(host) => host.on_wire += 1,
-            None => self.known.entry(name.to_string()).or_default().on_wire = 1,
+            Some(host) => host.begins(now),
+            None => self.known.entry(name.to_string()).or_default().begins(now),
         }
     }
 
-    /// Waits here for a busy host. Where too many do already: when to ask again.
-    pub fn wait(&mut self, name: &str, rank: usize, one: T, now: Instant) -> Result<(), (T, Instant)> {
-        let full = self.waiting.iter().sum::<usize>() >= self.room;
+    /// Until when the configured limits leave no room.
+    pub fn limited(&self, name: &str, now: Instant) -> Option<Instant> {
+        if self.limits.none() {
+            return None;
+        }
+        Some(self.limits.due(Key::of(name))).filter(|due| *due > now)
+    }
+
+    /// An attempt at a host spends what its limits give.
+    pub fn spend(&mut self, name: &str, now: Instant) {
+        if !self.limits.none() {
+            self.limits.spend(Key::of(name), now);
+        }
+    }
+
+    /// Waits here for a busy host, or until a limit leaves room. Where too many do already: when to ask again.
+    pub fn wait(
+        &mut self,
+        name: &str,
+        rank: usize,
+        one: T,
+        limited: Option<Instant>,
+        now: Instant,
+    ) -> Result<(), (T, Instant)> {
         let host = self.known.entry(name.to_string()).or_default();
-        if full || host.waits() >= (self.room / SHARE).max(1) {
-            let pace = host.pace.unwrap_or_default();
-            let soonest = now + if host.pace.is_none() { FIRST_WAIT } else { pace.saturating_mul(host.waits() as u32) };
+        let period = self.limits.period().max(host.learned.period(now)) * u32::from(limited.is_some());
+        let full = self.waiting.iter().sum::<usize>() >= self.room
+            || host.waits() >= (self.room / SHARE).max(1)
+            || period.saturating_mul(host.waits() as u32) > SOON;
+        if full {
+            let known = host.pace.is_some() || !period.is_zero();
+            let pace = host.pace.unwrap_or_default().max(period);
+            let soonest = now + if known { pace.saturating_mul(host.waits() as u32) } else { FIRST_WAIT };
             host.horizon = (host.horizon.max(soonest) + pace).min(now + LONGEST_WAIT);
             return Err((one, host.horizon));
         }
         host.waiting[rank].push_back(one);
         self.waiting[rank] += 1;
+        if let Some(due) = limited.filter(|due| host.due.is_none_or(|known| *due < known)) {
+            self.look_again(name, due);
+        }
         Ok(())
+    }
+
+    /// When somebody who waits for a limit is to be let go.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Who need not wait any longer, since a limit leaves room by now.
+    pub fn let_go(&mut self, now: Instant) -> Vec<(usize, T)> {
+        let mut freed = Vec::new();
+        while self.next_due().is_some_and(|due| due <= now)
+            && let Some((_, name)) = self.due.pop_first()
+        {
+            if let Some(host) = self.known.get_mut(&name) {
+                host.due = None;
+            }
+            match self.ready(&name, now) {
+                Ready::Limited(due) => self.look_again(&name, due),
+                // An end lets go of them.
+                Ready::Busy => {}
+                Ready::Rests(_) => self.take(&name, usize::MAX, &mut freed),
+                Ready::Yes => {
+                    let room = if self.limits.none() { 1 } else { self.limits.room(Key::of(&name), now) };
+                    self.take(&name, room.max(1) as usize, &mut freed);
+                    let Some(host) = self.known.get(&name).filter(|host| host.waits() > 0) else { continue };
+                    let period = self.limits.period().max(host.learned.period(now)).max(Duration::from_millis(1));
+                    self.look_again(&name, now + period);
+                }
+            }
+        }
+        freed
+    }
+
+    fn look_again(&mut self, name: &str, due: Instant) {
+        let Some(host) = self.known.get_mut(name) else { return };
+        if let Some(before) = host.due.replace(due) {
+            self.due.remove(&(before, name.to_string()));
+        }
+        self.due.insert((due, name.to_string()));
+    }
+
+    /// The most urgent who wait for a host, as many as `most`, with their ranks.
+    fn take(&mut self, name: &str, most: usize, freed: &mut Vec<(usize, T)>) {
+        let Some(host) = self.known.get_mut(name) else { return };
+        let most = freed.len().saturating_add(most);
+        for (rank, waiting) in host.waiting.iter_mut().enumerate() {
+            while freed.len() < most
+                && let Some(one) = waiting.pop_front()
+            {
+                self.waiting[rank] -= 1;
+                freed.push((rank, one));
+            }
+        }
     }
 
     /// An attempt has ended: answers who waits no longer for its host, the most urgent first, with their ranks.
@@ -128,23 +286,20 @@ impl<T> Hosts<T> {
             host.pace = Some(host.pace.map_or(span, |pace| (pace * 3 + span) / 4));
         }
         host.last_end = Some(now);
-        match said {
-            Said::Works => drop(host.breaker.succeeded()),
-            Said::Fails(after) => {
-                host.breaker.failed(now, false);
-                host.held_until = host.held_until.max(now + after.unwrap_or_default());
-            }
-            Said::Nothing => {}
-        }
-        // Nobody waits for a host that rests, or for an end that does not come: they are decided anew.
-        let all = host.on_wire == 0 || host.rests_until(now).is_some();
+        host.says(said, now);
         let mut freed = Vec::new();
-        for (rank, waiting) in host.waiting.iter_mut().enumerate() {
-            while (all || freed.is_empty())
-                && let Some(one) = waiting.pop_front()
-            {
-                self.waiting[rank] -= 1;
-                freed.push((rank, one));
+        // Nobody waits for a host that rests, or for an end that does not come: they are decided anew. Whoever waits for a limit
+        // is let go by the time alone.
+        match (host.rests_until(now).is_some(), host.due) {
+            (true, due) => {
+                host.due = None;
+                due.map(|due| self.due.remove(&(due, name.to_string())));
+                self.take(name, usize::MAX, &mut freed);
+            }
+            (false, Some(_)) => {}
+            (false, None) => {
+                let most = if host.on_wire == 0 { usize::MAX } else { 1 };
+                self.take(name, most, &mut freed);
             }
         }
         freed
@@ -157,10 +312,12 @@ impl<T> Hosts<T> {
             return freed;
         }
         for host in self.known.values_mut() {
+            host.due = None;
             for (rank, waiting) in host.waiting.iter_mut().enumerate() {
                 freed.extend(waiting.drain(..).map(|one| (rank, one)));
             }
         }
+        self.due.clear();
         self.waiting = [0; 4];
         freed
     }
@@ -168,80 +325,12 @@ impl<T> Hosts<T> {
     pub fn waiting(&self, rank: usize) -> usize {
         self.waiting[rank]
     }
+
+    /// Hosts that taught a limit which is still kept.
+    pub fn taught(&self, now: Instant) -> usize {
+        self.known.values().filter(|host| host.learned.limit(now).is_some()).count()
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MOST: usize = 2;
-
-    fn at(seconds: u64) -> Instant {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn who_waits_for_a_busy_host_goes_when_an_attempt_to_it_ends_the_urgent_first() {
-        let mut hosts = Hosts::new(100);
-        hosts.begins("slow");
-        hosts.begins("slow");
-        assert_eq!(hosts.ready("slow", MOST, at(1)), Ready::Busy);
-        assert_eq!(hosts.ready("fast", MOST, at(1)), Ready::Yes);
-        for (rank, one) in [(2, "bulk"), (0, "critical"), (2, "more")] {
-            assert_eq!(hosts.wait("slow", rank, one, at(1)), Ok(()));
-        }
-        assert_eq!([0, 1, 2, 3].map(|rank| hosts.waiting(rank)), [1, 0, 2, 0]);
-        assert_eq!(hosts.ended("slow", &Said::Works, at(2)), [(0, "critical")]);
-        hosts.begins("slow");
-        assert_eq!(hosts.ended("slow", &Said::Works, at(3)), [(2, "bulk")]);
-        // The last one on the wire ends and nothing has begun: nobody is left behind.
-        assert_eq!(hosts.ended("slow", &Said::Works, at(4)), [(2, "more")]);
-        assert_eq!([0, 1, 2, 3].map(|rank| hosts.waiting(rank)), [0; 4]);
-    }
-
-    #[test]
-    fn a_host_that_rests_keeps_nobody() {
-        let mut hosts = Hosts::new(100);
-        hosts.begins("slow");
-        hosts.begins("slow");
-        for one in 0..3 {
-            assert_eq!(hosts.wait("slow", 1, one, at(1)), Ok(()));
-        }
-        assert_eq!(hosts.ended("slow", &Said::Fails(Some(at(30))), at(2)), [(1, 0), (1, 1), (1, 2)]);
-        assert_eq!(hosts.ready("slow", MOST, at(3)), Ready::Rests(at(32)));
-        assert_eq!(hosts.ready("slow", MOST, at(32)), Ready::Yes);
-    }
-
-    #[test]
-    fn more_than_a_share_of_the_room_wait_elsewhere_spread_over_the_time_that_the_host_needs() {
-        let mut hosts = Hosts::new(40);
-        hosts.begins("slow");
-        for one in 0..10 {
-            assert_eq!(hosts.wait("slow", 1, one, at(1)), Ok(()));
-        }
-        let mut until = |now| hosts.wait("slow", 1, 0, now).expect_err("full").1;
-        assert_eq!((until(at(1)), until(at(1))), (at(2), at(2)), "nobody knows how fast it is");
-        for n in 0..10 {
-            hosts.begins("slow");
-            assert_eq!(hosts.ended("slow", &Said::Works, at(100) + Duration::from_millis(n * 100)).len(), 1);
-            assert_eq!(hosts.wait("slow", 1, 0, at(101)), Ok(()));
-        }
-        // One ends every 100 ms, and ten are ahead.
-        let mut until = |now| hosts.wait("slow", 1, 0, now).expect_err("full").1;
-        let tenths = |n: u64| at(200) + Duration::from_millis(n * 100);
-        assert_eq!((until(at(200)), until(at(200))), (tenths(11), tenths(12)));
-        for _ in 0..2000 {
-            assert!(until(at(200)) <= at(260), "never longer than a minute");
-        }
-        for host in ["a", "b", "c"] {
-            hosts.begins(host);
-            for one in 0..10 {
-                assert_eq!(hosts.wait(host, 1, one, at(201)), Ok(()));
-            }
-        }
-        hosts.begins("d");
-        assert_eq!(hosts.wait("d", 1, 0, at(201)), Err((0, at(202))), "the room for all hosts is full");
-        assert_eq!(hosts.free_all().len(), 40);
-        assert_eq!(hosts.waiting(1), 0);
-    }
-}
+mod tests;

@@ -19,10 +19,14 @@ use self::meters::Meters;
 pub use self::turn::{next, run};
 use super::breaker::{Breaker, State};
 use super::hosts::Hosts;
+use super::keyed::Keyed;
+use super::limits::Limits;
 use super::live::Delivery;
 use super::lock;
-use super::permit::{Long, Permits};
+use super::long::Reservation;
+use super::slow_start::SlowStart;
 use crate::audience::route::{Blocked, Candidate, ChannelId};
+use crate::channel::registry::Rates;
 use crate::channel::{Driver, Repeat};
 use crate::clock::{Clock, Instant};
 use crate::plan::Priority;
@@ -39,8 +43,8 @@ pub struct Settings {
     pub address_kind: String,
     pub weight: u32,
     pub domains: BTreeSet<String>,
-    pub rates: Vec<Limit>,
-    /// Channels with the same account share their long limits.
+    pub rates: Rates,
+    /// Channels with the same account share the limits of the account and of addresses.
     pub account: Option<String>,
     pub host_concurrency: Option<usize>,
     pub concurrency: usize,
@@ -63,12 +67,14 @@ pub struct Lane {
     paused: AtomicBool,
     /// Some open incident says that what it depends on is down.
     down: AtomicBool,
-    turn: Notify,
+    turn: Arc<Notify>,
 }
 
 struct Inner {
     queues: [VecDeque<Delivery>; 4],
-    permits: Permits,
+    limits: Limits,
+    /// It has just come back.
+    slow: Option<SlowStart>,
     breaker: Breaker,
     /// A platform asked for a rest.
     held_until: Instant,
@@ -88,14 +94,27 @@ impl Inner {
     }
 }
 
+/// How fast a lane goes beside what its configuration says.
+pub struct Lessons {
+    /// What its platform taught.
+    pub learned: Option<Limit>,
+    /// Attempts a second, and on the wire, while it has just come back.
+    pub slow_start: Option<u32>,
+    /// Hosts that taught a limit of their own.
+    pub hosts: usize,
+}
+
 impl Lane {
-    pub fn new(settings: Settings, clock: Arc<Clock>, engine: super::Settings, long: Vec<Long>) -> Lane {
+    pub(super) fn new(settings: Settings, engine: super::Settings, limits: Limits, now: Instant) -> Lane {
+        let most = settings.host_concurrency.unwrap_or(usize::MAX);
+        let hosts = Hosts::new(engine.lane, most, Keyed::new(&settings.rates.host, now));
         let inner = Inner {
             queues: Default::default(),
-            permits: Permits::new(&settings.rates, clock, long),
+            slow: None,
             breaker: Breaker::default(),
-            held_until: Instant::ZERO,
-            hosts: Hosts::new(engine.lane),
+            held_until: hosts.opens().max(limits.opens()),
+            limits,
+            hosts,
         };
         Lane {
             capacity: engine.lane,
@@ -103,7 +122,7 @@ impl Lane {
             on_wire: AtomicUsize::new(0),
             paused: AtomicBool::new(settings.paused),
             down: AtomicBool::new(false),
-            turn: Notify::new(),
+            turn: Arc::new(Notify::new()),
             meters: Meters::new(&settings.name),
             settings,
         }
@@ -149,8 +168,12 @@ impl Lane {
         self.paused.store(paused, Ordering::Release);
     }
 
-    pub fn set_down(&self, down: &BTreeSet<String>) {
-        self.down.store(!down.is_disjoint(&self.settings.domains), Ordering::Release);
+    /// What open incidents say is down. What is down no longer has just come back.
+    pub fn set_down(&self, down: &BTreeSet<String>, now: Instant) {
+        let down = !down.is_disjoint(&self.settings.domains);
+        if self.down.swap(down, Ordering::AcqRel) && !down {
+            lock(&self.inner).slow = Some(SlowStart::new(now));
+        }
     }
 
     /// Some open incident says that what it depends on is down.
@@ -197,7 +220,17 @@ impl Lane {
         }
     }
 
-    fn reserved(&self, name: &str, bucket: i64, count: i64) {
-        lock(&self.inner).permits.reserved(name, bucket, count);
+    pub fn lessons(&self, now: Instant) -> Lessons {
+        let inner = lock(&self.inner);
+        Lessons {
+            learned: inner.limits.learned.limit(now),
+            slow_start: inner.slow.as_ref().map(SlowStart::most),
+            hosts: inner.hosts.taught(now),
+        }
+    }
+
+    /// The reservation is on disk.
+    fn reserved(&self, reservation: &Reservation) {
+        lock(&self.inner).limits.reserved(reservation);
     }
 }

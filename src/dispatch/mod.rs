@@ -2,22 +2,29 @@
 //! sends what is most urgent when slot and permit allow; the recorder writes what came of it. What is accepted is on disk
 //! before anything is sent, and a recipient leaves memory only into a row.
 
+mod account;
 mod addresses;
 mod again;
 pub mod breaker;
 mod changed;
 pub mod feeds;
 pub mod hosts;
+mod keyed;
 pub mod lane;
+mod learned;
+mod limits;
 pub mod live;
+mod long;
 pub mod pace;
 pub mod page;
 pub mod permit;
 pub mod planner;
+mod quota;
 pub mod recorder;
 pub mod recovery;
 mod reopen;
 pub mod retry;
+mod slow_start;
 mod start;
 mod states;
 pub mod ticker;

@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn what_follows_from_each_answer() {
-        let deferred = |after| Outcome::Deferred { after, holds: Holds::Channel, detail: String::new() };
+        let deferred =
+            |after| Outcome::Deferred { after, holds: Holds::Channel, throttled: false, detail: String::new() };
         let unknown = Outcome::Unknown { detail: String::new() };
         let rejected = Outcome::Rejected { fault: Fault::Address, detail: String::new() };
         let cases = [

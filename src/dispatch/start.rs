@@ -11,12 +11,17 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::Account;
+use super::keyed::Keyed;
 use super::lane::{self, Lane};
+use super::limits::Limits;
+use super::permit::Permits;
 use super::recorder::{self, Entry};
-use super::{Engine, Words, lock, permit, planner, ticker};
+use super::{Engine, Words, lock, planner, ticker};
 use crate::audience::route::ChannelId;
-use crate::clock::{Clock, Time};
+use crate::clock::{Clock, Instant, Time};
 use crate::plan::Priority;
+use crate::quantity::Limit;
 use crate::store::{Result, Store};
 
 /// What the engine is built from.
@@ -46,10 +51,16 @@ impl Engine {
     pub async fn new(parts: Parts) -> Result<(Arc<Engine>, mpsc::UnboundedReceiver<Entry>)> {
         let epoch = parts.store.epoch().await?;
         let (entries, outcomes) = mpsc::unbounded_channel();
+        let now = parts.clock.monotonic();
+        let steady = parts.clock.steady();
+        let accounts = accounts(&*parts.store, &parts.lanes, now, steady).await?;
         let mut lanes = BTreeMap::new();
         for settings in parts.lanes {
-            let spent = permit::read_spent(&*parts.store, &settings, parts.clock.steady()).await?;
-            lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.clock.clone(), parts.settings, spent)));
+            let own = &settings.rates.channel;
+            let permits = Permits::read(&*parts.store, &settings.name, own, now, steady).await?;
+            let account = accounts.get(whose(&settings)).cloned();
+            let limits = Limits::new(permits, account);
+            lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.settings, limits, now)));
         }
         for row in parts.store.breakers().await? {
             if let Some(lane) = lanes.get(&row.channel) {
@@ -89,7 +100,7 @@ impl Engine {
             engine.note_down(incident.id, &incident.state.facts().platforms_down.into_iter().collect());
         }
         let down = engine.platforms_down();
-        engine.lanes.values().for_each(|lane| lane.set_down(&down));
+        engine.lanes.values().for_each(|lane| lane.set_down(&down, now));
         let all = [ChannelId(0)].into_iter().chain(engine.lanes.keys().copied());
         for lane in all {
             for priority in Priority::ALL {
@@ -121,4 +132,37 @@ impl Engine {
         self.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
     }
+}
+
+/// Whose limits a channel shares: the account's, or its own.
+fn whose(settings: &lane::Settings) -> &str {
+    settings.account.as_deref().unwrap_or(&settings.name)
+}
+
+/// The accounts that have limits, each with those of all its channels.
+async fn accounts(
+    store: &dyn Store,
+    lanes: &[lane::Settings],
+    now: Instant,
+    steady: Time,
+) -> Result<BTreeMap<String, Arc<Account>>> {
+    let mut limits: BTreeMap<&str, (Vec<Limit>, Vec<Limit>)> = BTreeMap::new();
+    let add = |to: &mut Vec<Limit>, from: &[Limit]| {
+        for limit in from {
+            if !to.contains(limit) {
+                to.push(*limit);
+            }
+        }
+    };
+    for settings in lanes.iter().filter(|lane| !(lane.rates.account.is_empty() && lane.rates.address.is_empty())) {
+        let (account, address) = limits.entry(whose(settings)).or_default();
+        add(account, &settings.rates.account);
+        add(address, &settings.rates.address);
+    }
+    let mut accounts = BTreeMap::new();
+    for (name, (account, address)) in limits {
+        let permits = Permits::read(store, name, &account, now, steady).await?;
+        accounts.insert(name.to_string(), Arc::new(Account::new(permits, Keyed::new(&address, now))));
+    }
+    Ok(accounts)
 }

@@ -34,7 +34,8 @@ impl Engine {
         self.note_down(incident, &platforms);
         let now = self.platforms_down();
         if now != before {
-            self.lanes.values().for_each(|lane| lane.set_down(&now));
+            let at = self.clock.monotonic();
+            self.lanes.values().for_each(|lane| lane.set_down(&now, at));
             self.barrier();
             self.lanes.values().for_each(|lane| lane.wake());
             self.ways_changed().await?;

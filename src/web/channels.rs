@@ -31,8 +31,8 @@ fn shown(mut channel: Value) -> Value {
         .filter_map(|priority| Some((priority, channel["queue"][priority].as_i64().filter(|n| *n > 0)?)))
         .map(|(priority, count)| json!({ "priority": priority, "count": count }))
         .collect();
-    let rates: Vec<&str> =
-        channel["limits"]["rate"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let of = |key: &str| channel["limits"][key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let rates: Vec<&str> = of("rate").chain(of("account_rate")).collect();
     channel["view"] = json!({ "tone": tone, "note": note, "waiting": waiting, "queue": queue,
         "limit": if rates.is_empty() { "none".to_string() } else { rates.join(", ") } });
     channel

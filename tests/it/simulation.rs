@@ -4,6 +4,7 @@
 //!
 //! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
 
+mod pace;
 mod resumption;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use loudhailer::app::{App, load_templates};
 use loudhailer::audience::route::ChannelId;
 use loudhailer::audience::{Address, Subscriber};
+use loudhailer::channel::registry::Rates;
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel, Repeat};
 use loudhailer::clock::{Clock, Time};
 use loudhailer::config::Config;
@@ -132,8 +134,13 @@ impl Driver for Simulated {
         let outcome = match choice {
             _ if self.world.calm() => Outcome::Accepted { reference: None },
             0..72 => Outcome::Accepted { reference: None },
-            72..82 => Outcome::Deferred { after: None, holds: Holds::Channel, detail },
-            82..84 => Outcome::Deferred { after: Some(Duration::from_secs(7)), holds: Holds::Channel, detail },
+            72..82 => Outcome::Deferred { after: None, holds: Holds::Channel, throttled: choice < 75, detail },
+            82..84 => Outcome::Deferred {
+                after: Some(Duration::from_secs(7)),
+                holds: Holds::Channel,
+                throttled: choice == 82,
+                detail,
+            },
             84..87 => Outcome::Rejected { fault: Fault::Address, detail },
             87..90 => Outcome::Rejected { fault: Fault::Message, detail },
             90..91 => Outcome::Rejected { fault: Fault::Channel, detail },
@@ -187,7 +194,7 @@ async fn live(world: &Arc<World>, path: &Path, seed: u64) -> (Life, Arc<Sqlite>)
     let lanes = CHANNELS
         .iter()
         .map(|(id, name, kind, address_kind, rate, repeat)| lane::Settings {
-            rates: rate.iter().map(|rate| rate.parse().expect("rate")).collect(),
+            rates: Rates { channel: rate.iter().map(|rate| rate.parse().expect("rate")).collect(), ..Rates::default() },
             concurrency: 8,
             repeat: *repeat,
             ..lane_of(
@@ -212,7 +219,7 @@ fn lane_of(id: u16, name: &str, kind: &str, address_kind: &str, driver: Arc<dyn 
         address_kind: address_kind.to_string(),
         weight: 1,
         domains: [name.to_string(), format!("{kind}-net")].into(),
-        rates: Vec::new(),
+        rates: Rates::default(),
         account: None,
         host_concurrency: None,
         concurrency: 1,

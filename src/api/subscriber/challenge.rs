@@ -50,7 +50,7 @@ pub async fn direct(door: &Door, kind: &str, parcel: Parcel) -> Result<Outcome, 
     let Ok(_room) = DIRECT.try_acquire() else {
         return Err(Problem::unavailable("too many addresses are being asked at one time", 2));
     };
-    match door.app.engine.permit(*id, PERMIT).await? {
+    match door.app.engine.permit(*id, &parcel.to, PERMIT).await? {
         Ok(()) => {}
         Err(Barred::Paused) => {
             return Err(Problem::conflict(format!("the channel {} is paused, so nothing was sent", channel.name)));

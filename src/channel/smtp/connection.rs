@@ -271,7 +271,7 @@ fn rejected(detail: &str) -> Outcome {
 }
 
 fn deferred(detail: String) -> Outcome {
-    Outcome::Deferred { after: None, holds: Holds::Channel, detail }
+    Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail }
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ fn content(reply: &Reply) -> Outcome {
 }
 
 fn deferred(lost: Lost) -> Outcome {
-    Outcome::Deferred { after: None, holds: Holds::Channel, detail: lost.to_string() }
+    Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail: lost.to_string() }
 }
 
 /// The envelope may have been heard, but no body followed. On a connection that was good before, this says nothing about the

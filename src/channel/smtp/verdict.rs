@@ -23,16 +23,26 @@ const TOO_MANY: [&str; 8] =
 pub(super) fn refusal(phase: Phase, reply: &Reply) -> Outcome {
     let detail = reply.detail();
     match reply.code {
-        400..500 => Outcome::Deferred { after: None, holds: holds(phase, reply), detail },
+        400..500 => Outcome::Deferred { after: None, holds: holds(phase, reply), throttled: too_many(reply), detail },
         500..600 => Outcome::Rejected { fault: fault(phase, reply), detail },
-        _ => Outcome::Deferred { after: None, holds: Holds::Channel, detail: format!("out of turn: {detail}") },
+        _ => Outcome::Deferred {
+            after: None,
+            holds: Holds::Channel,
+            throttled: false,
+            detail: format!("out of turn: {detail}"),
+        },
     }
+}
+
+/// By its words, or as X.7.28, a flood of mail.
+fn too_many(reply: &Reply) -> bool {
+    matches!(reply.enhanced, Some((_, 7, 28))) || reply.says(&TOO_MANY)
 }
 
 fn holds(phase: Phase, reply: &Reply) -> Holds {
     match (phase, reply.code, reply.enhanced) {
         (Phase::Session | Phase::Sender, ..) | (_, 421, _) => Holds::Channel,
-        _ if reply.says(&TOO_MANY) => Holds::Channel,
+        _ if too_many(reply) => Holds::Channel,
         // The mail system (full, shutting down), its network, its load.
         (_, _, Some((_, 3, _)) | Some((_, 4, 5))) => Holds::Channel,
         _ => Holds::Address,
@@ -124,6 +134,24 @@ mod tests {
         ] {
             let Outcome::Deferred { holds, .. } = refusal(phase, &reply(text)) else { panic!("{text}") };
             assert_eq!(holds, expected, "{phase:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_says_too_many_is_heard() {
+        use Phase::{Content, Recipient, Sender, Session};
+        for (phase, text, expected) in [
+            (Session, "421 4.7.0 Too many connections from your host", true),
+            (Sender, "421 4.7.28 Our system has detected an unusual rate of mail", true),
+            (Recipient, "450 4.7.1 Rate limit exceeded", true),
+            (Recipient, "451 4.7.1 Too many messages, slow down", true),
+            (Content, "452 4.3.1 You are sending too fast", true),
+            (Session, "421 4.3.2 shutting down", false),
+            (Recipient, "450 4.2.0 Greylisted", false),
+            (Recipient, "451 4.3.0 Temporary lookup failure", false),
+        ] {
+            let Outcome::Deferred { throttled, .. } = refusal(phase, &reply(text)) else { panic!("{text}") };
+            assert_eq!(throttled, expected, "{phase:?} {text}");
         }
     }
 }

@@ -5,24 +5,27 @@ use std::sync::atomic::Ordering;
 
 use super::{Inner, Lane};
 use crate::channel::{Fault, Holds, Outcome};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Said;
+use crate::dispatch::learned::Learned;
 use crate::dispatch::live::Delivery;
 use crate::dispatch::lock;
+use crate::dispatch::slow_start::SlowStart;
 use crate::store::BreakerRow;
 
 impl Lane {
-    pub(super) fn begin(&self, inner: &mut Inner, delivery: &Delivery) {
+    pub(super) fn begin(&self, inner: &mut Inner, delivery: &Delivery, now: Instant) {
         self.on_wire.fetch_add(1, Ordering::Relaxed);
+        inner.slow.iter_mut().for_each(|slow| slow.begins(now));
         if let Some(host) = self.settings.driver.host(&delivery.to) {
-            inner.hosts.begins(host);
+            inner.hosts.begins(host, now);
         }
     }
 
-    /// An attempt has ended: its slot is free, and breaker and rests follow from the answer. Answers the change of the
-    /// channel's breaker that is to be kept. Whoever calls this looks for the next, or wakes the lane.
-    pub fn ended(&self, delivery: &Delivery, outcome: &Outcome, clock: &Clock) -> Option<BreakerRow> {
+    /// An attempt has ended that began then: its slot is free, and breaker, rests and learned limits follow from the answer. Answers
+    /// the change of the channel's breaker that is to be kept. Whoever calls this looks for the next, or wakes the lane.
+    pub fn ended(&self, delivery: &Delivery, outcome: &Outcome, began: Instant, clock: &Clock) -> Option<BreakerRow> {
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
         self.on_wire.fetch_sub(1, Ordering::Relaxed);
@@ -31,20 +34,29 @@ impl Lane {
         let mut said = Said::Nothing;
         match outcome {
             Outcome::Accepted { .. } => {
-                changed = inner.breaker.succeeded();
+                changed = inner.works(now);
                 said = Said::Works;
             }
-            Outcome::Rejected { fault: Fault::Channel, .. } => changed = inner.breaker.failed(now, true),
+            Outcome::Rejected { fault: Fault::Channel, .. } => changed = inner.fails(now, true),
             // The channel works: it answered about this address or these words.
-            Outcome::Rejected { .. } => changed = inner.breaker.succeeded(),
-            Outcome::Deferred { holds: Holds::Channel | Holds::Account, after: Some(after), .. } => {
-                inner.held_until = inner.held_until.max(now + *after);
-            }
+            Outcome::Rejected { .. } => changed = inner.works(now),
             Outcome::Deferred { holds: Holds::Address, .. } => {}
             // Where each address has a host of its own, one bad host says nothing about the channel.
+            Outcome::Deferred { holds: Holds::Host, after, throttled, .. } if host.is_some() => {
+                said = match throttled {
+                    true => Said::TooMany { began, after: *after },
+                    false => Said::Fails(*after),
+                }
+            }
+            Outcome::Deferred { after, throttled: true, .. } => {
+                changed = inner.too_many(began, *after, now);
+            }
+            Outcome::Deferred { holds: Holds::Channel | Holds::Account, after: Some(after), .. } => {
+                inner.hold(*after, now);
+            }
             Outcome::Deferred { after, .. } if host.is_some() => said = Said::Fails(*after),
             Outcome::Unknown { .. } if host.is_some() => said = Said::Fails(None),
-            Outcome::Deferred { .. } | Outcome::Unknown { .. } => changed = inner.breaker.failed(now, false),
+            Outcome::Deferred { .. } | Outcome::Unknown { .. } => changed = inner.fails(now, false),
         }
         if let Some(host) = host {
             let freed = inner.hosts.ended(host, &said, now);
@@ -60,5 +72,44 @@ impl Lane {
             since: clock.steady(),
             until: clock.steady().plus(until.unwrap_or_default().saturating_sub(now)),
         })
+    }
+}
+
+/// What follows for the channel. True: its breaker has changed.
+impl Inner {
+    fn works(&mut self, now: Instant) -> bool {
+        let closed = self.breaker.succeeded();
+        self.limits.learned.succeeded(now);
+        if closed {
+            self.slow = Some(SlowStart::new(now));
+        } else if self.slow.as_mut().is_some_and(|slow| slow.succeeded(now)) {
+            self.slow = None;
+        }
+        closed
+    }
+
+    fn fails(&mut self, now: Instant, certain: bool) -> bool {
+        self.slow.iter_mut().for_each(|slow| slow.failed(now));
+        self.breaker.failed(now, certain)
+    }
+
+    fn hold(&mut self, after: std::time::Duration, now: Instant) {
+        self.slow.iter_mut().for_each(|slow| slow.failed(now));
+        self.held_until = self.held_until.max(now + after);
+    }
+
+    /// An attempt that began then was one too many. What had begun before the pace was lowered says nothing new.
+    fn too_many(&mut self, began: Instant, after: Option<std::time::Duration>, now: Instant) -> bool {
+        let news = self.limits.learned.throttled(began, now);
+        match after {
+            Some(after) => self.hold(after, now),
+            // It works no longer, however slowly it is tried: there is nothing to learn from that.
+            None if news && self.fails(now, false) => {
+                self.limits.learned = Learned::default();
+                return true;
+            }
+            None => {}
+        }
+        false
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::Lane;
 use crate::audience::route::ChannelId;
+use crate::clock::{Instant, Time};
 use crate::dispatch::permit::Refusal;
 use crate::dispatch::{Engine, lock};
 use crate::store::Result;
@@ -16,26 +18,47 @@ pub enum Barred {
 }
 
 impl Engine {
-    /// Spends a permit of a channel, if one comes within `patience`.
-    pub async fn permit(&self, channel: ChannelId, patience: Duration) -> Result<std::result::Result<(), Barred>> {
+    /// Spends a permit of a channel for an attempt at an address, if one comes within `patience`.
+    pub async fn permit(
+        &self,
+        channel: ChannelId,
+        to: &str,
+        patience: Duration,
+    ) -> Result<std::result::Result<(), Barred>> {
         let Some(lane) = self.lanes.get(&channel) else { return Ok(Err(Barred::Paused)) };
         let until = self.clock.monotonic() + patience;
         loop {
             if lane.paused() {
                 return Ok(Err(Barred::Paused));
             }
-            let spent = lock(&lane.inner).permits.spend(self.clock.steady());
-            match spent {
+            let now = self.clock.monotonic();
+            let due = match lane.spend_directly(to, now, self.clock.steady()) {
                 Ok(()) => return Ok(Ok(())),
-                Err(Refusal::Until(due)) if due > until => {
-                    return Ok(Err(Barred::Limited(due.saturating_sub(self.clock.monotonic()))));
+                Err(Refusal::Reserve(reservation)) => {
+                    self.store.spend(&reservation.name, reservation.bucket, reservation.count).await?;
+                    lane.reserved(&reservation);
+                    continue;
                 }
-                Err(Refusal::Until(due)) => self.clock.sleep_until(due).await,
-                Err(Refusal::Reserve { name, bucket, count }) => {
-                    self.store.spend(&name, bucket, count).await?;
-                    lane.reserved(&name, bucket, count);
-                }
+                Err(Refusal::Until(due) | Refusal::Address(due)) => due,
+                Err(Refusal::Turn) => now,
+            };
+            if due > until {
+                return Ok(Err(Barred::Limited(due.saturating_sub(now))));
             }
+            self.clock.sleep_until(due).await;
         }
+    }
+}
+
+impl Lane {
+    fn spend_directly(&self, to: &str, now: Instant, steady: Time) -> std::result::Result<(), Refusal> {
+        let mut inner = lock(&self.inner);
+        let host = self.settings.driver.host(to);
+        if let Some(due) = host.and_then(|host| inner.hosts.limited(host, now)) {
+            return Err(Refusal::Until(due));
+        }
+        inner.limits.spend_directly(to, now, steady)?;
+        host.into_iter().for_each(|host| inner.hosts.spend(host, now));
+        Ok(())
     }
 }

@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering;
 
 use super::{Inner, Lane};
 use crate::clock::Instant;
+use crate::dispatch::account::Asking;
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Ready;
 use crate::dispatch::live::Delivery;
+use crate::dispatch::long::Reservation;
 use crate::dispatch::permit::Refusal;
+use crate::dispatch::slow_start::Step;
 use crate::dispatch::{Engine, lock};
 use crate::store::{BroadcastState, DeliveryState};
 
@@ -19,11 +22,7 @@ pub(super) enum Look {
     /// Must not go: it becomes a row.
     Out(Box<Delivery>, Why),
     Until(Instant),
-    Reserve {
-        name: String,
-        bucket: i64,
-        count: i64,
-    },
+    Reserve(Reservation),
     Nothing,
 }
 
@@ -46,31 +45,49 @@ const LOOK: usize = 64;
 impl Lane {
     /// The most urgent delivery that may go now. Nothing is awaited between the look and the permit.
     pub(super) fn look(&self, engine: &Engine) -> Look {
-        let now = engine.clock.monotonic();
         let mut inner = lock(&self.inner);
+        inner.limits.looks();
+        let look = self.look_into(&mut inner, engine);
+        if matches!(look, Look::Until(_) | Look::Nothing) {
+            inner.limits.found_nobody(self.settings.id);
+        }
+        look
+    }
+
+    fn look_into(&self, inner: &mut Inner, engine: &Engine) -> Look {
+        let now = engine.clock.monotonic();
         let on_wire = self.on_wire.load(Ordering::Relaxed);
-        let blocked = self.blocked_in(&inner, now);
+        let blocked = self.blocked_in(inner, now);
         let down = blocked.is_some() || self.down.load(Ordering::Acquire);
         let trial = inner.breaker.state(now) == State::HalfOpen;
         let kept = if self.settings.concurrency > 1 { (self.settings.concurrency / 8).max(1) } else { 0 };
-        let mut until: Option<Instant> = None;
         if down {
             let freed = inner.hosts.free_all();
             inner.put_first(freed);
+        } else if inner.hosts.next_due().is_some() {
+            let freed = inner.hosts.let_go(now);
+            inner.put_first(freed);
         }
+        let step = inner.slow.as_ref().map_or(Step::Now, |slow| slow.next(on_wire, now));
+        let held_until = match step {
+            Step::At(due) => inner.held_until.max(due),
+            _ => inner.held_until,
+        };
+        let full = (trial && on_wire > 0) || step == Step::AfterOneEnds;
+        let mut until: Option<Instant> = None;
         for rank in 0..4usize {
             let free = self.settings.concurrency.saturating_sub(if rank == 0 { 0 } else { kept });
             let mut at = 0;
             while at < inner.queues[rank].len().min(LOOK) {
                 let delivery = &inner.queues[rank][at];
                 if let Some(why) = must_leave(engine, delivery, down) {
-                    return out(&mut inner, rank, at, why);
+                    return out(inner, rank, at, why);
                 }
-                if on_wire >= free || (trial && on_wire > 0) {
+                if on_wire >= free || full {
                     break; // a turn that ends an attempt looks again
                 }
-                if inner.held_until > now {
-                    until = Some(until.map_or(inner.held_until, |u| u.min(inner.held_until)));
+                if held_until > now {
+                    until = Some(held_until);
                     break;
                 }
                 // Held until the attempt has begun: another lane may look at the same address.
@@ -80,32 +97,38 @@ impl Lane {
                     continue;
                 }
                 let host = self.settings.driver.host(&delivery.to);
-                let most = self.settings.host_concurrency.unwrap_or(usize::MAX);
-                match host.map_or(Ready::Yes, |host| inner.hosts.ready(host, most, now)) {
-                    Ready::Yes => {}
-                    Ready::Rests(rest) => return out(&mut inner, rank, at, Why::Rests(rest)),
-                    Ready::Busy => {
-                        let host = host.unwrap_or_default().to_string();
-                        let Some(delivery) = inner.queues[rank].remove(at) else { continue };
-                        match inner.hosts.wait(&host, rank, delivery, now) {
-                            Ok(()) => continue,
-                            Err((delivery, rest)) => return Look::Out(Box::new(delivery), Why::Rests(rest)),
-                        }
+                let ready = host.map_or(Ready::Yes, |host| inner.hosts.ready(host, now));
+                let limited = match ready {
+                    Ready::Yes => None,
+                    Ready::Rests(rest) => return out(inner, rank, at, Why::Rests(rest)),
+                    Ready::Busy => Some(None),
+                    Ready::Limited(due) => Some(Some(due)),
+                };
+                if let Some(due) = limited {
+                    let host = host.unwrap_or_default().to_string();
+                    let Some(delivery) = inner.queues[rank].remove(at) else { continue };
+                    match inner.hosts.wait(&host, rank, delivery, due, now) {
+                        Ok(()) => continue,
+                        Err((delivery, rest)) => return Look::Out(Box::new(delivery), Why::Rests(rest)),
                     }
                 }
-                match inner.permits.spend(engine.clock.steady()) {
+                let asking = Asking { lane: self.settings.id, rank, wake: &self.turn, to: &delivery.to };
+                match inner.limits.spend(&asking, now, || engine.clock.steady()) {
                     Ok(()) => {
                         let Some(delivery) = inner.queues[rank].remove(at) else { continue };
                         addresses.begins(&delivery);
-                        self.begin(&mut inner, &delivery);
+                        self.begin(inner, &delivery, now);
                         return Look::Go(Box::new(delivery));
                     }
+                    Err(Refusal::Address(rest)) => return out(inner, rank, at, Why::Rests(rest)),
+                    Err(Refusal::Reserve(reservation)) => return Look::Reserve(reservation),
                     Err(Refusal::Until(due)) => return Look::Until(due),
-                    Err(Refusal::Reserve { name, bucket, count }) => return Look::Reserve { name, bucket, count },
+                    // Whose turn it is wakes this lane.
+                    Err(Refusal::Turn) => return inner.hosts.next_due().map_or(Look::Nothing, Look::Until),
                 }
             }
         }
-        until.map_or(Look::Nothing, Look::Until)
+        until.into_iter().chain(inner.hosts.next_due()).min().map_or(Look::Nothing, Look::Until)
     }
 }
 

@@ -71,10 +71,10 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
                 () = engine.clock.sleep_until(due) => {}
             }
         }
-        Look::Reserve { name, bucket, count } => {
+        Look::Reserve(reservation) => {
             drop(room);
-            match engine.store.spend(&name, bucket, count).await {
-                Ok(()) => lane.reserved(&name, bucket, count),
+            match engine.store.spend(&reservation.name, reservation.bucket, reservation.count).await {
+                Ok(()) => lane.reserved(&reservation),
                 Err(error) => {
                     tracing::error!(%error, channel = lane.settings.name, "a limit could not be reserved; the lane waits");
                     engine.clock.sleep(Duration::from_secs(1)).await;
