@@ -119,7 +119,7 @@ fn channel(
     let settings = settings(platform, own)?;
     let setting = |name: &str| settings.get(name).cloned();
     let limits = &platform.limits;
-    let account = limits.account.as_ref().and_then(|account| Some(account_key(platform, &account.constant(&setting)?)));
+    let account = limits.account.as_ref().and_then(|account| Some(account_key(platform, &account.constant(setting)?)));
     let concurrency = own.concurrency.or(limits.concurrency).unwrap_or(CONCURRENCY);
     if concurrency == 0 {
         return Err("concurrency: a channel makes at least one attempt at one time".into());
