@@ -24,7 +24,8 @@ use super::process::{MEASURED, Process, pins};
 use super::sink::HOSTS;
 use super::{Args, Measured};
 
-const ALL: Plan = Plan { severity: "critical", audience: "businesses", routes: "\"hooks\"", priority: "high" };
+const ALL: Plan =
+    Plan { severity: "critical", component: "", audience: "businesses", routes: "\"hooks\"", priority: "high" };
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Task {

@@ -14,8 +14,13 @@ use super::process::{MEASURED, Process, pins};
 use super::sink::Sink;
 use super::{Args, Measured};
 
-const ALL: Plan =
-    Plan { severity: "critical", audience: "businesses", routes: "\"hooks\", \"email\"", priority: "high" };
+const ALL: Plan = Plan {
+    severity: "critical",
+    component: "",
+    audience: "businesses",
+    routes: "\"hooks\", \"email\"",
+    priority: "high",
+};
 
 /// Every message came once, and signed.
 fn checked(sink: &Sink, count: u64) -> anyhow::Result<()> {

@@ -13,7 +13,8 @@ use super::process::pins;
 use super::sink::Sink;
 use super::{Args, Measured};
 
-const ALL: Plan = Plan { severity: "critical", audience: "businesses", routes: "\"hooks\"", priority: "high" };
+const ALL: Plan =
+    Plan { severity: "critical", component: "", audience: "businesses", routes: "\"hooks\"", priority: "high" };
 
 pub fn flat(args: &Args) -> anyhow::Result<Measured> {
     let mut runs: Vec<(Leg, f64)> = Vec::new();

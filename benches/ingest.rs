@@ -11,7 +11,8 @@ use super::process::{MEASURED, OTHER, Process, pins};
 use super::{Args, Measured};
 
 /// Speaks to an audience that has no members.
-const NOBODY: Plan = Plan { severity: "minor", audience: "press", routes: "\"email\"", priority: "high" };
+const NOBODY: Plan =
+    Plan { severity: "minor", component: "", audience: "press", routes: "\"email\"", priority: "high" };
 
 const CONNECTIONS: usize = 64;
 const INCIDENTS: u64 = 1000;

@@ -2,6 +2,7 @@
 //! real store, told by pages and batches as the planner and the recorder tell it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -92,7 +93,7 @@ pub async fn run(task: Task) -> anyhow::Result<()> {
                 closed.push(key);
             }
             if facts.len() + PAGE >= BATCH || (last && !facts.is_empty()) {
-                let ended = store.record(std::mem::take(&mut facts), std::mem::take(&mut closed)).await?;
+                let ended = store.record(Arc::new(std::mem::take(&mut facts)), std::mem::take(&mut closed)).await?;
                 told += ended.get(&BROADCAST).copied().unwrap_or(0);
             }
             if last && facts.is_empty() && again.is_empty() {

@@ -15,6 +15,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_loudhailer");
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub severity: &'static str,
+    /// That the event must name; empty: any.
+    pub component: &'static str,
     pub audience: &'static str,
     pub routes: &'static str,
     pub priority: &'static str,
@@ -59,9 +61,13 @@ impl Place {
     pub fn set_up(&self, setup: &Setup) -> anyhow::Result<()> {
         let plans = self.path().join("plans");
         std::fs::create_dir_all(&plans)?;
-        for Plan { severity, audience, routes, priority } in &setup.plans {
+        for Plan { severity, component, audience, routes, priority } in &setup.plans {
+            let named = match *component {
+                "" => String::new(),
+                component => format!("components = [\"{component}\"]\n"),
+            };
             let text = format!(
-                "title = \"All\"\n[match]\nseverity = [\"{severity}\"]\n[[step]]\nname = \"{audience}\"\n\
+                "title = \"All\"\n[match]\nseverity = [\"{severity}\"]\n{named}[[step]]\nname = \"{audience}\"\n\
                  audience = \"{audience}\"\nroutes = [{routes}]\npriority = \"{priority}\"\n"
             );
             std::fs::write(plans.join(format!("{audience}.toml")), text)?;
@@ -74,10 +80,15 @@ impl Place {
         let Setup { concurrency, rate, mail, lane, .. } = setup;
         let at = self.path().display();
         let rate = rate.as_ref().map_or(String::new(), |rate| format!("rate = [\"{rate}\"]\n"));
+        let mut named: Vec<&str> =
+            setup.plans.iter().map(|plan| plan.component).filter(|name| !name.is_empty()).collect();
+        named.dedup();
+        let components: String =
+            named.iter().map(|name| format!("[components.{name}]\ntitle = \"{name}\"\n")).collect();
         let lane = lane.map_or(String::new(), |lane| format!("[engine]\nlane = {lane}\n"));
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nrate = \"1000000/s\"\n[store]\nurl = \"sqlite:{at}/store.db\"\n\
-             [paths]\nplans = \"{at}/plans\"\n[log]\nfilter = \"warn\"\n{lane}\
+             [paths]\nplans = \"{at}/plans\"\n[log]\nfilter = \"warn\"\n{lane}{components}\
              [channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = {concurrency}\n{rate}\
              [channels.steady]\nplatform = \"webhook\"\nallow_private = true\nrate = [\"1000/s\"]\n\
              [channels.mail]\nplatform = \"smtp\"\nconcurrency = {MAIL_SLOTS}\n\

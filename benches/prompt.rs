@@ -112,7 +112,7 @@ forwarded! {
     end_timer(kind: TimerKind, subject: i64, due: Time) -> Result<()>;
     page(broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
     decide(manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
-    record(facts: Vec<Fact>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
+    record(facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
     due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;

@@ -14,9 +14,11 @@ use super::process::pins;
 use super::sink::{Sink, micros};
 use super::{Args, Measured};
 
-const BULK: Plan = Plan { severity: "major", audience: "businesses", routes: "\"hooks\"", priority: "bulk" };
+const BULK: Plan =
+    Plan { severity: "major", component: "", audience: "businesses", routes: "\"hooks\"", priority: "bulk" };
 /// By a channel of `1000/s`.
-const STEADY: Plan = Plan { severity: "minor", audience: "regulators", routes: "\"steady\"", priority: "bulk" };
+const STEADY: Plan =
+    Plan { severity: "minor", component: "", audience: "regulators", routes: "\"steady\"", priority: "bulk" };
 
 /// What is told before the stop comes on top of what is to be unsent.
 const BEFORE: u64 = 50_000;

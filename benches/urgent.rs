@@ -15,8 +15,23 @@ use super::process::{ask, pins};
 use super::sink::{APART, Sink, micros};
 use super::{Args, Measured};
 
-const BULK: Plan = Plan { severity: "major", audience: "businesses", routes: "\"hooks\"", priority: "bulk" };
-const URGENT: Plan = Plan { severity: "critical", audience: "executives", routes: "\"hooks\"", priority: "critical" };
+const BULK: Plan =
+    Plan { severity: "major", component: "", audience: "businesses", routes: "\"hooks\"", priority: "bulk" };
+/// Audiences of ten that the events go round, each by a component of its own: one address is written to by one attempt at a time,
+/// so at 200 ms an answer nobody can be told more than five times a second.
+const URGENT: [(&str, &str); 5] =
+    [("a", "executives"), ("b", "regulators"), ("c", "staff"), ("d", "press"), ("e", "customers")];
+
+fn plans() -> Vec<Plan> {
+    let urgent = URGENT.map(|(component, audience)| Plan {
+        severity: "critical",
+        component,
+        audience,
+        routes: "\"hooks\"",
+        priority: "critical",
+    });
+    [BULK].into_iter().chain(urgent).collect()
+}
 
 /// Of the channel.
 const LIMIT: &str = "5000/s";
@@ -42,12 +57,13 @@ pub fn urgent(args: &Args) -> anyhow::Result<Measured> {
 
 fn leg(args: &Args, wait: u64, every: Duration) -> anyhow::Result<Value> {
     let sink = Sink::start()?;
-    let mut setup = Setup::new(&[BULK, URGENT], &sink.mail);
+    let mut setup = Setup::new(&plans(), &sink.mail);
     (setup.concurrency, setup.rate) = (HOOKS, Some(LIMIT.into()));
     let place = Place::new(&setup)?;
     let many = Group { audience: "businesses", count: args.waiting, places: &sink.hooks };
-    let few = Group { audience: "executives", count: APART as u64, places: &sink.apart };
-    people::write(&place.store(), &[many, few])?;
+    let few = URGENT.map(|(_, audience)| Group { audience, count: APART as u64, places: &sink.apart });
+    let groups: Vec<Group<'_>> = [many].into_iter().chain(few).collect();
+    people::write(&place.store(), &groups)?;
     let broker = place.serve()?;
     sink.wait(wait)?;
     let bulk = broker.draw("major")?;
@@ -61,9 +77,10 @@ fn leg(args: &Args, wait: u64, every: Duration) -> anyhow::Result<Value> {
     for n in 0..args.events {
         std::thread::sleep((first + every * n as u32).saturating_duration_since(Instant::now()));
         let name = format!("urgent-{n}");
-        let body = event(&name, &name, "critical").to_string();
+        let mut body = event(&name, &name, "critical");
+        body["components"] = json!([URGENT[n as usize % URGENT.len()].0]);
         posted.insert(name, micros());
-        let (status, answer) = ask(&broker.host, "POST", "/v1/events", &body)?;
+        let (status, answer) = ask(&broker.host, "POST", "/v1/events", &body.to_string())?;
         ensure!(status == 202, "{answer}");
     }
     let all = args.events as usize * APART;

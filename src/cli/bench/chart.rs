@@ -36,7 +36,7 @@ impl Chart<'_> {
         };
         let end = if end > 0.0 { end } else { 1.0 };
         let highest = points.iter().map(|point| point.1).fold(0.0, f64::max);
-        let step = step(highest);
+        let step = step(highest, 4.0);
         let top = (highest / step).ceil().max(1.0) * step;
         let x = |seconds: f64| LEFT + seconds / end * (WIDTH - LEFT - EDGE);
         let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - EDGE);
@@ -59,7 +59,7 @@ impl Chart<'_> {
                 self.unit
             );
         }
-        let every = self::step(end);
+        let every = self::step(end, 8.0);
         let marks = (end / every).floor() as usize;
         for n in 0..=marks {
             let seconds = n as f64 * every;
@@ -102,9 +102,9 @@ fn thinned(points: &[Point], most: usize) -> impl Iterator<Item = Point> {
     points.chunks(run).filter_map(|run| run.iter().copied().max_by(|one, other| one.1.total_cmp(&other.1)))
 }
 
-/// 1, 2 or 5 of a power of ten, so that four lines or so fit below `highest`.
-fn step(highest: f64) -> f64 {
-    let rough = (highest / 4.0).max(1e-3);
+/// 1, 2 or 5 of a power of ten, so that `lines` or fewer fit below `highest`.
+fn step(highest: f64, lines: f64) -> f64 {
+    let rough = (highest / lines).max(1e-3);
     let power = 10f64.powf(rough.log10().floor());
     let of = [1.0, 2.0, 5.0, 10.0].into_iter().find(|of| of * power >= rough * 0.999).unwrap_or(10.0);
     of * power
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn steps_are_round_and_few() {
         for (highest, expected) in [(0.0, 0.001), (1.0, 0.5), (9.0, 5.0), (40.0, 10.0), (83_000.0, 50_000.0)] {
-            assert!((step(highest) - expected).abs() < 1e-9, "{highest}: {}", step(highest));
+            assert!((step(highest, 4.0) - expected).abs() < 1e-9, "{highest}: {}", step(highest, 4.0));
         }
         assert_eq!((number(12_000.0).as_str(), number(0.25).as_str(), number(500.0).as_str()), ("12k", "0.25", "500"));
     }

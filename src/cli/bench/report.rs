@@ -60,7 +60,7 @@ impl Leg {
             "recipients": recipients,
             "messages": self.messages,
             "seconds": round(self.seconds, 3),
-            "per_s": (recipients as f64 / self.seconds).round(),
+            "per_s": (recipients as f64 / self.seconds).round() as u64,
             "cpu_us": self.cpu.map(|cpu| round(cpu * 1e6 / self.messages as f64, 1)),
             "urgent_events": self.taken.len(),
             "urgent_p50_ms": urgent(0.5),
@@ -165,7 +165,7 @@ body { margin: 0; background: var(--ground); color: var(--ink); }
 main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; } p { color: var(--mute); margin: .5rem 0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; background: var(--paper); font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .75rem; border: 1px solid var(--line); text-align: right; } th { font-weight: 600; text-align: left; }
+th, td { padding: .4rem .75rem; border: 1px solid var(--line); text-align: right; } th { font-weight: 600; text-align: left; white-space: nowrap; }
 figure { margin: 0 0 1rem; padding: .75rem; background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; }
 figcaption { font-weight: 600; margin-bottom: .25rem; } svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--mute); font-size: 12px; } svg .grid { stroke: var(--line); } svg .area { fill: var(--mark); fill-opacity: .25;
@@ -195,7 +195,7 @@ mod tests {
     fn the_numbers_are_those_of_the_run() {
         let numbers = report().numbers();
         let webhook = &numbers["webhook"];
-        assert_eq!((&webhook["per_s"], &webhook["cpu_us"]), (&json!(500.0), &json!(50.0)));
+        assert_eq!((&webhook["per_s"], &webhook["cpu_us"]), (&json!(500), &json!(50.0)));
         assert_eq!((&webhook["urgent_p50_ms"], &webhook["taken_p99_ms"]), (&json!(4.0), &json!(2.0)));
         assert_eq!((&webhook["messages"], &numbers["cores"]), (&json!(1200), &json!(5)));
         assert!(report().table().contains("500"), "{}", report().table());
