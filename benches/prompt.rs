@@ -82,12 +82,8 @@ macro_rules! forwarded {
                 };
                 let mut incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
                 incidents.insert(incident.key.clone(), incident);
-                Ok(Committed::Done(ingested))
-            }
-
-            /// They speak to nobody.
-            async fn broadcast(&self, _: BroadcastId) -> Result<Option<Broadcast>> {
-                Ok(None)
+                // What they draw is for nobody: the engine need not hear of it.
+                Ok(Committed::Done(ingested, Vec::new()))
             }
 
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
@@ -98,13 +94,14 @@ macro_rules! forwarded {
 }
 
 forwarded! {
-    tick(tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<BroadcastId>>>;
+    tick(tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>>;
     incident(id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
     updates(id: IncidentId) -> Result<Vec<UpdateRow>>;
     open_incidents() -> Result<Vec<Incident>>;
     freeze(frozen: Frozen) -> Result<()>;
     frozen(digest: [u8; 32]) -> Result<Option<Vec<u8>>>;
     dead(record: DeadRecord, now: Time) -> Result<()>;
+    broadcast(id: BroadcastId) -> Result<Option<Broadcast>>;
     live() -> Result<Vec<Broadcast>>;
     release(id: BroadcastId, now: Time, by: &str) -> Result<bool>;
     change_state(id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<bool>;
