@@ -12,6 +12,7 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use loudhailer::channel::webhook::SigningKey;
+use loudhailer::cli::bench::cpu;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,15 +72,8 @@ async fn all(mut tasks: JoinSet<anyhow::Result<()>>, began: Instant) -> anyhow::
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
-    println!("{}", json!({ "seconds": began.elapsed().as_secs_f64(), "cpu": own_cpu()? }));
+    println!("{}", json!({ "seconds": began.elapsed().as_secs_f64(), "cpu": cpu::own().context("/proc")? }));
     Ok(())
-}
-
-/// Seconds of user and system time of this process.
-fn own_cpu() -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = text.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
-    Ok((fields[11].parse::<u64>()? + fields[12].parse::<u64>()?) as f64 / 100.0)
 }
 
 /// hyper's `client::conn` with a signed body a request.

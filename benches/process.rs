@@ -7,25 +7,41 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the broker and the bare loops run, and where the sinks do.
 pub const MEASURED: usize = 0;
 pub const OTHER: usize = 1;
 
+/// As the results name it.
+pub fn pins() -> Value {
+    json!({ "measured": MEASURED, "other": OTHER })
+}
+
 pub struct Process {
     child: Child,
-    output: BufReader<ChildStdout>,
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Process {
     pub fn start(core: usize, program: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        let mut child = Process::command(core, program, arguments).stdout(Stdio::piped()).spawn().context("taskset")?;
+        let output = BufReader::new(child.stdout.take().context("its output")?);
+        Ok(Process { child, output: Some(output) })
+    }
+
+    /// The same, with its output in a file.
+    pub fn into_file(core: usize, program: &str, arguments: &[&str], file: std::fs::File) -> anyhow::Result<Process> {
+        let child = Process::command(core, program, arguments).stdout(file).spawn().context("taskset")?;
+        Ok(Process { child, output: None })
+    }
+
+    fn command(core: usize, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("taskset");
         command.args(["-c", &core.to_string(), program]).args(arguments);
         // Nothing but our own pipes: a role ends when its standard input does.
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("taskset")?;
-        let output = BufReader::new(child.stdout.take().context("its output")?);
-        Ok(Process { child, output })
+        command.stdin(Stdio::piped());
+        command
     }
 
     pub fn role(core: usize, name: &str, input: &Value) -> anyhow::Result<Process> {
@@ -35,7 +51,7 @@ impl Process {
 
     pub fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
-        match self.output.read_line(&mut line)? {
+        match self.output.as_mut().context("its output")?.read_line(&mut line)? {
             0 => bail!("a process ended without its answer"),
             _ => Ok(line.trim().to_string()),
         }
@@ -73,10 +89,27 @@ impl Process {
             std::thread::sleep(Duration::from_millis(5));
         };
         let mut printed = String::new();
-        self.output.read_to_string(&mut printed)?;
+        if let Some(output) = &mut self.output {
+            output.read_to_string(&mut printed)?;
+        }
         match status.success() {
             true => Ok((peak, printed)),
             false => bail!("it ended with {status}"),
+        }
+    }
+}
+
+impl Process {
+    /// Waits until it ends well, and answers the processor time that it had, as far as that was seen.
+    pub fn last_cpu(mut self) -> anyhow::Result<f64> {
+        let mut cpu: f64 = 0.0;
+        loop {
+            cpu = self.cpu().map_or(cpu, |now| cpu.max(now));
+            match self.child.try_wait()? {
+                None => std::thread::sleep(Duration::from_millis(2)),
+                Some(status) if status.success() => return Ok(cpu),
+                Some(status) => bail!("it ended with {status}"),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! configuration.
 
 mod backup;
+pub mod bench;
 mod brake;
 mod check;
 mod client;
@@ -72,6 +73,8 @@ enum Command {
     Template(template::Args),
     /// Who may ask the server for what.
     Token(token::Args),
+    /// Measures what this installation can do, with sinks of its own: nobody is told.
+    Bench(bench::Args),
     /// Writes the whole store into one file, also beside a running server.
     Backup(backup::Backup),
     /// Puts a backup in the store's place.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config, args),
         Command::Template(args) => template::run(config, args),
         Command::Token(args) => token::run(config, args),
+        Command::Bench(args) => bench::run(config, &args),
         Command::Backup(args) => backup::backup(config, args),
         Command::Restore(args) => backup::restore(config, args),
     })

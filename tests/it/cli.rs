@@ -73,7 +73,7 @@ async fn every_command_helps_and_wrong_use_is_two() {
     let folder = tempfile::tempdir().expect("a folder");
     for command in [
         "serve", "import", "export", "send", "status", "stop", "pause", "resume", "release", "channel", "explain",
-        "check", "template", "token", "backup", "restore",
+        "check", "template", "token", "bench", "backup", "restore",
     ] {
         let help = run(folder.path(), None, &[command, "--help"], "").await;
         assert_eq!(help.code, Some(0), "{command}: {help:?}");

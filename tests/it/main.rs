@@ -4,6 +4,7 @@ mod api;
 mod around;
 mod channels;
 mod cli;
+mod cli_bench;
 mod console;
 mod counterparties;
 mod demo;

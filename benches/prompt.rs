@@ -1,0 +1,159 @@
+//! The application itself over a store whose commits answer at once: what the route of events costs without them. Incidents are
+//! kept in memory, so that each event finds what the one before left; everything else is the real store's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use loudhailer::app::{self, App};
+use loudhailer::audience::Subscriber;
+use loudhailer::audience::import::{Row, Seen};
+use loudhailer::audience::route::ChannelId;
+use loudhailer::clock::{Clock, Time};
+use loudhailer::config::Config;
+use loudhailer::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, UpdateId};
+use loudhailer::incident::{Change, Incident};
+use loudhailer::ingest::{DeadRecord, Ingested};
+use loudhailer::plan::{Draw, Priority, Thread};
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::{
+    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, Decided,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
+    ReceiptFact, Replayed, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow,
+    Upserted, Wording, WordingKey,
+};
+use serde_json::json;
+
+/// Serves over the configuration at `path`, and says where.
+pub async fn serve(path: PathBuf) -> anyhow::Result<()> {
+    let config = Config::load(Some(&path), std::iter::empty())?;
+    let clock = Arc::new(Clock::system());
+    let store: Arc<dyn Store> = Arc::new(Prompt {
+        incidents: Mutex::default(),
+        next: AtomicI64::new(1),
+        inner: Sqlite::own(&App::store_path(&config)?, config.server.queue)?,
+    });
+    let (plans, templates) = (app::load_plans(&config)?, Arc::new(app::load_templates(&config)?));
+    let (app, _outcomes) = App::assemble(config, clock, store, plans, templates, Vec::new(), 1).await?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", json!(listener.local_addr()?.to_string()));
+    tokio::spawn(loudhailer::api::serve(Arc::new(app), listener)?).await??;
+    Ok(())
+}
+
+struct Prompt {
+    incidents: Mutex<HashMap<String, Incident>>,
+    next: AtomicI64,
+    inner: Sqlite,
+}
+
+impl Prompt {
+    fn number(&self) -> i64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What is not about events goes to the real store.
+macro_rules! forwarded {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Prompt {
+            async fn known(&self, _: &str, _: &str, key: &str, _: Option<i64>) -> Result<Known> {
+                let incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(Known { incident: incidents.get(key).cloned(), ..Known::default() })
+            }
+
+            async fn commit(&self, change: Change, draws: Vec<Draw>, _: [u8; 32]) -> Result<Committed> {
+                let mut incident = change.incident;
+                if incident.id.0 == 0 {
+                    incident.id = IncidentId(self.number());
+                }
+                incident.version += 1;
+                let ingested = Ingested {
+                    incident: incident.id,
+                    key: incident.key.clone(),
+                    update: Some(UpdateId { incident: incident.id, number: change.update.number }),
+                    broadcasts: draws.iter().map(|_| BroadcastId(self.number())).collect(),
+                    duplicate: false,
+                    late: change.update.late,
+                };
+                let mut incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+                incidents.insert(incident.key.clone(), incident);
+                // What they draw is for nobody: the engine need not hear of it.
+                Ok(Committed::Done(ingested, Vec::new()))
+            }
+
+            $(async fn $name(&self, $($argument: $kind),*) -> $answer {
+                self.inner.$name($($argument),*).await
+            })*
+        }
+    };
+}
+
+forwarded! {
+    tick(tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>>;
+    incident(id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
+    updates(id: IncidentId) -> Result<Vec<UpdateRow>>;
+    open_incidents() -> Result<Vec<Incident>>;
+    freeze(frozen: Frozen) -> Result<()>;
+    frozen(digest: [u8; 32]) -> Result<Option<Vec<u8>>>;
+    dead(record: DeadRecord, now: Time) -> Result<()>;
+    broadcast(id: BroadcastId) -> Result<Option<Broadcast>>;
+    live() -> Result<Vec<Broadcast>>;
+    release(id: BroadcastId, now: Time, by: &str) -> Result<bool>;
+    change_state(id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<bool>;
+    due_timers(now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
+    end_timer(kind: TimerKind, subject: i64, due: Time) -> Result<()>;
+    page(broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
+    decide(manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
+    record(facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
+    due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
+    next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
+    again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
+    wake(now: Time) -> Result<()>;
+    unfinished(after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
+    wording(broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>>;
+    word(wordings: Vec<Wording>) -> Result<()>;
+    epoch() -> Result<i64>;
+    channels(names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>>;
+    pause_channel(channel: ChannelId, paused: bool) -> Result<()>;
+    breakers() -> Result<Vec<BreakerRow>>;
+    set_breaker(row: BreakerRow) -> Result<()>;
+    spent(name: &str, from: i64) -> Result<Vec<(i64, i64)>>;
+    spend(name: &str, bucket: i64, count: i64) -> Result<()>;
+    upsert(drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
+    import(rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
+    subscriber(id: SubscriberId) -> Result<Option<Subscriber>>;
+    subscriber_by_key(key: &str) -> Result<Option<Subscriber>>;
+    subscriber_by_address(kind: &str, value: &str) -> Result<Option<Subscriber>>;
+    subscribers(after: Option<SubscriberId>, audience: Option<&str>, limit: usize) -> Result<Vec<Subscriber>>;
+    remove_subscriber(id: SubscriberId, now: Time) -> Result<bool>;
+    suppress(kind: &str, value: &str, reason: &str, now: Time) -> Result<Option<SubscriberId>>;
+    unsuppress(kind: &str, value: &str) -> Result<Option<SubscriberId>>;
+    audiences() -> Result<Vec<(String, i64)>>;
+    incidents(before: Option<IncidentId>, open: bool, limit: usize) -> Result<Vec<Incident>>;
+    incident_by_key(key: &str) -> Result<Option<IncidentId>>;
+    broadcasts(filter: BroadcastFilter, limit: usize) -> Result<Vec<(Broadcast, Counts)>>;
+    counts(broadcast: &Broadcast) -> Result<(Counts, i64)>;
+    deliveries(filter: DeliveryFilter, limit: usize) -> Result<Vec<DeliveryRow>>;
+    delivery(id: DeliveryId) -> Result<Option<(DeliveryRow, Vec<AttemptRow>)>>;
+    wordings(broadcast: BroadcastId) -> Result<Vec<(WordingKey, Vec<u8>)>>;
+    oldest_due(priority: Priority) -> Result<Option<Time>>;
+    journal_end() -> Result<i64>;
+    replay(id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
+    decided(broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>>;
+    receipt(receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>>;
+    meta(name: &str) -> Result<Option<String>>;
+    set_meta(name: &str, value: &str) -> Result<()>;
+    add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
+    tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
+    remove_token(name: &str) -> Result<bool>;
+    journal(after: i64, limit: usize) -> Result<Vec<JournalRow>>;
+    backup(to: &Path) -> Result<()>;
+    retain(incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;
+    ready() -> Result<()>;
+    close() -> Result<()>;
+}
