@@ -20,9 +20,9 @@ use loudhailer::ingest::{DeadRecord, Ingested};
 use loudhailer::plan::{Draw, Priority, Thread};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
-    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, Decided,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Replayed, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow,
+    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
+    DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
+    Recipient, Replayed, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow,
     Upserted, Wording, WordingKey,
 };
 use serde_json::json;
@@ -144,7 +144,7 @@ forwarded! {
     oldest_due(priority: Priority) -> Result<Option<Time>>;
     journal_end() -> Result<i64>;
     replay(id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
-    decided(broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>>;
+    recipient(broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>>;
     receipt(receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>>;
     meta(name: &str) -> Result<Option<String>>;
     set_meta(name: &str, value: &str) -> Result<()>;

@@ -96,15 +96,13 @@ impl App {
         let platforms = load_platforms(config)?;
         let channels = registry::build(config, &platforms, clock.clone())?;
         let names = channels.iter().map(|channel| channel.name.clone()).collect();
-        let numbers = store.channels(names).await?;
-        let mut lanes = Vec::new();
-        let mut numbered = Vec::new();
-        for channel in channels {
-            let Some((_, id, paused)) = numbers.iter().find(|(name, ..)| *name == channel.name) else { continue };
-            lanes.push(lane_settings(&channel, *id, *paused));
-            numbered.push((*id, channel));
-        }
-        Ok((lanes, numbered))
+        Ok(numbered(channels, &store.channels(names).await?))
+    }
+
+    /// The channels of the configuration that the store has a number for: for who looks, and gives none.
+    pub async fn known_channels(config: &Config, store: &dyn Store) -> anyhow::Result<Vec<lane::Settings>> {
+        let channels = registry::build(config, &load_platforms(config)?, Arc::new(Clock::system()))?;
+        Ok(numbered(channels, &store.channels(Vec::new()).await?).0)
     }
 
     /// The application over a store and lanes of any kind, deterministic in `seed`: what `build` and the simulation share.
@@ -220,6 +218,20 @@ async fn upkeep(app: Arc<App>) {
     }
 }
 
+fn numbered(
+    channels: Vec<Channel>,
+    numbers: &[(String, ChannelId, bool)],
+) -> (Vec<lane::Settings>, Vec<(ChannelId, Channel)>) {
+    let mut lanes = Vec::new();
+    let mut numbered = Vec::new();
+    for channel in channels {
+        let Some((_, id, paused)) = numbers.iter().find(|(name, ..)| *name == channel.name) else { continue };
+        lanes.push(lane_settings(&channel, *id, *paused));
+        numbered.push((*id, channel));
+    }
+    (lanes, numbered)
+}
+
 fn optional(path: &Path) -> Option<&Path> {
     (!path.as_os_str().is_empty()).then_some(path)
 }
@@ -282,7 +294,7 @@ fn lane_settings(channel: &Channel, id: ChannelId, paused: bool) -> lane::Settin
 }
 
 /// Signs delivery ids and unsubscribe links; made by the store once, and backed up with it.
-async fn installation_key(store: &dyn Store) -> anyhow::Result<hmac::Key> {
+pub async fn installation_key(store: &dyn Store) -> anyhow::Result<hmac::Key> {
     use base64::Engine;
     let text = store.meta("key").await?.context("the store has no key")?;
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).context("the store's key is damaged")?;

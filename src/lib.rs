@@ -50,6 +50,9 @@ pub mod channel;
 /// What a platform says later about a delivery.
 pub mod receipt;
 
+/// Why somebody was told, or not.
+pub mod explain;
+
 /// Where everything is kept.
 pub mod store;
 

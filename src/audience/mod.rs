@@ -108,15 +108,20 @@ pub fn select(selection: &Selection, subscriber: &Subscriber, told: bool) -> Res
     if !interested(&selection.components, &selection.regions, subscriber) {
         return Err(Omission::NotInterested);
     }
-    let theirs = |other: &Selected| {
+    match owner(selection, subscriber) {
+        Some(_) => Err(Omission::ToldElsewhere),
+        None => Ok(()),
+    }
+}
+
+/// The earlier step of the same update that tells this subscriber in the broadcast's place.
+pub fn owner<'a>(selection: &'a Selection, subscriber: &Subscriber) -> Option<&'a Selected> {
+    let theirs = |other: &&Selected| {
         subscriber.audiences.contains(&other.audience)
             && subscriber.severity <= other.severity
             && interested(&other.components, &other.regions, subscriber)
     };
-    if selection.not_in.iter().any(theirs) {
-        return Err(Omission::ToldElsewhere);
-    }
-    Ok(())
+    selection.not_in.iter().find(theirs)
 }
 
 fn interested(components: &BTreeSet<String>, regions: &BTreeSet<String>, subscriber: &Subscriber) -> bool {

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::decide::{chance, quiet_until};
 use super::live::Live;
-use super::page::{Words, chance, delivery, down, enter, open_row, quiet_until, words};
+use super::page::{Words, delivery, down, enter, open_row, words};
 use super::{Engine, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::select;
@@ -269,10 +270,11 @@ fn afresh(
         let state = if omission.unreachable() { DeliveryState::Rejected } else { DeliveryState::Cancelled };
         return (Afresh::End(state), left);
     }
+    let quiet = quiet_until(live.broadcast.priority, subscriber, engine.clock.calendar());
     let (routed, _) = route(subscriber, &live.broadcast.step.routes, candidates, down, &tried, chance(subscriber.id));
     let decision = match routed {
-        Routed::Ways(_) | Routed::Wait if quiet_until(engine, live, subscriber).is_some() => {
-            let due = quiet_until(engine, live, subscriber).unwrap_or(live.broadcast.deadline);
+        Routed::Ways(_) | Routed::Wait if quiet.is_some() => {
+            let due = quiet.unwrap_or(live.broadcast.deadline);
             Afresh::Wait(engine.clock.steady_at(due))
         }
         Routed::Ways(ways) => {

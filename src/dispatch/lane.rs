@@ -57,6 +57,21 @@ pub struct Settings {
     pub driver: Arc<dyn Driver>,
 }
 
+impl Settings {
+    /// The channel as routing sees it.
+    pub fn candidate(&self, blocked: Option<Blocked>) -> Candidate {
+        Candidate {
+            id: self.id,
+            name: self.name.clone(),
+            kind: self.kind.clone(),
+            address_kind: self.address_kind.clone(),
+            weight: self.weight,
+            domains: self.domains.clone(),
+            blocked,
+        }
+    }
+}
+
 pub struct Lane {
     pub settings: Settings,
     pub meters: Meters,
@@ -209,15 +224,7 @@ impl Lane {
     }
 
     pub fn candidate(&self, now: Instant) -> Candidate {
-        Candidate {
-            id: self.settings.id,
-            name: self.settings.name.clone(),
-            kind: self.settings.kind.clone(),
-            address_kind: self.settings.address_kind.clone(),
-            weight: self.settings.weight,
-            domains: self.settings.domains.clone(),
-            blocked: self.blocked(now),
-        }
+        self.settings.candidate(self.blocked(now))
     }
 
     pub fn lessons(&self, now: Instant) -> Lessons {

@@ -7,6 +7,7 @@ mod addresses;
 mod again;
 pub mod breaker;
 mod changed;
+pub mod decide;
 pub mod feeds;
 pub mod hosts;
 mod keyed;

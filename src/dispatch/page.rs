@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::decide::{decide, quiet_until};
 use super::lane::Lane;
 use super::live::{Delivery, Live, OpenManifest};
 use super::{Engine, lock, recorder};
-use crate::audience::route::{Candidate, ChannelId, Routed, Way, route};
-use crate::audience::{Omission, Subscriber, select};
+use crate::audience::route::{ChannelId, Way};
+use crate::audience::{Omission, Subscriber};
 use crate::clock::Time;
 use crate::id::{DeliveryId, SubscriberId};
-use crate::plan::Priority;
 use crate::render::message::Message;
-use crate::store::{
-    Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Member, Wording, WordingKey,
-};
+use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Wording, WordingKey};
 
 /// What one recipient's decision turns into.
 struct Plotted {
@@ -43,7 +41,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
     let mut plotted = Vec::with_capacity(members.len());
     for member in members {
-        let decision = decide(engine, live, &member, &candidates, &down);
+        let decision = decide(broadcast, &member.subscriber, member.told, &candidates, &down, at);
         let mut entry = Plotted {
             decided: Decided { subscriber: member.subscriber.id, version: member.subscriber.version, decision },
             rows: Vec::new(),
@@ -111,43 +109,6 @@ pub(super) fn enter(engine: &Engine, deliveries: Vec<(ChannelId, Delivery)>) {
     }
 }
 
-/// Who, and by which way: purely from what is known.
-fn decide(
-    engine: &Engine,
-    live: &Live,
-    member: &Member,
-    candidates: &[Candidate],
-    down: &BTreeSet<String>,
-) -> Decision {
-    let broadcast = &live.broadcast;
-    let Member { subscriber, told } = member;
-    if let Err(omission) = select(&broadcast.selection, subscriber, *told) {
-        return Decision::Omitted(omission);
-    }
-    let (routed, left_out) = route(subscriber, &broadcast.step.routes, candidates, down, &[], chance(subscriber.id));
-    match routed {
-        Routed::Nowhere(omission) => Decision::Omitted(omission),
-        _ if quiet_until(engine, live, subscriber).is_some() => Decision::Waits,
-        Routed::Wait => Decision::Waits,
-        Routed::Ways(ways) => Decision::Ways(ways, left_out),
-    }
-}
-
-pub(super) fn quiet_until(engine: &Engine, live: &Live, subscriber: &Subscriber) -> Option<Time> {
-    if live.broadcast.priority == Priority::Critical {
-        return None;
-    }
-    subscriber.quiet.and_then(|quiet| quiet.ends(&subscriber.zone, engine.clock.calendar()))
-}
-
-/// The recipient's own, so that the same recipient gets the same channel again.
-pub(super) fn chance(id: SubscriberId) -> u64 {
-    let mut n = (id.0 as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
-}
-
 pub(super) type Words = BTreeMap<WordingKey, Option<(Wording, Arc<Message>)>>;
 
 /// Turns a decision into rows and deliveries. A recipient with one way whose lane has room lives in the manifest alone.
@@ -166,8 +127,8 @@ async fn plot(
     let now = engine.clock.steady();
     let ways = match &entry.decided.decision {
         Decision::Omitted(_) => return,
-        Decision::Waits => {
-            let due = quiet_until(engine, live, subscriber).unwrap_or(live.broadcast.deadline);
+        Decision::Waits(_) => {
+            let due = quiet_until(live.broadcast.priority, subscriber, at).unwrap_or(live.broadcast.deadline);
             let due = engine.clock.steady_at(due);
             entry.rows.push(open_row(live, subscriber.id, 0, ChannelId(0), ChannelId(0), due, at));
             return;

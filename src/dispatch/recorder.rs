@@ -34,6 +34,9 @@ pub struct Recorded {
     pub room: Option<OwnedSemaphorePermit>,
 }
 
+/// How the detail of an attempt begins that was refused for now, and whose first try may have arrived before the process died.
+pub const BEFORE_A_CRASH: &str = "begun before a crash; now ";
+
 /// Facts in one commit at most.
 const BATCH: usize = 4096;
 /// While so many attempts are on the wire, more outcomes are about to come …
@@ -238,7 +241,7 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
         }
         // Whether it arrived before the crash is as unknown as before; the refusal says nothing about that.
         Outcome::Deferred { detail, .. } if delivery.recovered => {
-            fact.detail = Some(format!("begun before a crash; now {detail}"));
+            fact.detail = Some(format!("{BEFORE_A_CRASH}{detail}"));
             ("unknown", None)
         }
         Outcome::Deferred { detail, .. } => {

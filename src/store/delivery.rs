@@ -88,6 +88,8 @@ pub struct DeliveryRow {
     pub id: DeliveryId,
     pub state: DeliveryState,
     pub channel: ChannelId,
+    /// Where an open one waits; 0 while no way is chosen.
+    pub lane: ChannelId,
     pub began: Time,
     pub ended: Time,
     pub tries: u32,

@@ -43,15 +43,15 @@ pub enum Decision {
     Omitted(Omission),
     /// The ways taken, and those left out with the reason.
     Ways(Vec<Way>, Vec<LeftOut>),
-    /// No way for now; a row at place 0 waits.
-    Waits,
+    /// No way for now, for these reasons or because it is quiet; a row at place 0 waits.
+    Waits(Vec<LeftOut>),
 }
 
 impl Decision {
     pub fn ways(&self) -> &[Way] {
         match self {
             Decision::Ways(ways, _) => ways,
-            Decision::Omitted(_) | Decision::Waits => &[],
+            Decision::Omitted(_) | Decision::Waits(_) => &[],
         }
     }
 }

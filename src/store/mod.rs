@@ -6,6 +6,7 @@ mod delivery;
 mod ingest;
 mod manifest;
 pub mod pack;
+mod recipient;
 pub mod sqlite;
 mod subscriber;
 mod upkeep;
@@ -21,6 +22,7 @@ pub use self::delivery::{
 };
 pub use self::ingest::{Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
+pub use self::recipient::Recipient;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
 pub use self::upkeep::{BreakerRow, Frozen, JournalRow, TokenRow, Wording, WordingKey};
 use crate::audience::Subscriber;
@@ -137,8 +139,8 @@ pub trait Store: Send + Sync + 'static {
     /// is still the thread's last word and its deadline lies ahead.
     async fn replay(&self, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
 
-    /// What was decided for a subscriber in a broadcast, and when. `None`: no page with them has been decided.
-    async fn decided(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>>;
+    /// All that is kept of one person in one broadcast, read at one moment. `None`: there is no such broadcast.
+    async fn recipient(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>>;
 
     // Receipts: matched to a delivery, or kept until its outcome comes. Answers the delivery that it changed
     // and how many recipients ended by it, −1 where one is to be told anew.

@@ -219,12 +219,23 @@ async fn explain_says_why_and_why_not() {
     broker.settled().await;
     let broadcast = sent["sent"]["broadcasts"][0].as_str().expect("a broadcast").to_string();
     let address = format!("url:{}", sink.url());
-    let told = run(&folder, None, &["explain", &broadcast, "--address", &address, "--json"], "").await.json();
+    // The channels are set up there as the server has them.
+    std::fs::write(folder.join("broker.toml"), webhooks("")).expect("writes");
+    let explain = ["--config", "broker.toml", "explain"];
+    let told =
+        run(&folder, None, &[&explain[..], &[&broadcast, "--address", &address, "--json"]].concat(), "").await.json();
     assert!(
         told["because"].as_str().is_some_and(|because| because.contains("was selected, by hooks (url, place 1)")),
         "{told}"
     );
     assert_eq!(told["deliveries"][0]["state"], "told", "{told}");
+    let id = told["deliveries"][0]["id"].as_str().expect("an id").to_string();
+    let same = run(&folder, None, &[&explain[..], &[&id, "--json"]].concat(), "").await.json();
+    let by_server = broker.get(&format!("/v1/deliveries/{id}/explain")).await.json();
+    assert!(same == told && by_server == told && told["recomputed"] == "equal", "{same:#}\n{by_server:#}\n{told:#}");
+    for wrong in [&[id.as_str(), "--address", &address][..], &["inc_1"]] {
+        assert_eq!(run(&folder, None, &[&["explain"][..], wrong].concat(), "").await.code, Some(2), "{wrong:?}");
+    }
     let mute = broker.app.store.subscriber_by_key("mute").await.expect("reads").expect("there").id.to_string();
     let not = run(&folder, None, &["explain", &broadcast, "--subscriber", &mute], "").await;
     assert!(not.out.contains("could not be told: no address"), "{not:?}");

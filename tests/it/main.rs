@@ -8,6 +8,7 @@ mod cli_bench;
 mod console;
 mod counterparties;
 mod demo;
+mod explain;
 mod faults;
 mod harness;
 mod import;

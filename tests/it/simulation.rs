@@ -4,16 +4,17 @@
 //!
 //! `SIMULATION_SEED=n` runs one seed and prints its trace; `SIMULATION_SEEDS=n` changes how many are run.
 
+mod explained;
 mod pace;
 mod resumption;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use loudhailer::app::{App, load_templates};
+use loudhailer::app::{App, installation_key, load_templates};
 use loudhailer::audience::route::ChannelId;
 use loudhailer::audience::{Address, Subscriber};
 use loudhailer::channel::registry::Rates;
@@ -396,6 +397,14 @@ async fn act(life: &Life, world: &World, answered: &mut Answered, number: &mut i
 /// One seed from beginning to end; what went wrong, in words.
 fn run(seed: u64) -> Result<Vec<String>, String> {
     let directory = tempfile::tempdir().expect("directory");
+    let (world, answered, drafts, path) = lived(seed, &directory);
+    check(&world, &answered, &drafts, &path)?;
+    let trace = std::mem::take(&mut *world.trace.lock().expect("trace"));
+    Ok(trace)
+}
+
+/// All lives of one seed; the last leaves its store where the path says.
+fn lived(seed: u64, directory: &tempfile::TempDir) -> (Arc<World>, Answered, Vec<SubscriberDraft>, PathBuf) {
     let mut path = directory.path().join("0.db");
     let world = Arc::new(World {
         chance: Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -419,9 +428,7 @@ fn run(seed: u64) -> Result<Vec<String>, String> {
             path = next;
         }
     }
-    check(&world, &answered, &drafts, &path)?;
-    let trace = std::mem::take(&mut *world.trace.lock().expect("trace"));
-    Ok(trace)
+    (world, answered, drafts, path)
 }
 
 /// Lives until the script ends (`last`), or until the process dies in a commit. True if it died.
@@ -515,14 +522,7 @@ fn check(world: &World, answered: &Answered, drafts: &[SubscriberDraft], path: &
     let attempts = world.attempts.lock().expect("attempts").clone();
     runtime.block_on(async {
         let store = Sqlite::visit(path).map_err(|error| error.to_string())?;
-        let key = {
-            use base64::Engine;
-            let text = store.meta("key").await.expect("meta").expect("key");
-            ring::hmac::Key::new(
-                ring::hmac::HMAC_SHA256,
-                &base64::engine::general_purpose::STANDARD.decode(text).expect("base64"),
-            )
-        };
+        let key = installation_key(&store).await.map_err(|error| error.to_string())?;
         let delivery = |id: &str| DeliveryId::read(id, &key).map_err(|error| error.to_string());
         if !store.live().await.map_err(|e| e.to_string())?.is_empty() {
             return Err("a broadcast never ended".into());

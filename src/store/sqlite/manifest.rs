@@ -114,7 +114,7 @@ pub fn decide(
             Decision::Omitted(omission) if omission.unreachable() => unreachable += 1,
             Decision::Omitted(_) => skipped += 1,
             Decision::Ways(..) => in_memory += 1,
-            Decision::Waits => {}
+            Decision::Waits(_) => {}
         }
     }
     let with_rows: BTreeSet<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
@@ -153,6 +153,18 @@ pub fn decide(
     delivery::record(db, key, &rows, &[]).map(drop)
 }
 
+/// Who waits, with what stood in the way; 1 is who waits as the first versions wrote it, without.
+const WAITS: u64 = 127;
+
+fn pack_left_out(packer: &mut Packer, left_out: &[LeftOut]) {
+    packer.number(left_out.len() as u64);
+    for left in left_out {
+        packer.number(left.way.place.into());
+        packer.number(left.way.channel.0.into());
+        packer.number(left.why as u64);
+    }
+}
+
 fn pack(decided: &[Decided]) -> Vec<u8> {
     let mut packer = Packer(Vec::with_capacity(decided.len() * 6));
     let mut last = 0;
@@ -168,25 +180,37 @@ fn pack(decided: &[Decided]) -> Vec<u8> {
                     packer.number(way.place.into());
                     packer.number(way.channel.0.into());
                 }
-                packer.number(left_out.len() as u64);
-                for left in left_out {
-                    packer.number(left.way.place.into());
-                    packer.number(left.way.channel.0.into());
-                    packer.number(left.why as u64);
-                }
+                pack_left_out(&mut packer, left_out);
             }
-            Decision::Waits => packer.number(1),
+            Decision::Waits(left_out) => {
+                packer.number(WAITS);
+                pack_left_out(&mut packer, left_out);
+            }
             Decision::Omitted(omission) => packer.number(2 + *omission as u64),
         }
     }
     packer.0
 }
 
+fn unpack_way(read: &mut Unpacker<'_>) -> std::result::Result<Way, Damaged> {
+    let small = |n: u64| u16::try_from(n).map_err(|_| Damaged);
+    Ok(Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) })
+}
+
+fn unpack_left_out(read: &mut Unpacker<'_>) -> std::result::Result<Vec<LeftOut>, Damaged> {
+    let mut left_out = Vec::new();
+    for _ in 0..read.number()? {
+        let way = unpack_way(read)?;
+        let why = usize::try_from(read.number()?).ok().and_then(|why| Blocked::ALL.get(why));
+        left_out.push(LeftOut { way, why: *why.ok_or(Damaged)? });
+    }
+    Ok(left_out)
+}
+
 pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
     let mut read = Unpacker(bytes);
     let mut decided = Vec::new();
     let mut last = 0i64;
-    let small = |n: u64| u16::try_from(n).map_err(|_| Damaged);
     while !read.is_empty() {
         last = last.checked_add_unsigned(read.number()?).ok_or(Damaged)?;
         let version = read.number()? as i64;
@@ -194,17 +218,12 @@ pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
             0 => {
                 let mut ways = Vec::new();
                 for _ in 0..read.number()? {
-                    ways.push(Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) });
+                    ways.push(unpack_way(&mut read)?);
                 }
-                let mut left_out = Vec::new();
-                for _ in 0..read.number()? {
-                    let way = Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) };
-                    let why = *Blocked::ALL.get(read.number()? as usize).ok_or(Damaged)?;
-                    left_out.push(LeftOut { way, why });
-                }
-                Decision::Ways(ways, left_out)
+                Decision::Ways(ways, unpack_left_out(&mut read)?)
             }
-            1 => Decision::Waits,
+            1 => Decision::Waits(Vec::new()),
+            WAITS => Decision::Waits(unpack_left_out(&mut read)?),
             n => Decision::Omitted(*Omission::ALL.get(n as usize - 2).ok_or(Damaged)?),
         };
         decided.push(Decided { subscriber: SubscriberId(last), version, decision });
@@ -276,7 +295,11 @@ mod tests {
         let decided = vec![
             Decided { subscriber: SubscriberId(5), version: 1, decision: Decision::Omitted(Omission::NotInterested) },
             Decided { subscriber: SubscriberId(6), version: 300, decision: Decision::Ways(vec![way(1, 2)], vec![]) },
-            Decided { subscriber: SubscriberId(7 << 48), version: 2, decision: Decision::Waits },
+            Decided {
+                subscriber: SubscriberId(7 << 48),
+                version: 2,
+                decision: Decision::Waits(vec![LeftOut { way: way(1, 2), why: Blocked::Paused }]),
+            },
             Decided {
                 subscriber: SubscriberId((7 << 48) + 1),
                 version: 2,

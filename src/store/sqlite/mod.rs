@@ -11,6 +11,7 @@ mod manifest;
 mod put;
 mod query;
 mod receipt;
+mod recipient;
 mod replay;
 mod retention;
 mod rows;

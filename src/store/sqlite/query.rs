@@ -115,6 +115,7 @@ fn read_delivery(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeliveryRow> {
         detail: row.get(8)?,
         reference: row.get(9)?,
         receipt: row.get(10)?,
+        lane: ChannelId(row.get(11)?),
         due: Time(row.get(12)?),
     })
 }

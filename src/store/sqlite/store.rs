@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::{
-    Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, replay, retention, subscriber, upkeep,
+    Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
+    subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -19,9 +20,9 @@ use crate::incident::{Change, Incident};
 use crate::ingest::DeadRecord;
 use crate::plan::{Draw, Priority, Thread};
 use crate::store::{
-    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, Decided,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Replayed, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
+    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
+    DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
+    Recipient, Replayed, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
     UpdateRow, Upserted, Wording, WordingKey,
 };
 
@@ -273,8 +274,8 @@ impl Store for Sqlite {
         self.write(move |db| replay::replay(db, id, due, now, &by)).await
     }
 
-    async fn decided(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<(Time, Decided)>> {
-        self.read(move |db| manifest::decided(db, broadcast, subscriber)).await
+    async fn recipient(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>> {
+        self.read(move |db| recipient::read(db, broadcast, subscriber)).await
     }
 
     async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {

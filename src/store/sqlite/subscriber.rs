@@ -168,10 +168,26 @@ pub fn as_of(db: &Connection, id: SubscriberId, version: i64) -> Result<Subscrib
     })
 }
 
+/// The subscriber as they were at a version, whole. `None`: it is no longer kept, or was kept by a program that kept less.
+pub fn at_version(db: &Connection, id: SubscriberId, version: i64) -> Result<Option<Subscriber>> {
+    let current = one(db, id)?;
+    if current.as_ref().is_some_and(|current| current.version == version) {
+        return Ok(current);
+    }
+    first(
+        db,
+        "SELECT id, version, NULL, flags, name, locale, zone, quiet, severity, interests, addresses FROM subscriber_past
+         WHERE id = ?1 AND version = ?2 AND interests IS NOT NULL",
+        (id.0, version),
+        read,
+    )
+}
+
 pub fn keep_past(db: &Connection, id: SubscriberId, now: Time) -> Result<()> {
     run(
         db,
-        "INSERT OR REPLACE INTO subscriber_past SELECT id, version, name, locale, zone, addresses, ?2 FROM subscriber WHERE id = ?1",
+        "INSERT OR REPLACE INTO subscriber_past
+           SELECT id, version, name, locale, zone, addresses, ?2, flags, quiet, severity, interests FROM subscriber WHERE id = ?1",
         (id.0, now.0),
     )
     .map(drop)

@@ -124,6 +124,7 @@ impl Scene {
         let name = if operation.path.starts_with("/assets") { "console.css" } else { "hooks" };
         let query = match operation.id() {
             "listDeliveries" => format!("?broadcast={}", self.broadcast),
+            "explainRecipient" => format!("?subscriber={}", self.subscriber),
             "takeReceiptsInQuery" => format!("?id={}", self.delivery),
             "showMail" => "?message=email.en".into(),
             _ => String::new(),

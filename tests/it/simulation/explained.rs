@@ -1,0 +1,138 @@
+//! Of everyone in every broadcast: what is explained is what was recorded, what the channels saw, and what the counts say.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use loudhailer::app::installation_key;
+use loudhailer::channel::outbox::Outbox;
+use loudhailer::dispatch::lane::Settings;
+use loudhailer::explain::{Channels, Compared, Ended, Explained, explain};
+use loudhailer::id::{BroadcastId, SubscriberId};
+use loudhailer::store::sqlite::Sqlite;
+use loudhailer::store::{Broadcast, BroadcastState, Store};
+use ring::hmac;
+
+use super::{Attempt, CHANNELS, START, lane_of, lived};
+
+const SEEDS: u64 = 12;
+
+#[test]
+fn everyone_is_explained_as_it_was_recorded_seen_and_counted() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
+    let mut all = Explanations::default();
+    for seed in 1000..1000 + SEEDS {
+        let directory = tempfile::tempdir().expect("directory");
+        let (world, _, _, path) = lived(seed, &directory);
+        let attempts = world.attempts.lock().expect("attempts").clone();
+        let explained = runtime.block_on(async {
+            let store = Sqlite::visit(&path).expect("opens");
+            let key = installation_key(&store).await.expect("a key");
+            check(&store, &key, &attempts).await
+        });
+        let explained = explained.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        all.people += explained.people;
+        all.tries += explained.tries;
+        all.known_later += explained.known_later;
+    }
+    assert!(all.people > 200 && all.tries > 200, "{all:?}: the world is asleep");
+    assert!(all.known_later * 20 < all.people, "{all:?}: too much is explained by what was known later");
+}
+
+/// How many people were explained, and how many of them by what only their moment knew.
+#[derive(Debug, Default)]
+struct Explanations {
+    people: usize,
+    tries: usize,
+    known_later: usize,
+}
+
+async fn check(store: &dyn Store, key: &hmac::Key, attempts: &[Attempt]) -> Result<Explanations, String> {
+    let failed = |error: loudhailer::store::StoreError| error.to_string();
+    let set_up: Vec<Settings> = CHANNELS
+        .iter()
+        .map(|(id, name, kind, address_kind, _, repeat)| Settings {
+            repeat: *repeat,
+            ..lane_of(*id, name, kind, address_kind, Arc::new(Outbox))
+        })
+        .collect();
+    let channels = Channels::new(store, set_up.iter()).await.map_err(failed)?;
+    let people: Vec<SubscriberId> =
+        store.subscribers(None, None, 1000).await.map_err(failed)?.iter().map(|someone| someone.id).collect();
+    let mut seen: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
+    for attempt in attempts {
+        seen.entry(&attempt.id).or_default().push(attempt);
+    }
+    let mut explanations = Explanations::default();
+    for number in 1.. {
+        let Some(broadcast) = store.broadcast(BroadcastId(number)).await.map_err(failed)? else { break };
+        let mut ended: BTreeMap<Ended, i64> = BTreeMap::new();
+        for who in &people {
+            let explained = explain(store, &channels, key, broadcast.id, *who).await.map_err(failed)?;
+            let explained = explained.ok_or_else(|| format!("{who} in {} is not explained", broadcast.id))?;
+            if !matches!(explained.recomputed, Compared::Equal | Compared::NothingRecorded) {
+                return Err(format!("explained otherwise than recorded: {explained:#?}"));
+            }
+            if !broadcast.state.live() && !explained.next.is_empty() {
+                return Err(format!("something comes after the end: {explained:#?}"));
+            }
+            explanations.people += 1;
+            explanations.known_later +=
+                usize::from(explained.recomputed == Compared::Equal && explained.recomputed_why.is_some());
+            explanations.tries += tries(&explained, &seen)?;
+            *ended.entry(explained.outcome).or_default() += 1;
+        }
+        counted(store, &broadcast, &ended).await?;
+    }
+    Ok(explanations)
+}
+
+/// Every try that is explained was seen by that channel, at that time, with that answer.
+fn tries(explained: &Explained, seen: &BTreeMap<&str, Vec<&Attempt>>) -> Result<usize, String> {
+    let mut count = 0;
+    for delivery in &explained.deliveries {
+        let id = delivery["id"].as_str().unwrap_or_default();
+        for one in delivery["attempts"].as_array().into_iter().flatten().filter(|one| one["outcome"] != "replayed") {
+            let began = loudhailer::clock::Time::parse(one["began"].as_str().unwrap_or_default());
+            let began = began.map_err(|error| error.to_string())?.0 - START;
+            let fits = |attempt: &&&Attempt| {
+                let (_, name, ..) = CHANNELS[usize::from(attempt.channel) - 1];
+                let answer = match one["outcome"].as_str() {
+                    Some("accepted") => attempt.accepted,
+                    Some("unknown") => !attempt.accepted,
+                    _ => !attempt.accepted && !attempt.lost,
+                };
+                let at = attempt.at.as_millis() as i64;
+                // Of two that began at one time, one is kept as a little later.
+                one["channel"] == name && answer && (at..at + 3).contains(&began)
+            };
+            if seen.get(id).is_none_or(|attempts| !attempts.iter().any(|attempt| fits(&attempt))) {
+                return Err(format!("no channel saw {one} of {id}: {:#?}", seen.get(id)));
+            }
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// As many have ended in each way as the store has counted.
+async fn counted(store: &dyn Store, broadcast: &Broadcast, ended: &BTreeMap<Ended, i64>) -> Result<(), String> {
+    let (counts, unread) = store.counts(broadcast).await.map_err(|error| error.to_string())?;
+    let left = counts.open() + unread;
+    let by = |state: BroadcastState| if broadcast.state == state { left } else { 0 };
+    for (how, expected) in [
+        (Ended::Told, counts.told),
+        (Ended::Unknown, counts.unknown),
+        (Ended::Unreachable, counts.unreachable),
+        (Ended::Skipped, counts.skipped),
+        (Ended::Superseded, counts.superseded + by(BroadcastState::Superseded)),
+        (Ended::Cancelled, counts.cancelled + by(BroadcastState::Cancelled)),
+        (Ended::Expired, counts.expired + by(BroadcastState::Expired)),
+        (Ended::Open, if broadcast.state.live() { left } else { 0 }),
+    ] {
+        let explained = ended.get(&how).copied().unwrap_or(0);
+        if explained != expected {
+            return Err(format!("{}: {explained} are explained as {how}, and {expected} counted", broadcast.id));
+        }
+    }
+    Ok(())
+}
