@@ -62,5 +62,8 @@ pub mod api;
 /// The people's door.
 pub mod web;
 
+/// What parses, as properties that fuzzers and tests attack.
+pub mod fuzz;
+
 /// `N/[n](s|min|h|day)` and `90m`, read and printed as people say them.
 pub mod quantity;

@@ -36,6 +36,11 @@ pub fn read_json(body: &[u8]) -> Result<serde_json::Value, BadEvent> {
     json::read(body)
 }
 
+/// The text that the value of a `ce-` header stands for.
+pub(crate) fn read_header(value: &[u8]) -> Result<String, &'static str> {
+    header::decode(value)
+}
+
 /// Where events go. When an answer comes, what it says is on disk.
 #[async_trait]
 pub trait Intake: Send + Sync {

@@ -150,3 +150,29 @@ pub(crate) fn nearest(word: &str, names: impl Iterator<Item = String>) -> Option
     let near = names.min_by_key(|name| strsim::levenshtein(word, name))?;
     (strsim::levenshtein(word, &near) <= 3.min(1 + word.chars().count() / 3)).then_some(near)
 }
+
+/// What must hold for any text as a file of words: see `fuzz::template`.
+pub(crate) fn attacked(text: &str) {
+    const FILE: &str = "customers/update.hbs";
+    let lines = text.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    match parse::parts(text) {
+        Err(found) => {
+            assert!(!found.is_empty());
+            for (line, check, message) in found {
+                assert!((1..=lines + 1).contains(&line) && !message.is_empty(), "{check} in line {line}: {message}");
+            }
+        }
+        // Beside the set that ships, which it would say these words in.
+        Ok(_) => {
+            let mut texts = templates::embedded_texts();
+            texts.insert(FILE.into(), text.into());
+            match Templates::from_files(texts, BTreeMap::new()) {
+                Err(problems) => assert!(problems.iter().all(|problem| problem.file.ends_with(".hbs")), "{problems:?}"),
+                Ok(set) => {
+                    let again = Templates::from_bytes(&set.to_bytes()).map(|again| again.digest());
+                    assert_eq!(again.ok(), Some(set.digest()), "it reads back as it was printed");
+                }
+            }
+        }
+    }
+}

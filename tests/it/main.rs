@@ -10,6 +10,7 @@ mod counterparties;
 mod demo;
 mod explain;
 mod faults;
+mod fuzz;
 mod harness;
 mod import;
 mod kafka;

@@ -19,6 +19,8 @@ mod settings;
 mod tests;
 mod verdict;
 
+pub(crate) use reply::attacked;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

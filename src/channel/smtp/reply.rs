@@ -117,6 +117,49 @@ fn enhanced(word: &str) -> Option<(u16, u16, u16)> {
     Some((parts.next()??, parts.next()??, parts.next()??))
 }
 
+/// What must hold for any bytes of a server: see `fuzz::replies`.
+pub(crate) fn attacked(bytes: &[u8]) {
+    fn all(packets: &mut dyn Iterator<Item = &[u8]>) -> Vec<Result<Reply, NoReply>> {
+        let (mut buffer, mut replies) = (Vec::new(), Vec::new());
+        for packet in packets {
+            buffer.extend_from_slice(packet);
+            loop {
+                match take(&mut buffer) {
+                    Ok(Some(reply)) => replies.push(Ok(reply)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        replies.push(Err(error));
+                        return replies;
+                    }
+                }
+            }
+        }
+        replies
+    }
+    let replies = all(&mut std::iter::once(bytes));
+    assert_eq!(all(&mut bytes.chunks(1 + bytes.len() / 4096)), replies, "the same in small packets");
+    for reply in replies.into_iter().flatten() {
+        let detail = reply.detail();
+        assert!(
+            detail.len() <= LONGEST_TEXT + 16 && !detail.contains(|c: char| c.is_control() || c == '@'),
+            "{detail:?}"
+        );
+        // A line as servers write it; what else is borne with is not written back.
+        if reply.lines.is_empty()
+            || reply.lines.iter().any(|line| line.trim() != line || line.bytes().any(|b| !(0x20..0x7f).contains(&b)))
+        {
+            continue;
+        }
+        let last = reply.lines.len().saturating_sub(1);
+        let mark = |at: usize| if at == last { ' ' } else { '-' };
+        let mut printed: Vec<u8> = Vec::new();
+        for (at, line) in reply.lines.iter().enumerate() {
+            printed.extend_from_slice(format!("{}{}{line}\r\n", reply.code, mark(at)).as_bytes());
+        }
+        assert_eq!(take(&mut printed), Ok(Some(reply)), "it reads back as it was printed");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
