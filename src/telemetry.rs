@@ -11,7 +11,8 @@ use crate::config;
 /// Starts logging to standard error. Once a process; a second call keeps the first.
 pub fn init(log: &config::Log) -> Result<(), String> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| format!("log.filter: {:?}: {error}", log.filter))?;
-    let to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whatever is wrong with the log, such as a full disk: to say so on standard error would panic whoever logs.
+    let to = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let done = match log.format.as_str() {
         "json" => to.json().try_init(),
         "text" => to.with_target(false).try_init(),

@@ -1,8 +1,12 @@
 //! The real binary, its sinks in another process, and what may happen to a process: SIGKILL, SIGTERM, a disk that must be
-//! waited for.
+//! waited for, that is full, that somebody else writes to; sinks that fail in every way; a calendar that is set.
 
 mod catcher;
+mod clock;
+mod killed;
 pub mod process;
+mod sinks;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -72,8 +72,14 @@ impl Catcher {
 
     /// All that came, as (address, id).
     pub fn caught(&self) -> Vec<(String, String)> {
+        self.caught_from(0)
+    }
+
+    /// What came after so many.
+    pub fn caught_from(&self, after: usize) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(self.folder.join("caught")).expect("the record");
-        text.lines().filter_map(|line| line.split_once('\t')).map(|(to, id)| (to.into(), id.into())).collect()
+        let lines = text.lines().skip(after).filter_map(|line| line.split_once('\t'));
+        lines.map(|(to, id)| (to.into(), id.into())).collect()
     }
 }
 

@@ -140,6 +140,28 @@ impl Process {
         self.child.wait().expect("dead");
     }
 
+    pub fn number(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it says that it is ready; `None`: it does not answer.
+    pub async fn ready(&self) -> Option<bool> {
+        match ask(&self.host, "GET", "/readyz", "").await?.0 {
+            200 => Some(true),
+            503 => Some(false),
+            other => panic!("ready is {other}"),
+        }
+    }
+
+    /// Waits until every broadcast has ended or is held.
+    pub async fn settled(&self) {
+        until("all was sent", async || {
+            let running = self.get("/v1/broadcasts?state=running").await?;
+            running["items"].as_array()?.is_empty().then_some(())
+        })
+        .await;
+    }
+
     /// SIGTERM to this process alone.
     pub fn terminate(&self) {
         let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
