@@ -147,7 +147,7 @@ fn delivery(recipient: &Recipient, row: &DeliveryRow, tries: &[Try], channels: &
         "ended": (row.state != DeliveryState::Open).then_some(row.ended), "tries": row.tries, "detail": row.detail,
         "reference": row.reference, "receipt": row.receipt,
         "due": (row.state == DeliveryState::Open).then_some(row.due),
-        "attempts": tries.iter().map(|one| attempt::shown(one)).collect::<Vec<Value>>(),
+        "attempts": tries.iter().map(attempt::shown).collect::<Vec<Value>>(),
     })
 }
 
