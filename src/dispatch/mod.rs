@@ -5,8 +5,11 @@
 mod account;
 mod addresses;
 mod again;
+mod balance;
 pub mod breaker;
 mod changed;
+mod confirm;
+pub mod failover;
 pub mod feeds;
 pub mod hosts;
 mod keyed;
@@ -15,6 +18,7 @@ mod learned;
 mod limits;
 pub mod live;
 mod long;
+pub mod observed;
 pub mod pace;
 pub mod page;
 pub mod permit;
@@ -79,6 +83,7 @@ pub struct Engine {
     /// Attempts begun and not yet recorded, by broadcast.
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
     pub(crate) addresses: Mutex<addresses::Addresses>,
+    pub(crate) balance: Mutex<balance::Balance>,
     /// See `reopen.rs`.
     pub(crate) ends: tokio::sync::RwLock<()>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,

@@ -255,6 +255,7 @@ pub(super) fn open_row(
         attempt: None,
         sole: false,
         suppress: false,
+        reopens: false,
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::again::rows;
 use super::lane::Lane;
 use super::live::Live;
-use super::{Engine, lock};
+use super::{Engine, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 use crate::plan::Priority;
-use crate::store::BroadcastState;
+use crate::store::{BroadcastState, CONFIRMS};
 
 pub async fn run(engine: Arc<Engine>) {
     super::recovery::run(&engine).await;
@@ -66,7 +66,10 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
             if due > now {
                 next_due = Some(next_due.map_or(due, |next| next.min(due)));
             } else if engine.lanes.get(&lane).is_none_or(|lane| lane.roomy(priority))
-                && rows(engine, lane, priority, now).await?
+                && match lane {
+                    CONFIRMS => confirm::lapse(engine, priority, now).await?,
+                    lane => rows(engine, lane, priority, now).await?,
+                }
             {
                 return Ok(Next::More);
             }

@@ -13,8 +13,12 @@ use super::Sqlite;
 use super::writer::failed;
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+    include_str!("../schema/4.sql"),
+];
 
 impl Sqlite {
     /// The shard lease of one machine: keeps everyone else from sending from the file for as long as the lock is held, which
