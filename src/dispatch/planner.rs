@@ -63,15 +63,21 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
     for priority in Priority::ALL.iter().rev().copied() {
         let now = engine.clock.steady();
         for (lane, due) in lanes_with_rows(engine, priority) {
-            if due > now {
-                next_due = Some(next_due.map_or(due, |next| next.min(due)));
-            } else if engine.lanes.get(&lane).is_none_or(|lane| lane.roomy(priority))
-                && match lane {
+            if due <= now {
+                if engine.lanes.get(&lane).is_some_and(|lane| !lane.roomy(priority)) {
+                    continue; // it wakes the planner when it has room
+                }
+                let found = match lane {
                     CONFIRMS => confirm::lapse(engine, priority, now).await?,
                     lane => rows(engine, lane, priority, now).await?,
+                };
+                if found {
+                    return Ok(Next::More);
                 }
-            {
-                return Ok(Next::More);
+            }
+            // Whoever looked and found none may have seen when the next is due.
+            if let Some(due) = lock(&engine.hints).get(&(priority, lane)).filter(|due| **due > now) {
+                next_due = Some(next_due.map_or(*due, |next| next.min(*due)));
             }
         }
         match next_broadcast(engine, priority) {
