@@ -98,7 +98,7 @@ fn on_the_trace_fewer_messages_fail_or_are_late_than_under_the_rule_of_govuk_not
             assert!(score.bad() <= limit, "{name}: {} are bad, and {} theirs", score.bad(), theirs[name].bad());
         }
     }
-    // Six of the kinds of an hour are a reason to move, and each is one move away and one back; the one that comes and goes
-    // seven times takes the weight along three times at most.
+    // Six kinds of trouble are a reason to move, and each is one move away and one back; the one that comes and goes seven
+    // times takes the weight along three times at most.
     assert!((8..=16).contains(&swings), "{swings} turns");
 }
