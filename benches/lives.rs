@@ -164,6 +164,7 @@ fn fact(subscriber: SubscriberId, tries: u32, state: DeliveryState) -> Fact {
         },
         sole: !again,
         suppress: false,
+        reopens: false,
     }
 }
 

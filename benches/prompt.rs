@@ -22,8 +22,8 @@ use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
     DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
-    Recipient, Replayed, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow,
-    Upserted, Wording, WordingKey,
+    Recipient, Replayed, Reported, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
+    UpdateRow, Upserted, Wording, WordingKey,
 };
 use serde_json::json;
 
@@ -113,7 +113,9 @@ forwarded! {
     due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
-    wake(now: Time) -> Result<()>;
+    wake(blocked: Vec<ChannelId>, now: Time) -> Result<()>;
+    lapse(priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>>;
+    next_lapse(priority: Priority) -> Result<Option<Time>>;
     unfinished(after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
     wording(broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>>;
     word(wordings: Vec<Wording>) -> Result<()>;
@@ -145,7 +147,7 @@ forwarded! {
     journal_end() -> Result<i64>;
     replay(id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed>;
     recipient(broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>>;
-    receipt(receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>>;
+    receipt(receipt: ReceiptFact) -> Result<Option<Reported>>;
     meta(name: &str) -> Result<Option<String>>;
     set_meta(name: &str, value: &str) -> Result<()>;
     add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;

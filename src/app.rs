@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dispatch::{self, Engine, lane};
 use crate::ingest::kafka::{Health, Kafka};
-use crate::plan::{self, Plans};
+use crate::plan::{self, Confirms, Plan, Plans};
 use crate::render::{Templates, clearances};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Frozen, Store};
@@ -78,6 +78,9 @@ impl App {
         }
         let plans = load_plans(&config)?;
         let (lanes, channels) = App::channels(&config, &clock, &*store).await?;
+        for (_, said) in unconfirmable(&plans.all, channels.iter().map(|(_, channel)| channel)) {
+            tracing::warn!("{said}");
+        }
         let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
         let seed = fastrand::u64(..);
         let templates = Arc::new(load_templates(&config)?);
@@ -265,6 +268,13 @@ pub fn load_plans(config: &Config) -> anyhow::Result<Plans> {
     Ok(Plans::new(plans, audiences, config.components.keys().cloned().collect(), config.engine.deadline.0))
 }
 
+/// What plans ask channels to confirm in vain; see `plan::unconfirmable`.
+pub fn unconfirmable<'a>(plans: &[Plan], channels: impl Iterator<Item = &'a Channel>) -> Vec<(bool, String)> {
+    let channels =
+        channels.map(|channel| Confirms { name: &channel.name, kind: &channel.kind, reports: channel.confirms() });
+    plan::unconfirmable(plans, &channels.collect::<Vec<_>>())
+}
+
 pub fn load_platforms(config: &Config) -> anyhow::Result<Platforms> {
     Ok(match optional(&config.paths.channels) {
         Some(directory) => Platforms::load(directory)?,
@@ -288,6 +298,7 @@ fn lane_settings(channel: &Channel, id: ChannelId, paused: bool) -> lane::Settin
         format: channel.format,
         markup: channel.markup,
         by_reference: channel.by_reference(),
+        confirms: channel.confirms(),
         paused,
         driver: channel.driver.clone(),
     }

@@ -1,6 +1,7 @@
 //! Plans: which incidents they are for, and which steps tell whom. `draw` decides, purely, the broadcasts of an update;
 //! `corrections` those of one that was wrong.
 
+mod confirm;
 mod correction;
 mod draw;
 mod file;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::confirm::{Confirms, unconfirmable};
 pub use self::correction::{Wrong, corrections};
 pub use self::draw::{Draw, Held, Thread, code, draw, remind};
 pub use self::file::{BadPlan, load, parse};
@@ -92,6 +94,9 @@ pub struct Step {
     pub at_least: Option<Span>,
     #[serde(default)]
     pub deadline: Option<Span>,
+    /// Where what was accepted is not confirmed by then, the next route is taken, too.
+    #[serde(default)]
+    pub confirm_within: Option<Span>,
     /// Wait for a person's release.
     #[serde(default)]
     pub approval: bool,

@@ -1,10 +1,13 @@
 //! `/v1/channels`: whether each works, what waits in it, how fast it may go; and its brake.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 use super::gate::Door;
 use super::problem::Problem;
+use crate::audience::route::ChannelId;
 use crate::channel::registry::Channel;
 use crate::dispatch::breaker::State;
 use crate::dispatch::lane::Lane;
@@ -15,14 +18,15 @@ pub async fn list(door: web::Data<Door>) -> HttpResponse {
 }
 
 pub fn all(door: &Door) -> Vec<Value> {
+    let weights = door.app.engine.weights();
     let channels = door.app.channels.iter();
-    channels.filter_map(|(id, channel)| Some(shown(door, channel, door.app.engine.lanes.get(id)?))).collect()
+    channels.filter_map(|(id, channel)| Some(shown(door, channel, door.app.engine.lanes.get(id)?, &weights))).collect()
 }
 
 pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let (id, channel) = door.app.channel(&name).ok_or_else(|| missing(&door, &name))?;
     let lane = door.app.engine.lanes.get(id).ok_or_else(|| missing(&door, &name))?;
-    Ok(HttpResponse::Ok().json(shown(&door, channel, lane)))
+    Ok(HttpResponse::Ok().json(shown(&door, channel, lane, &door.app.engine.weights())))
 }
 
 pub async fn pause(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
@@ -37,7 +41,7 @@ async fn set(door: &Door, name: &str, paused: bool) -> Result<HttpResponse, Prob
     let (id, channel) = door.app.channel(name).ok_or_else(|| missing(door, name))?;
     door.app.engine.pause_channel(*id, paused).await?;
     let lane = door.app.engine.lanes.get(id).ok_or_else(|| missing(door, name))?;
-    Ok(HttpResponse::Ok().json(shown(door, channel, lane)))
+    Ok(HttpResponse::Ok().json(shown(door, channel, lane, &door.app.engine.weights())))
 }
 
 fn missing(door: &Door, name: &str) -> Problem {
@@ -56,7 +60,7 @@ pub fn health(lane: &Lane, now: crate::clock::Instant) -> &'static str {
     }
 }
 
-fn shown(door: &Door, channel: &Channel, lane: &Lane) -> Value {
+fn shown(door: &Door, channel: &Channel, lane: &Lane, weights: &BTreeMap<ChannelId, u32>) -> Value {
     let now = door.app.clock.monotonic();
     let (state, until) = lane.breaker(now);
     let steady = door.app.clock.steady();
@@ -70,6 +74,7 @@ fn shown(door: &Door, channel: &Channel, lane: &Lane) -> Value {
     json!({
         "name": channel.name, "platform": channel.platform.name, "title": channel.platform.title, "kind": channel.kind,
         "address_kind": channel.address_kind, "format": channel.format, "weight": channel.weight,
+        "effective_weight": weights.get(&lane.settings.id).map(|thousandths| f64::from(*thousandths) / 1000.0),
         "depends": channel.depends, "health": health(lane, now), "paused": lane.paused(),
         "breaker": {
             "state": match state { State::Closed => "closed", State::Open => "open", State::HalfOpen => "half_open" },

@@ -33,6 +33,7 @@ pub async fn ready(door: web::Data<Door>) -> HttpResponse {
 pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     let app = &door.app;
     let now = app.clock.monotonic();
+    let weights = app.engine.weights();
     for lane in app.engine.lanes.values() {
         let name = lane.settings.name.clone();
         for (rank, waiting) in lane.waiting().iter().enumerate() {
@@ -50,7 +51,9 @@ pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
         let slow_start = f64::from(lessons.slow_start.unwrap_or_default());
         metrics::gauge!("loudhailer_slow_start_per_second", "channel" => name.clone()).set(slow_start);
         let working = u8::from(channels::health(lane, now) == "working");
-        metrics::gauge!("loudhailer_channel_working", "channel" => name).set(f64::from(working));
+        metrics::gauge!("loudhailer_channel_working", "channel" => name.clone()).set(f64::from(working));
+        let weight = weights.get(&lane.settings.id).copied().unwrap_or_default();
+        metrics::gauge!("loudhailer_channel_weight", "channel" => name).set(f64::from(weight) / 1000.0);
     }
     for priority in Priority::ALL {
         let oldest = app.store.oldest_due(*priority).await?;

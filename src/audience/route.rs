@@ -19,6 +19,7 @@ pub struct Candidate {
     pub name: String,
     pub kind: String,
     pub address_kind: String,
+    /// In any unit: it counts beside those of the other channels.
     pub weight: u32,
     /// Itself, its platform, and what both depend on.
     pub domains: BTreeSet<String>,
@@ -149,8 +150,8 @@ impl Walk<'_> {
                     None => usable.push(channel),
                 }
             }
-            if let Some(channel) = choose(&usable, self.chance) {
-                return Member::Way(Way { place: address.place, channel: channel.id });
+            if let Some(at) = by_weight(usable.iter().map(|channel| channel.weight), self.chance) {
+                return Member::Way(Way { place: address.place, channel: usable[at].id });
             }
         }
         Member::None
@@ -176,21 +177,20 @@ impl Walk<'_> {
     }
 }
 
-/// By weight; `chance` is the recipient's own, so that the same recipient gets the same channel again. Weight 0 is used only
-/// where nothing else is left.
-fn choose<'a>(usable: &[&'a Candidate], chance: u64) -> Option<&'a Candidate> {
-    let total: u64 = usable.iter().map(|channel| u64::from(channel.weight)).sum();
-    if total == 0 {
-        return usable.first().copied();
-    }
-    let mut at = chance % total;
-    usable.iter().copied().find(|channel| match at < channel.weight.into() {
-        true => true,
-        false => {
-            at -= u64::from(channel.weight);
-            false
+/// Which of them, by weight; `chance` is the recipient's own, so that the same recipient gets the same channel again, and only
+/// those move whose channel lost weight. Weight 0 is used only where nothing else is left.
+pub fn by_weight(weights: impl Iterator<Item = u32> + Clone, chance: u64) -> Option<usize> {
+    let total: u64 = weights.clone().map(u64::from).sum();
+    let mut at = ((u128::from(chance) * u128::from(total)) >> 64) as u64;
+    let mut any = None;
+    for (number, weight) in weights.map(u64::from).enumerate() {
+        if at < weight {
+            return Some(number);
         }
-    })
+        at -= weight;
+        any = Some(0);
+    }
+    any
 }
 
 #[cfg(test)]
@@ -241,7 +241,11 @@ mod tests {
         assert_eq!(go(&both, &["chat", "sms"], &none, &[], 0), ways(&[(1, 1)]));
         assert_eq!(go(&both, &["chat", "sms"], &down, &[], 0), ways(&[(1, 2)]), "around what is down");
         assert_eq!(go(&both, &["chat"], &down, &[], 0), Routed::Wait, "being unable to send is waiting");
-        assert_eq!(go(&both, &["sms+email"], &none, &[], 1), ways(&[(1, 3), (2, 4)]), "all members at once, by weight");
+        assert_eq!(
+            go(&both, &["sms+email"], &none, &[], u64::MAX),
+            ways(&[(1, 3), (2, 4)]),
+            "all members at once, by weight"
+        );
         assert_eq!(go(&mail, &["sms+email"], &none, &[], 0), ways(&[(1, 4)]), "the usable members");
         assert_eq!(go(&mail, &["sms"], &none, &[], 0), Routed::Nowhere(Omission::NoAddress));
         assert_eq!(go(&both, &["sms-b"], &none, &[], 0), ways(&[(1, 3)]), "a channel by name");
@@ -279,6 +283,22 @@ mod tests {
             ways(&[(1, 2)]),
             "after the last it begins again"
         );
+    }
+
+    #[test]
+    fn where_weight_moves_away_only_those_move_who_were_there() {
+        let by_weight = |weights: &[u32], chance| by_weight(weights.iter().copied(), chance);
+        assert_eq!(by_weight(&[], 0), None);
+        assert_eq!(by_weight(&[0, 0], u64::MAX), Some(0));
+        assert_eq!(by_weight(&[0, 1], 0), Some(1));
+        let mut counts = [0; 2];
+        for n in 0..1000u64 {
+            let chance = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let (before, after) = (by_weight(&[700, 300], chance), by_weight(&[70, 300], chance));
+            counts[before.expect("one")] += 1;
+            assert!(before == after || after == Some(1), "{before:?} to {after:?}");
+        }
+        assert!((680..720).contains(&counts[0]), "{counts:?}");
     }
 
     #[test]

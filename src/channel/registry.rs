@@ -70,6 +70,11 @@ impl Channel {
         self.platform.receipts.as_ref().is_some_and(|receipts| receipts.by_reference())
     }
 
+    /// Whether its platform reports what arrived.
+    pub fn confirms(&self) -> bool {
+        self.platform.receipts.is_some()
+    }
+
     /// Reads what came to `/v1/receipts/<channel>`; `None` if the platform reports nothing.
     pub fn receipts(&self, arrived: &Arrived<'_>) -> Option<Result<Reading, BadReceipt>> {
         let receipts = self.platform.receipts.as_ref()?;

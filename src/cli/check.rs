@@ -40,16 +40,24 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     if let Err(error) = App::store_path(&config) {
         block("", format!("{error:#}"));
     }
+    let mut plans = Vec::new();
     match app::load_plans(&config) {
-        Ok(plans) => drop(counts.insert("plans", plans.all.len())),
+        Ok(loaded) => {
+            counts.insert("plans", loaded.all.len());
+            plans = loaded.all;
+        }
         Err(error) => block("", format!("{error:#}")),
     }
+    let mut unconfirmable = Vec::new();
     match app::load_platforms(&config) {
         Ok(platforms) => {
             counts.insert("platforms", platforms.iter().count());
             platforms.iter().flat_map(|platform| kit::check(platform)).for_each(|wrong| block("channels", wrong));
             match registry::build(&config, &platforms, Arc::new(Clock::system())) {
-                Ok(channels) => drop(counts.insert("channels", channels.len())),
+                Ok(channels) => {
+                    counts.insert("channels", channels.len());
+                    unconfirmable = app::unconfirmable(&plans, channels.iter());
+                }
                 Err(error) => block("", error.to_string()),
             }
         }
@@ -82,6 +90,11 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
         }
         Err(error) => block("", format!("{error:#}")),
     }
+    found.extend(unconfirmable.into_iter().map(|(in_vain, message)| Found {
+        level: if in_vain { Level::Block } else { Level::Warn },
+        place: String::new(),
+        message,
+    }));
     report(&found, &counts, args.json)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decide::{chance, quiet_until};
 use super::live::Live;
 use super::page::{Words, delivery, down, enter, open_row, words};
-use super::{Engine, lock, recorder};
+use super::{Engine, confirm, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::select;
 use crate::channel::Repeat;
@@ -102,6 +102,7 @@ async fn over(
             attempt: None,
             sole: false,
             suppress: false,
+            reopens: false,
         })
         .collect();
     let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
@@ -166,6 +167,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                     let tries = if way.place == place { found.row.tries } else { 0 };
                     let mut fact = row(way.place, way.channel, way.channel, engine.clock.steady());
                     fact.tries = tries;
+                    fact.reopens = way.place != place;
                     let same = way.place == place && way.channel == found.row.channel && found.row.lane == way.channel;
                     if !same {
                         facts.push(fact);
@@ -241,7 +243,7 @@ fn afresh(
         };
         match attempt.outcome.as_str() {
             "rejected" if attempt.fault.as_deref() == Some("channel") => {}
-            "rejected" => tried[at].rejected = true,
+            "rejected" | "unconfirmed" => tried[at].rejected = true,
             "unknown" if unsafe_repeat => tried[at].rejected = true,
             "deferred" => tried[at].deferrals += 1,
             _ => {}
@@ -254,14 +256,13 @@ fn afresh(
             };
         }
     }
-    for (other, state, channel) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
-        if matches!(state, DeliveryState::Open | DeliveryState::Told) {
-            tried.push(Tried {
-                way: Way { place: *other, channel: *channel },
-                rejected: false,
-                deferrals: 0,
-                served: true,
-            });
+    let lapsed = |way: Way| {
+        found.attempts.iter().any(|a| a.outcome == "unconfirmed" && way == Way { place: a.place, channel: a.channel })
+    };
+    for (other, state, channel, _) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
+        let way = Way { place: *other, channel: *channel };
+        if matches!(state, DeliveryState::Open | DeliveryState::Told) && !lapsed(way) {
+            tried.push(Tried { way, rejected: false, deferrals: 0, served: true });
         }
     }
     // Told by a receipt meanwhile, or by another place: only members of the same route go on.
@@ -271,7 +272,17 @@ fn afresh(
         return (Afresh::End(state), left);
     }
     let quiet = quiet_until(live.broadcast.priority, subscriber, engine.clock.calendar());
-    let (routed, _) = route(subscriber, &live.broadcast.step.routes, candidates, down, &tried, chance(subscriber.id));
+    let routes = &live.broadcast.step.routes[..];
+    let named = |id| engine.lanes.get(&id).map(|lane| (&*lane.settings.name, &*lane.settings.kind));
+    let unconfirmed = found.attempts.iter().filter(|attempt| attempt.outcome == "unconfirmed");
+    let unconfirmed: Vec<(&str, &str)> = unconfirmed.filter_map(|attempt| named(attempt.channel)).collect();
+    let own = named(found.row.channel).filter(|_| place != 0);
+    let asked = confirm::left(routes, &unconfirmed, own);
+    // The way that was taken for want of a confirmation is not needed where one has come since.
+    if asked.for_want && found.rows.iter().any(|(.., confirmed)| *confirmed) {
+        return (Afresh::End(DeliveryState::Moved), left);
+    }
+    let (routed, _) = route(subscriber, asked.routes, candidates, down, &tried, chance(subscriber.id));
     let decision = match routed {
         Routed::Ways(_) | Routed::Wait if quiet.is_some() => {
             let due = quiet.unwrap_or(live.broadcast.deadline);
@@ -283,6 +294,9 @@ fn afresh(
             if own.is_empty() { Afresh::Ways(ways) } else { Afresh::Ways(own) }
         }
         Routed::Wait => Afresh::Wait(engine.clock.steady_at(live.broadcast.deadline)),
+        Routed::Nowhere(_) if !unconfirmed.is_empty() && (place == 0 || left == DeliveryState::Moved) => {
+            Afresh::End(DeliveryState::Moved)
+        }
         Routed::Nowhere(_) if place == 0 => Afresh::End(DeliveryState::Rejected),
         Routed::Nowhere(_) if left == DeliveryState::Moved => Afresh::End(DeliveryState::Rejected),
         Routed::Nowhere(_) => Afresh::End(left),

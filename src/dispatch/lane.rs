@@ -18,12 +18,14 @@ pub use self::look::Why;
 use self::meters::Meters;
 pub use self::turn::{next, run};
 use super::breaker::{Breaker, State};
+use super::failover::Peer;
 use super::hosts::Hosts;
 use super::keyed::Keyed;
 use super::limits::Limits;
 use super::live::Delivery;
 use super::lock;
 use super::long::Reservation;
+use super::observed::Observed;
 use super::slow_start::SlowStart;
 use crate::audience::route::{Blocked, Candidate, ChannelId};
 use crate::channel::registry::Rates;
@@ -53,6 +55,8 @@ pub struct Settings {
     pub markup: Markup,
     /// Its receipts come by the platform's reference, so that is indexed.
     pub by_reference: bool,
+    /// Its platform reports what arrived.
+    pub confirms: bool,
     pub paused: bool,
     pub driver: Arc<dyn Driver>,
 }
@@ -94,6 +98,7 @@ struct Inner {
     /// A platform asked for a rest.
     held_until: Instant,
     hosts: Hosts<Delivery>,
+    observed: Observed,
 }
 
 impl Inner {
@@ -130,6 +135,7 @@ impl Lane {
             held_until: hosts.opens().max(limits.opens()),
             limits,
             hosts,
+            observed: Observed::default(),
         };
         Lane {
             capacity: engine.lane,
@@ -211,6 +217,11 @@ impl Lane {
         (inner.breaker.state(now) == State::Open).then_some(Blocked::BreakerOpen)
     }
 
+    /// Nothing goes this way now.
+    pub fn closed(&self, now: Instant) -> bool {
+        self.down() || self.blocked(now).is_some()
+    }
+
     pub fn breaker(&self, now: Instant) -> (State, Option<Instant>) {
         let inner = lock(&self.inner);
         (inner.breaker.state(now), inner.breaker.until())
@@ -223,8 +234,20 @@ impl Lane {
         }
     }
 
-    pub fn candidate(&self, now: Instant) -> Candidate {
-        self.settings.candidate(self.blocked(now))
+    pub fn candidate(&self, weight: u32, now: Instant) -> Candidate {
+        Candidate { weight, ..self.settings.candidate(self.blocked(now)) }
+    }
+
+    /// A platform's first report about an attempt of this channel that began `after` ago.
+    pub fn reported(&self, arrived: bool, after: std::time::Duration, now: Instant) {
+        lock(&self.inner).observed.reported(arrived, after, now);
+    }
+
+    /// As it is beside the others of its kind.
+    pub(super) fn peer(&self, healthy: bool, now: Instant) -> Peer {
+        let mut inner = lock(&self.inner);
+        let blocked = self.down() || self.blocked_in(&inner, now).is_some();
+        Peer { seen: inner.observed.seen(healthy, now), blocked }
     }
 
     pub fn lessons(&self, now: Instant) -> Lessons {

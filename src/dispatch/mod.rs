@@ -5,9 +5,12 @@
 mod account;
 mod addresses;
 mod again;
+mod balance;
 pub mod breaker;
 mod changed;
+mod confirm;
 pub mod decide;
+pub mod failover;
 pub mod feeds;
 pub mod hosts;
 mod keyed;
@@ -16,6 +19,7 @@ mod learned;
 mod limits;
 pub mod live;
 mod long;
+pub mod observed;
 pub mod pace;
 pub mod page;
 pub mod permit;
@@ -80,6 +84,7 @@ pub struct Engine {
     /// Attempts begun and not yet recorded, by broadcast.
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
     pub(crate) addresses: Mutex<addresses::Addresses>,
+    pub(crate) balance: Mutex<balance::Balance>,
     /// See `reopen.rs`.
     pub(crate) ends: tokio::sync::RwLock<()>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,

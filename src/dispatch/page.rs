@@ -216,6 +216,7 @@ pub(super) fn open_row(
         attempt: None,
         sole: false,
         suppress: false,
+        reopens: false,
     }
 }
 

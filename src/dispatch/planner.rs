@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::again::rows;
 use super::lane::Lane;
 use super::live::Live;
-use super::{Engine, lock};
+use super::{Engine, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 use crate::plan::Priority;
-use crate::store::BroadcastState;
+use crate::store::{BroadcastState, CONFIRMS};
 
 pub async fn run(engine: Arc<Engine>) {
     super::recovery::run(&engine).await;
@@ -63,12 +63,21 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
     for priority in Priority::ALL.iter().rev().copied() {
         let now = engine.clock.steady();
         for (lane, due) in lanes_with_rows(engine, priority) {
-            if due > now {
-                next_due = Some(next_due.map_or(due, |next| next.min(due)));
-            } else if engine.lanes.get(&lane).is_none_or(|lane| lane.roomy(priority))
-                && rows(engine, lane, priority, now).await?
-            {
-                return Ok(Next::More);
+            if due <= now {
+                if engine.lanes.get(&lane).is_some_and(|lane| !lane.roomy(priority)) {
+                    continue; // it wakes the planner when it has room
+                }
+                let found = match lane {
+                    CONFIRMS => confirm::lapse(engine, priority, now).await?,
+                    lane => rows(engine, lane, priority, now).await?,
+                };
+                if found {
+                    return Ok(Next::More);
+                }
+            }
+            // Whoever looked and found none may have seen when the next is due.
+            if let Some(due) = lock(&engine.hints).get(&(priority, lane)).filter(|due| **due > now) {
+                next_due = Some(next_due.map_or(*due, |next| next.min(*due)));
             }
         }
         match next_broadcast(engine, priority) {

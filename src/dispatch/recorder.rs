@@ -10,12 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::lane::{Lane, Why};
 use super::live::{Delivery, OpenManifest};
-use super::{Engine, lock, retry};
+use super::{Engine, confirm, lock, retry};
 use crate::audience::route::ChannelId;
 use crate::channel::{Fault, Outcome};
 use crate::clock::Time;
 use crate::id::BroadcastId;
-use crate::store::{BreakerRow, BroadcastState, DeliveryState, Fact};
+use crate::plan::Priority;
+use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact};
 
 pub enum Entry {
     Fact(Box<Recorded>),
@@ -117,6 +118,12 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     for fact in facts.iter().filter(|fact| fact.state == DeliveryState::Open) {
         engine.hint(fact.priority, fact.lane, fact.due);
     }
+    let mut confirmations: BTreeMap<Priority, Time> = BTreeMap::new();
+    for fact in facts.iter().filter(|fact| fact.lane == CONFIRMS) {
+        let first = confirmations.entry(fact.priority).or_insert(fact.due);
+        *first = fact.due.min(*first);
+    }
+    confirmations.into_iter().for_each(|(priority, due)| engine.hint(priority, CONFIRMS, due));
     for fact in facts.iter().filter(|fact| fact.suppress) {
         if let Ok(Some(subscriber)) = engine.store.subscriber(fact.delivery.subscriber).await {
             engine.subscriber_changed(subscriber.id, subscriber.version);
@@ -204,6 +211,7 @@ fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState,
         attempt: None,
         sole: delivery.manifest.is_some(),
         suppress: false,
+        reopens: false,
     }
 }
 
@@ -215,7 +223,15 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
     let priority = delivery.live.broadcast.priority;
     let next = retry::next(&outcome, tries, priority, lane.settings.repeat, chance);
     let (state, at, due) = match next {
+        retry::Next::End(DeliveryState::Told) if delivery.live.state().live() => {
+            match confirm::due(&delivery.live.broadcast.step, lane, now) {
+                Some(due) => (DeliveryState::Told, CONFIRMS, due),
+                None => (DeliveryState::Told, lane.settings.id, now),
+            }
+        }
         retry::Next::End(state) => (state, lane.settings.id, now),
+        // It need not wait for a channel that has been found not to work.
+        retry::Next::Again(_) if lane.closed(engine.clock.monotonic()) => (DeliveryState::Open, ChannelId(0), now),
         retry::Next::Again(after) => (DeliveryState::Open, lane.settings.id, now.plus(after)),
         retry::Next::Elsewhere => (DeliveryState::Open, ChannelId(0), now),
     };

@@ -61,6 +61,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             attempt: None,
             sole: true,
             suppress: false,
+            reopens: false,
         };
         let Some(live) = live.as_ref().filter(|_| allowed) else {
             rows.push(row(DeliveryState::Unknown, way.channel));

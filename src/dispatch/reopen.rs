@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::{Engine, recorder};
 use crate::audience::route::ChannelId;
+use crate::channel::ReceiptStatus;
+use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{ReceiptFact, Replayed, Result, StoreError};
+use crate::store::{ReceiptFact, Replayed, Reported, Result, StoreError};
 
 impl Engine {
     /// Opens a delivery again that ended rejected, unknown or expired.
@@ -51,7 +53,19 @@ impl Engine {
 
     async fn reported(&self, fact: ReceiptFact) -> Result<bool> {
         let counted = self.ends.read().await;
-        let Some((delivery, ended)) = self.store.receipt(fact).await? else { return Ok(false) };
+        let lane = self.lanes.get(&fact.channel).cloned();
+        let arrived = matches!(fact.status, ReceiptStatus::Delivered | ReceiptStatus::Read);
+        let observed = |began: Time| {
+            if let Some(lane) = &lane {
+                lane.reported(arrived, self.clock.calendar().since(began), self.clock.monotonic());
+            }
+        };
+        let Some(Reported { delivery, ended, first }) = self.store.receipt(fact).await? else {
+            // It was faster than the record of its attempt.
+            observed(self.clock.calendar());
+            return Ok(false);
+        };
+        first.into_iter().for_each(observed);
         let live = self.live(delivery.broadcast);
         if let Some(live) = &live {
             live.ended(ended);

@@ -22,7 +22,7 @@ use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Instant, Time};
 use crate::plan::Priority;
 use crate::quantity::Limit;
-use crate::store::{Result, Store};
+use crate::store::{CONFIRMS, Result, Store};
 
 /// What the engine is built from.
 pub struct Parts {
@@ -77,6 +77,7 @@ impl Engine {
             hints: Mutex::default(),
             attempting: Mutex::default(),
             addresses: Mutex::default(),
+            balance: Mutex::default(),
             ends: tokio::sync::RwLock::default(),
             entries,
             ways: AtomicU64::new(0),
@@ -101,7 +102,7 @@ impl Engine {
         }
         let down = engine.platforms_down();
         engine.lanes.values().for_each(|lane| lane.set_down(&down, now));
-        let all = [ChannelId(0)].into_iter().chain(engine.lanes.keys().copied());
+        let all = [ChannelId(0), CONFIRMS].into_iter().chain(engine.lanes.keys().copied());
         for lane in all {
             for priority in Priority::ALL {
                 lock(&engine.hints).insert((*priority, lane), Time(0));

@@ -1,5 +1,5 @@
 //! The ways that are open: what incidents say is down, which channels are paused or broken. Promised: what waits in a lane that is
-//! blocked moves, and what waits for a way is decided again as soon as one may have opened.
+//! blocked moves, be it in memory or until a later try, and what waits for a way is decided again as soon as one may have opened.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -69,7 +69,9 @@ impl Engine {
 
     /// The channels as routing sees them.
     pub fn candidates(&self) -> Vec<Candidate> {
-        self.lanes.values().map(|lane| lane.candidate(self.clock.monotonic())).collect()
+        let (weights, now) = (self.weights(), self.clock.monotonic());
+        let weight = |lane: &Lane| weights.get(&lane.settings.id).copied().unwrap_or(lane.settings.weight);
+        self.lanes.values().map(|lane| lane.candidate(weight(lane), now)).collect()
     }
 
     /// How often ways have changed. Whoever decides that a recipient waits reads this first, and says it to `waits_written`.
@@ -94,9 +96,13 @@ impl Engine {
 
     async fn wake_waiting(&self) -> Result<()> {
         let now = self.clock.steady();
-        self.store.wake(now).await?;
-        for priority in Priority::ALL {
-            self.hint(*priority, ChannelId(0), now);
+        let blocked: Vec<ChannelId> =
+            self.lanes.iter().filter(|(_, lane)| lane.closed(self.clock.monotonic())).map(|(id, _)| *id).collect();
+        self.store.wake(blocked.clone(), now).await?;
+        for lane in [ChannelId(0)].into_iter().chain(blocked) {
+            for priority in Priority::ALL {
+                self.hint(*priority, lane, now);
+            }
         }
         self.plan.notify_one();
         Ok(())

@@ -59,6 +59,16 @@ pub fn parse(name: &str, place: &str, text: &str) -> Result<Plan, BadPlan> {
         if step.routes.is_empty() {
             return Err(BadPlan { place: place.into(), message: format!("step {:?} has no routes", step.name) });
         }
+        if let Some(span) = step.confirm_within {
+            let wrong =
+                |why| BadPlan { place: place.into(), message: format!("step {:?}: confirm_within: {why}", step.name) };
+            if step.routes.len() < 2 {
+                return Err(wrong("there is no next route; write two or more in routes"));
+            }
+            if span.0.is_zero() {
+                return Err(wrong("nobody confirms within no time"));
+            }
+        }
     }
     Ok(plan)
 }
@@ -76,5 +86,22 @@ mod tests {
         )
         .expect_err("refused");
         assert_eq!(error.to_string(), "p.toml:4: unknown key \"audiense\"; did you mean \"audience\"?");
+    }
+
+    #[test]
+    fn a_confirmation_needs_a_time_and_a_next_route() {
+        let step = |rest: &str| {
+            let text =
+                format!("title = \"x\"\n[[step]]\nname = \"a\"\naudience = \"b\"\npriority = \"high\"\n{rest}\n");
+            parse("p", "p.toml", &text).map_err(|error| error.to_string())
+        };
+        let plan = step("routes = [\"sms\", \"voice\"]\nconfirm_within = \"90s\"").expect("a plan");
+        assert_eq!(plan.steps[0].confirm_within.map(|span| span.0.as_secs()), Some(90));
+        let error = step("routes = [\"sms+voice\"]\nconfirm_within = \"90s\"").expect_err("refused");
+        assert!(error.starts_with("p.toml: step \"a\": confirm_within: there is no next route"), "{error}");
+        let error = step("routes = [\"sms\", \"voice\"]\nconfirm_within = \"0s\"").expect_err("refused");
+        assert!(error.contains("within no time"), "{error}");
+        let error = step("routes = [\"sms\", \"voice\"]\nconfirm_within = \"soon\"").expect_err("refused");
+        assert!(error.starts_with("p.toml:7: ") && error.contains("not a span of time"), "{error}");
     }
 }

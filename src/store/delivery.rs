@@ -45,7 +45,12 @@ pub struct Fact {
     pub sole: bool,
     /// The platform says that the address is gone.
     pub suppress: bool,
+    /// A new decision: it opens what a bounce or a missing confirmation had ended.
+    pub reopens: bool,
 }
+
+/// The lane of what is told and waits for its confirmation until due.
+pub const CONFIRMS: ChannelId = ChannelId(u16::MAX);
 
 /// An open row, read back.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,8 +70,8 @@ pub struct Again {
     /// `None`: gone from the store.
     pub subscriber: Option<Subscriber>,
     pub told: bool,
-    /// All rows of the recipient in this broadcast.
-    pub rows: Vec<(u16, DeliveryState, ChannelId)>,
+    /// All rows of the recipient in this broadcast, and whether each has been confirmed.
+    pub rows: Vec<(u16, DeliveryState, ChannelId, bool)>,
     pub attempts: Vec<AttemptRow>,
 }
 
@@ -121,6 +126,16 @@ pub enum Replayed {
     NotThere,
     /// Why not.
     Refused(&'static str),
+}
+
+/// The delivery that a receipt changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reported {
+    pub delivery: DeliveryId,
+    /// Recipients that ended by it; −1 where one is to be told anew.
+    pub ended: i64,
+    /// When the attempt began, where nothing had been reported about it before.
+    pub first: Option<Time>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -18,7 +18,8 @@ use async_trait::async_trait;
 
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 pub use self::delivery::{
-    Again, AttemptRow, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, ReceiptFact, Replayed,
+    Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, ReceiptFact,
+    Replayed, Reported,
 };
 pub use self::ingest::{Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
@@ -90,8 +91,9 @@ pub trait Store: Send + Sync + 'static {
     /// When the first open row of a lane after `now` is due.
     async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
-    /// Rows that wait for a way become due now: something that was down works again.
-    async fn wake(&self, now: Time) -> Result<()>;
+    /// Rows that wait for a way become due now: something that was down works again. So do those that wait in the lanes of
+    /// `blocked` channels, whenever they were to be tried.
+    async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()>;
     async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
     async fn wording(&self, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>>;
     async fn word(&self, wordings: Vec<Wording>) -> Result<()>;
@@ -142,9 +144,13 @@ pub trait Store: Send + Sync + 'static {
     /// All that is kept of one person in one broadcast, read at one moment. `None`: there is no such broadcast.
     async fn recipient(&self, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>>;
 
-    // Receipts: matched to a delivery, or kept until its outcome comes. Answers the delivery that it changed
-    // and how many recipients ended by it, −1 where one is to be told anew.
-    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>>;
+    // Receipts: matched to a delivery, or kept until its outcome comes.
+    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<Reported>>;
+    /// Confirmations that have not come by now: their recipients are open again, to be told by the next route too. Answers
+    /// for each broadcast how many recipients have ended by it.
+    async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>>;
+    /// When the next confirmation is due.
+    async fn next_lapse(&self, priority: Priority) -> Result<Option<Time>>;
 
     // Keys, tokens, journal, upkeep.
     async fn meta(&self, name: &str) -> Result<Option<String>>;

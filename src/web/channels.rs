@@ -34,6 +34,7 @@ fn shown(mut channel: Value) -> Value {
     let of = |key: &str| channel["limits"][key].as_array().into_iter().flatten().filter_map(Value::as_str);
     let rates: Vec<&str> = of("rate").chain(of("account_rate")).collect();
     channel["view"] = json!({ "tone": tone, "note": note, "waiting": waiting, "queue": queue,
+        "moved": channel["effective_weight"].as_f64().filter(|now| Some(*now) != channel["weight"].as_f64()),
         "limit": if rates.is_empty() { "none".to_string() } else { rates.join(", ") } });
     channel
 }

@@ -1,8 +1,12 @@
 //! Around what is down: a channel that has failed, or that an incident says is down, is not asked while another one works.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, Sink, event, outage, webhooks};
+use crate::harness::{Broker, Reply, Request, Sink, event, outage, plan, webhooks};
 
 /// An SMS channel that sends one at a time.
 fn sms(name: &str, port: u16) -> String {
@@ -63,4 +67,105 @@ async fn what_waits_for_a_channel_that_an_incident_says_is_down_moves_and_who_ha
     assert_eq!(hooks.next().await.path, "/hook/only");
     broker.stop().await;
     assert_eq!((hooks.all().len(), phones.all().len()), (2, 2 * BOTH - 1));
+}
+
+/// The steps of a plan for businesses by these routes.
+fn by(routes: &str) -> String {
+    format!(
+        "title = \"By name\"\n[[step]]\nname = \"businesses\"\naudience = \"businesses\"\npriority = \"high\"\nroutes = [{routes}]\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_later_try_moves_at_once_when_the_breaker_opens_or_an_incident_says_that_it_is_down() {
+    for says_so in [false, true] {
+        let (_plans, config) = plan(&(by("\"broken\", \"works\"") + "[match]\nseverity = [\"critical\"]\n"));
+        let broken = Sink::answering(|n, _| match n {
+            0 => Reply::Full(503, String::new(), "Temporal failure, try again later.".into()),
+            _ => Reply::Full(403, String::new(), "Authorization failed for sendsms".into()),
+        });
+        let broken = broken.await;
+        let works = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+        let channels = sms("broken", broken.port()) + &sms("works", works.port());
+        let broker = Broker::start(&(config + &channels)).await;
+        broker.subscriber("first", "businesses", &[("phone", "+4915100000001")], |_| ()).await;
+        assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+        broken.next().await;
+        broker.emptied("broken").await;
+        if says_so {
+            let said = json!({ "incident": "network", "severity": "info", "platforms_down": ["broken"] });
+            assert_eq!(broker.post("/v1/events", &event("b-1", said)).await.status, 202);
+        } else {
+            // Another one is refused: the channel itself can't.
+            broker.subscriber("second", "businesses", &[("phone", "+4915100000002")], |_| ()).await;
+            let said = event("c-1", json!({ "incident": "mail-down", "title": "Mail is down" }));
+            assert_eq!(broker.post("/v1/events", &said).await.status, 202);
+        }
+        // Nobody moves the clock to the next try.
+        broker.settled().await;
+        assert_eq!(works.all().len(), if says_so { 1 } else { 3 });
+        assert_eq!(broken.all().len(), if says_so { 1 } else { 2 });
+        broker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_minutes_with_every_breaker_open_make_no_dead_letter() {
+    const PEOPLE: usize = 40;
+    const DOWN: [(u16, &str); 2] =
+        [(403, "Authorization failed for sendsms"), (503, "Temporal failure, try again later.")];
+    for (status, text) in DOWN {
+        let down = Arc::new(AtomicBool::new(true));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let answers = || {
+            let (down, accepted) = (down.clone(), accepted.clone());
+            move |_: usize, _: &Request| match down.load(Ordering::SeqCst) {
+                true => Reply::Full(status, String::new(), text.into()),
+                false => {
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                    Reply::Full(202, String::new(), "0: Accepted for delivery".into())
+                }
+            }
+        };
+        let (a, b) = (Sink::answering(answers()).await, Sink::answering(answers()).await);
+        let (_plans, config) = plan(&by("\"sms\""));
+        let broker = Broker::start(&(config + &sms("a", a.port()) + &sms("b", b.port()))).await;
+        for n in 0..PEOPLE {
+            broker
+                .subscriber(&format!("p{n}"), "businesses", &[("phone", &format!("+49151000000{n:02}"))], |_| ())
+                .await;
+        }
+        assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+        for _ in 0..60 {
+            broker.emptied("a").await;
+            broker.emptied("b").await;
+            broker.clock.advance(Duration::from_secs(10));
+        }
+        broker.emptied("a").await;
+        broker.emptied("b").await;
+        let tried = a.all().len() + b.all().len();
+        // Ten failures open a breaker that is not told at once, and then there are trials.
+        assert!(tried <= 36, "{tried} attempts at what does not work");
+        let shown = async || broker.get("/v1/broadcasts").await.json()["items"][0].clone();
+        let waiting = shown().await;
+        assert_eq!((&waiting["state"], &waiting["counts"]["unreachable"]), (&json!("running"), &json!(0)));
+        down.store(false, Ordering::SeqCst);
+        // A day's deadline is far away: the last trial comes within ten minutes.
+        for _ in 0..180 {
+            if broker.app.engine.idle() {
+                break;
+            }
+            broker.clock.advance(Duration::from_secs(10));
+            broker.emptied("a").await;
+            broker.emptied("b").await;
+        }
+        broker.settled().await;
+        let done = shown().await;
+        assert_eq!((&done["state"], &done["counts"]["told"]), (&json!("done"), &json!(PEOPLE)), "{done}");
+        let id = done["id"].as_str().expect("an id");
+        let dead = broker.get(&format!("/v1/deliveries?broadcast={id}&state=rejected")).await.json();
+        assert_eq!(dead["items"], json!([]));
+        assert_eq!(accepted.load(Ordering::SeqCst), PEOPLE);
+        broker.stop().await;
+    }
 }

@@ -361,6 +361,12 @@ async fn check_passes_what_ships_and_names_the_line_of_what_is_wrong() {
     std::fs::write(here.join("own.toml"), "[paths]\nplans = \"plans\"\n").expect("writes");
     let bad = run(here, None, &["--config", "own.toml", "check"], "").await;
     assert!(bad.code == Some(2) && bad.out.contains("bad.toml:"), "{bad:?}");
+    let asks = PLAN.replace("[\"hooks\"]", "[\"hooks\", \"sms\"]\nconfirm_within = \"90s\"");
+    std::fs::write(here.join("plans/bad.toml"), asks).expect("writes");
+    std::fs::write(here.join("own.toml"), webhooks("[paths]\nplans = \"plans\"")).expect("writes");
+    let bad = run(here, None, &["--config", "own.toml", "check"], "").await;
+    let said = "plan bad, step businesses: confirm_within: no channel of its routes reports what arrived: hooks";
+    assert!(bad.code == Some(2) && bad.out.contains(said), "{bad:?}");
     let shown = run(here, None, &["template", "preview", "customers", "investigating", "--format", "sms"], "").await;
     assert_eq!(shown.code, Some(0), "{shown:?}");
 }

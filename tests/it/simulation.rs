@@ -228,6 +228,7 @@ fn lane_of(id: u16, name: &str, kind: &str, address_kind: &str, driver: Arc<dyn 
         format: if kind == "email" { Format::Email } else { Format::Sms },
         markup: Markup::Plain,
         by_reference: false,
+        confirms: false,
         paused: false,
         driver,
     }

@@ -185,6 +185,7 @@ fn fact(broadcast: BroadcastId, subscriber: SubscriberId, state: DeliveryState) 
         attempt: None,
         sole: false,
         suppress: false,
+        reopens: false,
     }
 }
 

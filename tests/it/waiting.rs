@@ -119,3 +119,21 @@ async fn a_broadcast_ends_at_its_deadline_and_nobody_is_told_afterwards() {
     broker.stop().await;
     assert_eq!(sink.all().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_try_is_still_made_when_it_is_due_after_a_restart() {
+    let sink = Sink::answering(|n, _| Reply::Status(if n == 0 { 503 } else { 204 })).await;
+    let broker = Broker::start(&webhooks("")).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    sink.next().await;
+    broker.emptied("hooks").await;
+    let folder = broker.stop_as_it_is().await;
+    let broker = Broker::open(&webhooks(""), Clock::manual(Time::parse(START).expect("a time")), folder).await;
+    // Whatever was to be done at the start has been: the broker answers, and nothing is due.
+    assert_eq!(broker.get("/v1/channels/hooks").await.json()["on_wire"], 0);
+    assert_eq!(sink.all().len(), 1);
+    broker.clock.advance(Duration::from_secs(3));
+    sink.next().await;
+    broker.stop().await;
+}

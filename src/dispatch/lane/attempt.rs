@@ -11,6 +11,7 @@ use crate::dispatch::hosts::Said;
 use crate::dispatch::learned::Learned;
 use crate::dispatch::live::Delivery;
 use crate::dispatch::lock;
+use crate::dispatch::observed::Answer;
 use crate::dispatch::slow_start::SlowStart;
 use crate::store::BreakerRow;
 
@@ -29,6 +30,9 @@ impl Lane {
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
         self.on_wire.fetch_sub(1, Ordering::Relaxed);
+        if let Some(answer) = self.says(outcome) {
+            inner.observed.answered(answer, now.saturating_sub(began), now);
+        }
         let host = self.settings.driver.host(&delivery.to);
         let mut changed = false;
         let mut said = Said::Nothing;
@@ -72,6 +76,18 @@ impl Lane {
             since: clock.steady(),
             until: clock.steady().plus(until.unwrap_or_default().saturating_sub(now)),
         })
+    }
+
+    /// What an answer says of the channel beside others of its kind; nothing, where it is about one address or its host.
+    fn says(&self, outcome: &Outcome) -> Option<Answer> {
+        match outcome {
+            Outcome::Accepted { .. } if self.settings.confirms => Some(Answer::Accepted),
+            Outcome::Accepted { .. } | Outcome::Rejected { fault: Fault::Address | Fault::Message, .. } => {
+                Some(Answer::Done)
+            }
+            Outcome::Deferred { holds: Holds::Address | Holds::Host, .. } => None,
+            Outcome::Rejected { .. } | Outcome::Deferred { .. } | Outcome::Unknown { .. } => Some(Answer::Refused),
+        }
     }
 }
 

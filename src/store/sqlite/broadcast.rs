@@ -288,7 +288,8 @@ pub fn read(row: &Row<'_>) -> rusqlite::Result<Broadcast> {
 fn with_progress(db: &Connection, mut broadcast: Broadcast) -> Result<Broadcast> {
     let rows = all(
         db,
-        "SELECT p.shard, p.cursor, p.selected, p.told + p.unknown + p.unreachable + p.skipped + p.superseded + p.cancelled + p.expired,
+        "SELECT p.shard, p.cursor, p.selected, p.told + p.unknown + p.unreachable + p.skipped + p.superseded + p.cancelled + p.expired
+             - p.told_open,
            (SELECT count(*) FROM manifest m WHERE m.broadcast = p.broadcast AND m.shard = p.shard)
          FROM progress p WHERE p.broadcast = ?1",
         [broadcast.id.0],

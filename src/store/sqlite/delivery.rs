@@ -11,16 +11,18 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
-use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result};
+use crate::store::{Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, Result};
 
 /// Recipients that have come to an end, or to another one: (broadcast, shard) → change of each counter.
 pub type Tally = BTreeMap<(i64, u8), BTreeMap<&'static str, i64>>;
 
 const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13)
-  ON CONFLICT DO UPDATE SET state = excluded.state, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
+  ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
+      ELSE excluded.state END, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
     tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
     lane = excluded.lane, due = excluded.due
-  WHERE excluded.state >= delivery.state OR delivery.state = 1";
+  WHERE excluded.state >= delivery.state OR delivery.state = 1
+    OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 
 pub fn record(
     db: &Connection,
@@ -33,7 +35,7 @@ pub fn record(
     let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
     for fact in facts {
         let DeliveryId { broadcast, subscriber, place } = fact.delivery;
-        let before = if fact.sole { None } else { ending(db, broadcast, subscriber)? };
+        let before = if fact.sole { Ending::default() } else { ending(db, broadcast, subscriber)? };
         upsert
             .execute(rusqlite::params![
                 broadcast.0,
@@ -48,11 +50,12 @@ pub fn record(
                 fact.reference,
                 fact.priority.rank(),
                 fact.lane.0,
-                fact.due.0
+                fact.due.0,
+                fact.reopens
             ])
             .map_err(super::failed)?;
         let after = match fact.sole {
-            true => counter(fact.state),
+            true => Ending { counter: counter(fact.state), open: fact.lane == CONFIRMS },
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
@@ -100,18 +103,32 @@ pub fn record(
     count(db, &tally)
 }
 
-/// How a recipient has ended: the best of all its rows, or `None` while one is open.
-pub fn ending(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<&'static str>> {
-    let states = all(
+/// Where a recipient stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// How they ended: the best of all their rows. `None` while one is open; but who is told, stays told.
+    counter: Option<&'static str>,
+    /// They are told, and something more is under way.
+    open: bool,
+}
+
+pub fn ending(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Ending> {
+    let rows = all(
         db,
-        "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2",
+        "SELECT state, lane, receipt IS 'unconfirmed' FROM delivery WHERE broadcast = ?1 AND subscriber = ?2",
         (broadcast.0, subscriber.0),
-        |row| row.get::<_, i64>(0),
+        |row| Ok((DeliveryState::from_number(row.get(0)?), ChannelId(row.get(1)?), row.get::<_, bool>(2)?)),
     )?;
-    if states.contains(&(DeliveryState::Open as i64)) {
-        return Ok(None);
-    }
-    Ok(states.into_iter().max().and_then(|best| counter(DeliveryState::from_number(best))))
+    let told = rows.iter().any(|(state, _, unconfirmed)| *state == DeliveryState::Told || *unconfirmed);
+    let open = rows.iter().any(|(state, lane, _)| *state == DeliveryState::Open || *lane == CONFIRMS);
+    Ok(match (told, open) {
+        (true, open) => Ending { counter: Some("told"), open },
+        (false, true) => Ending::default(),
+        (false, false) => {
+            let best = rows.into_iter().map(|(state, ..)| state).max();
+            Ending { counter: best.and_then(counter), open: false }
+        }
+    })
 }
 
 fn counter(state: DeliveryState) -> Option<&'static str> {
@@ -126,22 +143,18 @@ fn counter(state: DeliveryState) -> Option<&'static str> {
     }
 }
 
-pub fn moved(
-    tally: &mut Tally,
-    broadcast: BroadcastId,
-    subscriber: SubscriberId,
-    before: Option<&'static str>,
-    after: Option<&'static str>,
-) {
+pub fn moved(tally: &mut Tally, broadcast: BroadcastId, subscriber: SubscriberId, before: Ending, after: Ending) {
     if before == after {
         return;
     }
     let counters = tally.entry((broadcast.0, subscriber.shard())).or_default();
-    if let Some(before) = before {
-        *counters.entry(before).or_default() -= 1;
-    }
-    if let Some(after) = after {
-        *counters.entry(after).or_default() += 1;
+    for (ending, change) in [(before, -1), (after, 1)] {
+        if let Some(counter) = ending.counter {
+            *counters.entry(counter).or_default() += change;
+        }
+        if ending.open {
+            *counters.entry("told_open").or_default() += change;
+        }
     }
 }
 
@@ -152,14 +165,26 @@ pub fn count(db: &Connection, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64
         let of = |name: &str| counters.get(name).copied().unwrap_or(0);
         run(
             db,
-            "INSERT INTO progress (broadcast, shard, cursor, epoch, told, unknown, unreachable, superseded, cancelled, expired)
-             VALUES (?1, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO progress (broadcast, shard, cursor, epoch, told, unknown, unreachable, superseded, cancelled, expired, told_open)
+             VALUES (?1, ?2, 0, 0, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT DO UPDATE SET told = told + excluded.told, unknown = unknown + excluded.unknown,
                unreachable = unreachable + excluded.unreachable, superseded = superseded + excluded.superseded,
-               cancelled = cancelled + excluded.cancelled, expired = expired + excluded.expired",
-            (broadcast, shard, of("told"), of("unknown"), of("unreachable"), of("superseded"), of("cancelled"), of("expired")),
+               cancelled = cancelled + excluded.cancelled, expired = expired + excluded.expired,
+               told_open = told_open + excluded.told_open",
+            (
+                broadcast,
+                shard,
+                of("told"),
+                of("unknown"),
+                of("unreachable"),
+                of("superseded"),
+                of("cancelled"),
+                of("expired"),
+                of("told_open"),
+            ),
         )?;
-        *ended.entry(BroadcastId(*broadcast)).or_default() += counters.values().sum::<i64>();
+        // Who is told and has something more under way has not ended yet.
+        *ended.entry(BroadcastId(*broadcast)).or_default() += counters.values().sum::<i64>() - 2 * of("told_open");
     }
     Ok(ended)
 }
@@ -214,9 +239,10 @@ pub fn again(
         let told = !manifest::told(db, id, incident, audience, selection, who, who)?.is_empty();
         let rows = all(
             db,
-            "SELECT place, state, channel FROM delivery WHERE broadcast = ?1 AND subscriber = ?2",
+            "SELECT place, state, channel, coalesce(receipt, '') IN ('delivered', 'read') FROM delivery
+             WHERE broadcast = ?1 AND subscriber = ?2",
             (id.0, who.0),
-            |row| Ok((row.get(0)?, DeliveryState::from_number(row.get(1)?), ChannelId(row.get(2)?))),
+            |row| Ok((row.get(0)?, DeliveryState::from_number(row.get(1)?), ChannelId(row.get(2)?), row.get(3)?)),
         )?;
         let attempts = attempts(db, id, who)?;
         found.push(Again { subscriber: subscriber::one(db, who)?, told, rows, attempts, row });
@@ -244,6 +270,9 @@ pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberI
     )
 }
 
-pub fn wake(db: &Connection, now: Time) -> Result<()> {
-    run(db, "UPDATE delivery SET due = ?1 WHERE state = 0 AND lane = 0 AND due > ?1", [now.0]).map(drop)
+pub fn wake(db: &Connection, blocked: &[ChannelId], now: Time) -> Result<()> {
+    for lane in [&[ChannelId(0)], blocked].into_iter().flatten() {
+        run(db, "UPDATE delivery SET due = ?2 WHERE state = 0 AND lane = ?1 AND due > ?2", (lane.0, now.0))?;
+    }
+    Ok(())
 }

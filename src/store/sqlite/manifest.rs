@@ -81,7 +81,8 @@ pub fn told(
     for broadcast in earlier {
         let found = all(
             db,
-            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND state IN (6, 7)
+            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3
+               AND (state IN (6, 7) OR receipt = 'unconfirmed')
              UNION SELECT subscriber FROM attempt
              WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome = 'unknown'",
             (broadcast, from.0, to.0),

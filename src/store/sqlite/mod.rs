@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod checkpoint;
+mod confirm;
 mod delivery;
 mod file;
 mod import;

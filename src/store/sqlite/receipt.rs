@@ -7,14 +7,15 @@ use serde_json::json;
 use super::broadcast::set_timer;
 use super::delivery::{Tally, count, ending, moved};
 use super::rows::{all, first, journal, run};
-use super::subscriber;
+use super::{confirm, subscriber};
+use crate::audience::route::ChannelId;
 use crate::channel::{Fault, ReceiptStatus};
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
-use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Result, TimerKind};
+use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind};
 
-/// Answers the delivery that it changed, and how many recipients ended by it: −1 where one is to be told anew.
-pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {
+/// Answers what it changed.
+pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<Reported>> {
     let delivery = match &receipt.matching {
         Matching::Delivery(delivery) => Some(*delivery),
         Matching::Reference(reference) => first(
@@ -31,11 +32,15 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
         )?,
     };
     let mut tally = Tally::new();
+    let began = match delivery {
+        Some(delivery) => unreported(db, delivery, receipt)?,
+        None => None,
+    };
     if let Some(delivery) = delivery
         && apply(db, key, delivery, receipt, &mut tally)?
     {
         let ended = count(db, &tally)?;
-        return Ok(Some((delivery, ended.values().sum())));
+        return Ok(Some(Reported { delivery, ended: ended.values().sum(), first: began }));
     }
     run(
         db,
@@ -50,6 +55,17 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
         ),
     )?;
     Ok(None)
+}
+
+/// When the attempt began that a receipt is about, if nothing has been reported about it.
+fn unreported(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<Option<Time>> {
+    first(
+        db,
+        "SELECT began FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3 AND channel = ?4
+           AND coalesce(receipt, 'unconfirmed') = 'unconfirmed'",
+        (delivery.broadcast.0, delivery.subscriber.0, delivery.place, receipt.channel.0),
+        |row| Ok(Time(row.get(0)?)),
+    )
 }
 
 fn reference(matching: &Matching) -> String {
@@ -104,17 +120,21 @@ fn apply(
 ) -> Result<bool> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let at = (broadcast.0, who.0, place);
-    let state =
-        first(db, "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3", at, |row| {
-            row.get::<_, i64>(0)
-        })?;
-    let Some(state) = state.map(DeliveryState::from_number) else { return Ok(false) };
+    let known = first(
+        db,
+        "SELECT state, channel, receipt IS 'unconfirmed' FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        at,
+        |row| Ok((DeliveryState::from_number(row.get(0)?), ChannelId(row.get(1)?), row.get::<_, bool>(2)?)),
+    )?;
+    let Some((state, channel, unconfirmed)) = known else { return Ok(false) };
     let before = ending(db, broadcast, who)?;
+    // What the earlier of two ways reports says nothing about the one that was taken since.
+    let earlier = unconfirmed && channel != receipt.channel && receipt.status == ReceiptStatus::Bounced;
     run(
         db,
-        "UPDATE delivery SET receipt = ?4 WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3
-         AND NOT (coalesce(receipt, '') IN ('read', 'bounced') AND ?4 = 'delivered')",
-        (at.0, at.1, at.2, receipt.status.word()),
+        "UPDATE delivery SET receipt = ?4, lane = iif(lane = 65535, channel, lane) WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3
+         AND NOT (coalesce(receipt, '') IN ('read', 'bounced') AND ?4 = 'delivered') AND NOT ?5",
+        (at.0, at.1, at.2, receipt.status.word(), earlier),
     )?;
     let set = |state: DeliveryState| {
         run(
@@ -130,6 +150,7 @@ fn apply(
                 set(DeliveryState::Told)?;
             }
         }
+        ReceiptStatus::Bounced if earlier => {}
         ReceiptStatus::Bounced => {
             if matches!(state, DeliveryState::Told | DeliveryState::Unknown) {
                 set(DeliveryState::Rejected)?;
@@ -140,6 +161,9 @@ fn apply(
             }
         }
         ReceiptStatus::Complained => subscriber::suppress_place(db, key, who, place, "complained", receipt.at)?,
+    }
+    if matches!(receipt.status, ReceiptStatus::Delivered | ReceiptStatus::Read) {
+        confirm::confirmed(db, broadcast, who)?;
     }
     moved(tally, broadcast, who, before, ending(db, broadcast, who)?);
     journal(

@@ -53,8 +53,8 @@ pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -
         (at.0, at.1, at.2, due.0),
     )?;
     let mut tally = Tally::new();
-    moved(&mut tally, id.broadcast, id.subscriber, before, None);
-    count(db, &tally)?;
+    moved(&mut tally, id.broadcast, id.subscriber, before, ending(db, id.broadcast, id.subscriber)?);
+    let reopened = count(db, &tally)?.values().sum::<i64>() < 0;
     if of.state == BroadcastState::Done {
         run(
             db,
@@ -64,5 +64,5 @@ pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -
         broadcast::set_timer(db, TimerKind::Deadline, id.broadcast.0, of.deadline, "")?;
     }
     journal(db, now, "replayed", &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "by": by }))?;
-    Ok(Replayed::Open { channel: row.channel, priority: of.priority, reopened: before.is_some() })
+    Ok(Replayed::Open { channel: row.channel, priority: of.priority, reopened })
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::{
-    Sqlite, broadcast, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
+    Sqlite, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
     subscriber, upkeep,
 };
 use crate::audience::Subscriber;
@@ -22,8 +22,8 @@ use crate::plan::{Draw, Priority, Thread};
 use crate::store::{
     Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
     DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
-    Recipient, Replayed, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
-    UpdateRow, Upserted, Wording, WordingKey,
+    Recipient, Replayed, Reported, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow,
+    Unfinished, UpdateRow, Upserted, Wording, WordingKey,
 };
 
 #[async_trait]
@@ -116,6 +116,14 @@ impl Store for Sqlite {
         self.write(move |db| delivery::record(db, &key, &facts, &closed)).await
     }
 
+    async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
+        self.write(move |db| confirm::lapse(db, priority, now, limit)).await
+    }
+
+    async fn next_lapse(&self, priority: Priority) -> Result<Option<Time>> {
+        self.read(move |db| confirm::next(db, priority)).await
+    }
+
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
         self.read(move |db| delivery::due(db, lane, priority, now, limit)).await
     }
@@ -130,8 +138,8 @@ impl Store for Sqlite {
         self.read(move |db| delivery::again(db, id, incident, &audience, &selection, rows)).await
     }
 
-    async fn wake(&self, now: Time) -> Result<()> {
-        self.write(move |db| delivery::wake(db, now)).await
+    async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {
+        self.write(move |db| delivery::wake(db, &blocked, now)).await
     }
 
     async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
@@ -278,7 +286,7 @@ impl Store for Sqlite {
         self.read(move |db| recipient::read(db, broadcast, subscriber)).await
     }
 
-    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<(DeliveryId, i64)>> {
+    async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<Reported>> {
         let key = self.key.clone();
         self.write(move |db| receipt::take(db, &key, &receipt)).await
     }
