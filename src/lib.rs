@@ -59,5 +59,8 @@ pub mod api;
 /// The people's door.
 pub mod web;
 
+/// Deliberate faults that the simulation must notice; none in the program that ships.
+pub mod fault;
+
 /// `N/[n](s|min|h|day)` and `90m`, read and printed as people say them.
 pub mod quantity;

@@ -104,11 +104,13 @@ fn apply(
 ) -> Result<bool> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let at = (broadcast.0, who.0, place);
-    let state =
-        first(db, "SELECT state FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3", at, |row| {
-            row.get::<_, i64>(0)
-        })?;
-    let Some(state) = state.map(DeliveryState::from_number) else { return Ok(false) };
+    let known = first(
+        db,
+        "SELECT state, receipt IS 'bounced' FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        at,
+        |row| Ok((DeliveryState::from_number(row.get(0)?), row.get::<_, bool>(1)?)),
+    )?;
+    let Some((state, bounced)) = known else { return Ok(false) };
     let before = ending(db, broadcast, who)?;
     run(
         db,
@@ -125,8 +127,9 @@ fn apply(
     };
     match receipt.status {
         ReceiptStatus::Delivered | ReceiptStatus::Read => {
-            // It arrived: whatever was thought of this try before. Another try that is due is no longer needed.
-            if matches!(state, DeliveryState::Unknown | DeliveryState::Open) {
+            // It arrived: whatever was thought of this try before, whatever a later one was answered, and whatever became of its
+            // broadcast since. Another try that is due is no longer needed.
+            if state != DeliveryState::Told && !bounced {
                 set(DeliveryState::Told)?;
             }
         }
