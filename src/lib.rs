@@ -62,6 +62,8 @@ pub mod api;
 /// The people's door.
 pub mod web;
 
+/// Deliberate faults that the simulation must notice; none in the program that ships.
+pub mod fault;
 /// What parses, as properties that fuzzers and tests attack.
 pub mod fuzz;
 

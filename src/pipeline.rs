@@ -14,6 +14,7 @@ use crate::dispatch::lane::{self, Lane};
 use crate::dispatch::live::{Delivery, Live};
 use crate::dispatch::recorder::{Entry, Recorded};
 use crate::dispatch::{Engine, page, recorder};
+use crate::fault::{self, Fault};
 use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
 use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
@@ -110,7 +111,11 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: Ow
 
 /// The same id and the same bytes at every try.
 fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
-    let id = delivery.id().public(&engine.key);
+    let mut id = delivery.id();
+    if fault::on(Fault::RetryUnderNewId) && delivery.tries > 0 {
+        id.place += 1000;
+    }
+    let id = id.public(&engine.key);
     let unsubscribes = driver.writes_unsubscribe() || delivery.message.mentions("unsubscribe_url");
     Parcel {
         id,
@@ -120,7 +125,7 @@ fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
         name: delivery.name.clone(),
         unsubscribe_url: unsubscribes.then(|| engine.unsubscribe_url(delivery.subscriber, delivery.place)),
         urgent: delivery.live.broadcast.priority == Priority::Critical,
-        at: delivery.at,
+        at: if fault::on(Fault::RetryWithOtherBytes) { engine.clock.calendar() } else { delivery.at },
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::id::SubscriberId;
 use crate::incident::{Mode, Severity, words};
 use crate::plan::{Selected, Selection};
@@ -82,7 +83,7 @@ pub fn select(selection: &Selection, subscriber: &Subscriber, told: bool) -> Res
     if subscriber.withdrawn {
         return Err(Omission::Withdrawn);
     }
-    if selection.mode == Mode::Exercise && !subscriber.exercises {
+    if selection.mode == Mode::Exercise && !subscriber.exercises && !fault::on(Fault::NotEnrolledExercised) {
         return Err(Omission::NotEnrolled);
     }
     if !selection.listed.is_empty() {

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::{Address, Omission, Subscriber};
+use crate::fault::{self, Fault};
 use crate::incident::words;
 use crate::plan::Route;
 
@@ -159,13 +160,13 @@ impl Walk<'_> {
 
     fn blocked(&self, address: &Address, channel: &Candidate, way: Way) -> Option<Blocked> {
         let tried = self.tried.iter().find(|tried| tried.way == way);
-        if !address.verified {
+        if !address.verified && !fault::on(Fault::UnverifiedWrittenTo) {
             Some(Blocked::Unverified)
         } else if address.suppressed {
             Some(Blocked::Suppressed)
         } else if tried.is_some_and(|tried| tried.rejected) {
             Some(Blocked::Rejected)
-        } else if !self.platforms_down.is_disjoint(&channel.domains) {
+        } else if !self.platforms_down.is_disjoint(&channel.domains) && !fault::on(Fault::PlatformDownIgnored) {
             Some(Blocked::PlatformDown)
         } else if channel.blocked.is_some() {
             channel.blocked

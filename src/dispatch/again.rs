@@ -8,9 +8,10 @@ use super::live::Live;
 use super::page::{Words, delivery, down, enter, open_row, words};
 use super::{Engine, confirm, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
-use crate::audience::select;
+use crate::audience::{Subscriber, select};
 use crate::channel::Repeat;
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
 use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, Wording};
@@ -244,7 +245,7 @@ fn afresh(
         match attempt.outcome.as_str() {
             "rejected" if attempt.fault.as_deref() == Some("channel") => {}
             "rejected" | "unconfirmed" => tried[at].rejected = true,
-            "unknown" if unsafe_repeat => tried[at].rejected = true,
+            "unknown" if unsafe_repeat && !fault::on(Fault::UnknownRepeated) => tried[at].rejected = true,
             "deferred" => tried[at].deferrals += 1,
             _ => {}
         }
@@ -266,7 +267,13 @@ fn afresh(
         }
     }
     // Told by a receipt meanwhile, or by another place: only members of the same route go on.
-    let Some(subscriber) = &found.subscriber else { return (Afresh::End(DeliveryState::Cancelled), left) };
+    // Who is gone, or has left the audience, is not told any more.
+    let member = |subscriber: &&Subscriber| {
+        subscriber.audiences.contains(&live.broadcast.audience) || fault::on(Fault::LeaversTold)
+    };
+    let Some(subscriber) = found.subscriber.as_ref().filter(member) else {
+        return (Afresh::End(DeliveryState::Cancelled), left);
+    };
     if let Err(omission) = select(&live.broadcast.selection, subscriber, found.told) {
         let state = if omission.unreachable() { DeliveryState::Rejected } else { DeliveryState::Cancelled };
         return (Afresh::End(state), left);

@@ -31,6 +31,7 @@ use crate::audience::route::{Blocked, Candidate, ChannelId};
 use crate::channel::registry::Rates;
 use crate::channel::{Driver, Repeat};
 use crate::clock::{Clock, Instant};
+use crate::fault::{self, Fault};
 use crate::plan::Priority;
 use crate::quantity::Limit;
 use crate::render::message::{Format, Markup};
@@ -191,7 +192,7 @@ impl Lane {
 
     /// What open incidents say is down. What is down no longer has just come back.
     pub fn set_down(&self, down: &BTreeSet<String>, now: Instant) {
-        let down = !down.is_disjoint(&self.settings.domains);
+        let down = !down.is_disjoint(&self.settings.domains) && !fault::on(Fault::PlatformDownIgnored);
         if self.down.swap(down, Ordering::AcqRel) && !down {
             lock(&self.inner).slow = Some(SlowStart::new(now));
         }
@@ -214,7 +215,7 @@ impl Lane {
         if self.paused.load(Ordering::Acquire) {
             return Some(Blocked::Paused);
         }
-        (inner.breaker.state(now) == State::Open).then_some(Blocked::BreakerOpen)
+        (inner.breaker.state(now) == State::Open && !fault::on(Fault::BreakerIgnored)).then_some(Blocked::BreakerOpen)
     }
 
     /// Nothing goes this way now.

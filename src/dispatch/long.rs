@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::quantity::Limit;
 use crate::store::{Result, Store};
 
@@ -51,7 +52,8 @@ impl Long {
     pub async fn read(store: &dyn Store, whose: &str, limit: Limit, now: Time) -> Result<Long> {
         let name = format!("{whose} {limit}");
         let current = now.0 / width(limit);
-        let spent = store.spent(&name, current - BUCKETS).await?;
+        let mut spent = store.spent(&name, current - BUCKETS).await?;
+        spent.retain(|_| !fault::on(Fault::LongLimitForgotten));
         Ok(Long::new(name, limit, spent.into_iter().filter(|(bucket, _)| *bucket <= current).collect()))
     }
 

@@ -12,7 +12,9 @@ use super::{Engine, lock, recorder};
 use crate::audience::route::{ChannelId, Way};
 use crate::audience::{Omission, Subscriber};
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::id::{DeliveryId, SubscriberId};
+use crate::incident::Mode;
 use crate::render::message::Message;
 use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Wording, WordingKey};
 
@@ -91,9 +93,12 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     Ok(())
 }
 
+/// What is down now. What an exercise plays to be down is so for its own broadcasts alone.
 pub(super) fn down(engine: &Engine, live: &Live) -> BTreeSet<String> {
     let mut down = engine.platforms_down();
-    down.extend(live.broadcast.facts.platforms_down.iter().cloned());
+    if live.broadcast.selection.mode == Mode::Exercise || fault::on(Fault::RecoveredPlatformUnnoticed) {
+        down.extend(live.broadcast.facts.platforms_down.iter().cloned());
+    }
     down
 }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::Instant;
+use crate::fault::{self, Fault};
 use crate::quantity::Limit;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,7 @@ impl Quota {
         let burst = u32::try_from(twenty_millis).unwrap_or(u32::MAX).clamp(1, limit.count.max(1));
         let rate = u128::from(limit.count.max(1) - burst + 1);
         let period = limit.window.as_nanos().div_ceil(rate);
+        let burst = burst + u32::from(fault::on(Fault::BurstTooLarge));
         Quota { period: Duration::from_nanos(u64::try_from(period).unwrap_or(u64::MAX)), burst }
     }
 
@@ -59,7 +61,7 @@ impl Limiter {
     /// A limiter starts empty: after a restart nobody knows what was sent in the last window.
     pub fn new(limit: Limit, now: Instant) -> Limiter {
         let quota = Quota::of(limit);
-        Limiter { quota, paid: quota.spent(now) }
+        Limiter { quota, paid: if fault::on(Fault::LimiterStartsFull) { now } else { quota.spent(now) } }
     }
 
     pub fn due(&self) -> Instant {

@@ -14,6 +14,7 @@ use super::{Engine, confirm, lock, retry};
 use crate::audience::route::ChannelId;
 use crate::channel::{Fault, Outcome};
 use crate::clock::Time;
+use crate::fault::{self, Fault as Broken};
 use crate::id::BroadcastId;
 use crate::plan::Priority;
 use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact};
@@ -107,8 +108,11 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     let facts = Arc::new(facts);
     let mut touched = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
     let mut attempted: BTreeMap<BroadcastId, usize> = BTreeMap::new();
+    let mut ended: BTreeMap<BroadcastId, i64> = BTreeMap::new();
     for (fact, (_, attempt)) in facts.iter().zip(&decided_at) {
         *attempted.entry(fact.delivery.broadcast).or_default() += usize::from(*attempt);
+        let end = !matches!(fact.state, DeliveryState::Open | DeliveryState::Moved);
+        *ended.entry(fact.delivery.broadcast).or_default() += i64::from(end);
     }
     attempted.keys().for_each(|id| {
         touched.entry(*id).or_default();
@@ -135,6 +139,10 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     let decided_at = facts.iter().zip(&decided_at).filter(|(fact, _)| waits(fact)).map(|(_, (ways, _))| *ways).min();
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
+        if recipients < ended.get(&id).copied().unwrap_or(0) {
+            // A bounce that came before its outcome may have opened somebody again.
+            engine.hint(live.broadcast.priority, ChannelId(0), now);
+        }
         live.ended(recipients);
         live.keeps_pace(recipients, engine.clock.monotonic());
         finish(engine, &live).await;
@@ -271,7 +279,7 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
         }
         Outcome::Unknown { detail } => {
             fact.detail = Some(detail.clone());
-            ("unknown", None)
+            (if fault::on(Broken::UnknownAsDeferred) { "deferred" } else { "unknown" }, None)
         }
     };
     // A first try that ends it needs no row of its own: the delivery's row says all.

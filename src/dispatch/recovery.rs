@@ -6,12 +6,25 @@ use std::sync::atomic::AtomicU32;
 
 use super::live::OpenManifest;
 use super::page::{delivery, stored_words, wording_key};
-use super::{Engine, recorder};
+use super::{Engine, lock, recorder};
 use crate::audience::route::ChannelId;
+use crate::fault::{self, Fault};
 use crate::id::DeliveryId;
 use crate::store::{DeliveryState, Fact, Unfinished};
 
 pub async fn run(engine: &Arc<Engine>) {
+    if fault::on(Fault::RecoverySkipped) {
+        return;
+    }
+    manifests(engine).await;
+    // The process may have ended between the last outcome of a broadcast and its end.
+    let complete: Vec<_> = lock(&engine.live).values().filter(|live| live.complete()).cloned().collect();
+    for live in complete {
+        recorder::finish(engine, &live).await;
+    }
+}
+
+async fn manifests(engine: &Arc<Engine>) {
     let mut after = None;
     loop {
         let found = match engine.store.unfinished(after).await {

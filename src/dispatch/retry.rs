@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::channel::{Fault, Outcome, Repeat};
+use crate::fault::{self, Fault as Broken};
 use crate::plan::Priority;
 use crate::store::DeliveryState;
 
@@ -29,6 +30,7 @@ pub fn next(outcome: &Outcome, tries: u32, priority: Priority, repeat: Repeat, c
         }
         Outcome::Rejected { fault: Fault::Address | Fault::Message | Fault::Channel, .. } => Next::Elsewhere,
         Outcome::Unknown { .. } => match (repeat, priority) {
+            (Repeat::Unsafe, _) if fault::on(Broken::UnknownRepeated) => Next::Again(backoff(tries, chance)),
             (Repeat::Safe, _) => Next::Again(backoff(tries, chance)),
             (Repeat::Unsafe, Priority::Critical | Priority::High) => Next::Elsewhere,
             (Repeat::Unsafe, _) => Next::End(DeliveryState::Unknown),

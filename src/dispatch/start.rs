@@ -20,6 +20,7 @@ use super::recorder::{self, Entry};
 use super::{Engine, Words, lock, planner, ticker};
 use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Instant, Time};
+use crate::incident::Mode;
 use crate::plan::Priority;
 use crate::quantity::Limit;
 use crate::store::{CONFIRMS, Result, Store};
@@ -97,7 +98,8 @@ impl Engine {
             public_url: parts.public_url,
             settings: parts.settings,
         };
-        for incident in engine.store.open_incidents().await? {
+        for incident in engine.store.open_incidents().await?.into_iter().filter(|incident| incident.mode == Mode::Real)
+        {
             engine.note_down(incident.id, &incident.state.facts().platforms_down.into_iter().collect());
         }
         let down = engine.platforms_down();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::live::Live;
 use super::{Engine, lock};
+use crate::fault::{self, Fault};
 use crate::id::BroadcastId;
 use crate::store::{Broadcast, BroadcastState, Result};
 
@@ -36,7 +37,7 @@ impl Engine {
         if matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
             let older = |other: &Live| {
                 other.broadcast.incident == broadcast.incident
-                    && other.broadcast.audience == broadcast.audience
+                    && (other.broadcast.audience == broadcast.audience || fault::on(Fault::SupersessionAcrossAudiences))
                     && other.broadcast.version < broadcast.version
                     && other.broadcast.id != id
             };

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plans, Purpose, Selected, Selection, Step};
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::incident::{Change, Clearance, Facts, Occasion, Severity, Status};
 use crate::store::Broadcast;
 
@@ -87,7 +88,10 @@ pub fn draw(
                         only_if_told: step.only_if_told.unwrap_or(change.after.status.is_some_and(Status::ended)),
                         told_by: Vec::new(),
                         untold_by: Vec::new(),
-                        not_in: if step.also { Vec::new() } else { owners.clone() },
+                        not_in: match step.also && !fault::on(Fault::AlsoIgnored) || fault::on(Fault::ToldByTwoSteps) {
+                            true => Vec::new(),
+                            false => owners.clone(),
+                        },
                         listed: Vec::new(),
                     },
                     facts: change.after.clone(),

@@ -8,6 +8,7 @@ use super::clean::{clean, one_line};
 use super::locale::Locale;
 use super::{Scene, Wording, base, times};
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::incident::{Clearance, Kind, Mode, Text};
 
 /// Component titles named in one line, and in the body.
@@ -89,7 +90,7 @@ impl<'a> View<'a> {
             put("impact", self.impact());
             put("compensation", self.said(&facts.compensation).map(Value::String));
         }
-        if self.clearance >= Clearance::Internal {
+        if self.clearance >= Clearance::Internal || fault::on(Fault::InternalFactsTold) {
             put("owner", facts.owner.as_deref().map(|owner| Value::String(one_line(&clean(owner)))));
             put("internal_notes", self.said(&facts.internal_notes).map(Value::String));
         }
@@ -150,7 +151,7 @@ impl<'a> View<'a> {
     pub fn cause(&self) -> Option<Value> {
         let cause = &self.scene.facts.cause;
         let confirmed = cause.confirmed_by.as_deref().is_some_and(|name| !name.trim().is_empty());
-        if !confirmed || (cause.category.is_none() && cause.text.is_none()) {
+        if !confirmed && !fault::on(Fault::UnconfirmedCauseTold) || (cause.category.is_none() && cause.text.is_none()) {
             return None;
         }
         let category = cause.category.map_or("unknown", |category| category.word());

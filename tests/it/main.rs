@@ -28,3 +28,7 @@ mod store;
 mod upgrade;
 mod urgent;
 mod waiting;
+
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -13,6 +13,7 @@ use crate::dispatch::long::Reservation;
 use crate::dispatch::permit::Refusal;
 use crate::dispatch::slow_start::Step;
 use crate::dispatch::{Engine, lock};
+use crate::fault::{self, Fault};
 use crate::store::{BroadcastState, DeliveryState};
 
 /// What a look into the lane found.
@@ -76,7 +77,12 @@ impl Lane {
         let full = (trial && on_wire > 0) || step == Step::AfterOneEnds;
         let mut until: Option<Instant> = None;
         for rank in 0..4usize {
-            let free = self.settings.concurrency.saturating_sub(if rank == 0 { 0 } else { kept });
+            let rank = if fault::on(Fault::BulkFirst) { 3 - rank } else { rank };
+            let free = self.settings.concurrency.saturating_sub(if rank == 0 || fault::on(Fault::NoSlotKept) {
+                0
+            } else {
+                kept
+            });
             let mut at = 0;
             while at < inner.queues[rank].len().min(LOOK) {
                 let delivery = &inner.queues[rank][at];
@@ -92,7 +98,7 @@ impl Lane {
                 }
                 // Held until the attempt has begun: another lane may look at the same address.
                 let mut addresses = lock(&engine.addresses);
-                if addresses.taken(delivery, self.settings.id) {
+                if addresses.taken(delivery, self.settings.id) && !fault::on(Fault::TwoTriesAtOneAddress) {
                     at += 1;
                     continue;
                 }
@@ -122,7 +128,14 @@ impl Lane {
                     }
                     Err(Refusal::Address(rest)) => return out(inner, rank, at, Why::Rests(rest)),
                     Err(Refusal::Reserve(reservation)) => return Look::Reserve(reservation),
-                    Err(Refusal::Until(due)) => return Look::Until(due),
+                    Err(Refusal::Until(due)) => {
+                        if fault::on(Fault::ChoiceBeforePermit) {
+                            inner.queues[rank].swap(0, at);
+                            let chosen = inner.queues[rank].pop_front();
+                            chosen.into_iter().for_each(|chosen| inner.queues[0].push_front(chosen));
+                        }
+                        return Look::Until(due);
+                    }
                     // Whose turn it is wakes this lane.
                     Err(Refusal::Turn) => return inner.hosts.next_due().map_or(Look::Nothing, Look::Until),
                 }
@@ -143,6 +156,9 @@ fn out(inner: &mut Inner, rank: usize, at: usize, why: Why) -> Look {
 fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
     match delivery.live.state() {
         BroadcastState::Running => {}
+        BroadcastState::Paused if fault::on(Fault::PauseIgnored) => {}
+        BroadcastState::Cancelled if fault::on(Fault::StopIgnored) => {}
+        BroadcastState::Superseded if fault::on(Fault::SupersessionIgnored) => {}
         BroadcastState::Paused | BroadcastState::Held => return Some(Why::Paused),
         // After a crash nobody knows whether it had begun.
         state if delivery.recovered && state != BroadcastState::Done => {
@@ -153,5 +169,5 @@ fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
         BroadcastState::Cancelled | BroadcastState::Done => return Some(Why::Ended(DeliveryState::Cancelled)),
     }
     let changed = lock(&engine.changed).since(delivery.subscriber, delivery.version, delivery.overflows);
-    (down || changed).then_some(Why::Afresh)
+    (down || changed && !fault::on(Fault::ChangeIgnored)).then_some(Why::Afresh)
 }

@@ -8,6 +8,7 @@ mod delivery;
 mod file;
 mod import;
 mod ingest;
+mod inline;
 mod manifest;
 mod put;
 mod query;
@@ -27,6 +28,7 @@ use std::sync::Mutex;
 use ring::hmac;
 use rusqlite::Connection;
 
+pub use self::inline::Crash;
 use self::writer::{Writer, failed};
 use crate::store::{Result, StoreError};
 
@@ -70,10 +72,10 @@ impl Sqlite {
         Sqlite::with(path, |connection| Writer::thread(connection, 1024), true, None)
     }
 
-    /// Everything on the caller's thread, without checkpoints: for simulation.
+    /// Everything on the caller's thread, without checkpoints: for simulation. It takes the shards even while another has them, as
+    /// an owner does whose predecessor's lease has ended.
     pub fn inline(path: &Path) -> Result<Sqlite> {
-        let lock = Sqlite::lock(path)?;
-        Sqlite::with(path, Writer::inline, false, Some(lock))
+        Sqlite::with(path, Writer::inline, false, None)
     }
 
     fn with(
@@ -88,7 +90,7 @@ impl Sqlite {
             connection.execute_batch("PRAGMA synchronous = OFF").map_err(failed)?;
         }
         let key = file::installation_key(&connection)?;
-        let epoch = if owned.is_some() { file::raise_epoch(&connection)? } else { 0 };
+        let epoch = if owned.is_some() || !threads { file::raise_epoch(&connection)? } else { 0 };
         let mut readers = Vec::new();
         let mut checkpoints = None;
         if threads {
@@ -109,7 +111,7 @@ impl Sqlite {
         })
     }
 
-    pub fn crash_after(&self, crash: writer::Crash) {
+    pub fn crash_after(&self, crash: Crash) {
         self.writer.crash_after(crash);
     }
 
@@ -119,15 +121,9 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let mut work = Some(work);
-        let inline = self.writer.read_inline(|connection| match work.take() {
-            Some(work) => work(connection),
-            None => Err(StoreError::Failed("read twice".into())),
-        });
-        if let Some(result) = inline {
-            return result;
+        if let Some(inline) = self.writer.is_inline() {
+            return inline.read(work).await;
         }
-        let Some(work) = work else { return Err(StoreError::Failed("read twice".into())) };
         let _permit = self.reading.acquire().await.map_err(|_| StoreError::Failed("the store is closed".into()))?;
         let reader = self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
         let Some(reader) = reader else { return Err(StoreError::Failed("no reader is free".into())) };

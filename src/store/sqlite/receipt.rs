@@ -122,11 +122,15 @@ fn apply(
     let at = (broadcast.0, who.0, place);
     let known = first(
         db,
-        "SELECT state, channel, receipt IS 'unconfirmed' FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        "SELECT state, channel, receipt IS 'unconfirmed', receipt IS 'bounced' FROM delivery
+         WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
         at,
-        |row| Ok((DeliveryState::from_number(row.get(0)?), ChannelId(row.get(1)?), row.get::<_, bool>(2)?)),
+        |row| {
+            let state = DeliveryState::from_number(row.get(0)?);
+            Ok((state, ChannelId(row.get(1)?), row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+        },
     )?;
-    let Some((state, channel, unconfirmed)) = known else { return Ok(false) };
+    let Some((state, channel, unconfirmed, bounced)) = known else { return Ok(false) };
     let before = ending(db, broadcast, who)?;
     // What the earlier of two ways reports says nothing about the one that was taken since.
     let earlier = unconfirmed && channel != receipt.channel && receipt.status == ReceiptStatus::Bounced;
@@ -145,8 +149,9 @@ fn apply(
     };
     match receipt.status {
         ReceiptStatus::Delivered | ReceiptStatus::Read => {
-            // It arrived: whatever was thought of this try before. Another try that is due is no longer needed.
-            if matches!(state, DeliveryState::Unknown | DeliveryState::Open) {
+            // It arrived: whatever was thought of this try before, whatever a later one was answered, and whatever became of its
+            // broadcast since. Another try that is due is no longer needed.
+            if state != DeliveryState::Told && !bounced {
                 set(DeliveryState::Told)?;
             }
         }

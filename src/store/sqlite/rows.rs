@@ -86,18 +86,18 @@ mod tests {
     use super::super::Sqlite;
     use super::*;
 
-    #[test]
-    fn a_statement_that_is_used_again_is_not_planned_again() {
+    #[tokio::test]
+    async fn a_statement_that_is_used_again_is_not_planned_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Sqlite::inline(&folder.path().join("store.db")).expect("opens");
         let sql = "SELECT audience, status FROM thread WHERE incident = ?1 ORDER BY audience LIMIT ?2";
-        let planned = store.writer.read_inline(|db| {
+        let planned = store.read(move |db| {
             for n in 0..100i64 {
                 all(db, sql, (n, n + 10), |row| row.get::<_, String>(0))?;
             }
             let statement = db.prepare_cached(sql).map_err(failed)?;
             Ok(statement.get_status(rusqlite::StatementStatus::RePrepare))
         });
-        assert_eq!(planned.expect("inline").expect("reads"), 0);
+        assert_eq!(planned.await.expect("reads"), 0);
     }
 }

@@ -15,6 +15,7 @@ use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::incident::{Change, Incident};
 use crate::ingest::DeadRecord;
@@ -108,11 +109,23 @@ impl Store for Sqlite {
     async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
         let own = self.epoch;
         let key = self.key.clone();
+        if fault::on(Fault::CursorBeforeManifest)
+            && let Some(last) = manifest.decided.last()
+        {
+            let (of, after, end) = (manifest.key, last.subscriber, manifest.end);
+            self.write(move |db| manifest::move_cursor(db, of, own, after, (0, 0, 0), end)).await?;
+        }
         self.write(move |db| manifest::decide(db, &key, own, manifest, rows, &wordings)).await
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
         let key = self.key.clone();
+        if fault::on(Fault::StaleOwnersOutcomeDropped) {
+            let own = self.epoch.to_string();
+            if self.meta("epoch").await? != Some(own) {
+                return Ok(BTreeMap::new());
+            }
+        }
         self.write(move |db| delivery::record(db, &key, &facts, &closed)).await
     }
 

@@ -3,32 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use loudhailer::app::installation_key;
 use loudhailer::channel::outbox::Outbox;
 use loudhailer::dispatch::lane::Settings;
 use loudhailer::explain::{Channels, Compared, Ended, Explained, explain};
 use loudhailer::id::{BroadcastId, SubscriberId};
-use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{Broadcast, BroadcastState, Store};
 use ring::hmac;
 
-use super::{Attempt, CHANNELS, START, lane_of, lived};
+use super::act::Outside;
+use super::channels::{CHANNELS, Channel, lane_of};
+use super::life::Life;
+use super::people::Person;
+use super::run::lives;
+use super::world::{Answer, Attempt, START, World, lock};
 
 const SEEDS: u64 = 12;
 
 #[test]
 fn everyone_is_explained_as_it_was_recorded_seen_and_counted() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
     let mut all = Explanations::default();
     for seed in 1000..1000 + SEEDS {
-        let directory = tempfile::tempdir().expect("directory");
-        let (world, _, _, path) = lived(seed, &directory);
-        let attempts = world.attempts.lock().expect("attempts").clone();
-        let explained = runtime.block_on(async {
-            let store = Sqlite::visit(&path).expect("opens");
-            let key = installation_key(&store).await.expect("a key");
-            check(&store, &key, &attempts).await
-        });
+        let world = Arc::new(World::new(seed, false));
+        let end = async |life: &Life, _: &Outside, _: &[Person]| {
+            let attempts = lock(&world.attempts).clone();
+            check(&*life.app.store, &life.app.key, &attempts).await
+        };
+        let (_, explained) = lives(seed, &world, end);
         let explained = explained.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         all.people += explained.people;
         all.tries += explained.tries;
@@ -50,9 +50,9 @@ async fn check(store: &dyn Store, key: &hmac::Key, attempts: &[Attempt]) -> Resu
     let failed = |error: loudhailer::store::StoreError| error.to_string();
     let set_up: Vec<Settings> = CHANNELS
         .iter()
-        .map(|(id, name, kind, address_kind, _, repeat)| Settings {
-            repeat: *repeat,
-            ..lane_of(*id, name, kind, address_kind, Arc::new(Outbox))
+        .map(|channel| Settings {
+            repeat: channel.repeat,
+            ..lane_of(channel.id, channel.name, channel.kind, channel.address_kind, Arc::new(Outbox))
         })
         .collect();
     let channels = Channels::new(store, set_up.iter()).await.map_err(failed)?;
@@ -95,15 +95,14 @@ fn tries(explained: &Explained, seen: &BTreeMap<&str, Vec<&Attempt>>) -> Result<
             let began = loudhailer::clock::Time::parse(one["began"].as_str().unwrap_or_default());
             let began = began.map_err(|error| error.to_string())?.0 - START;
             let fits = |attempt: &&&Attempt| {
-                let (_, name, ..) = CHANNELS[usize::from(attempt.channel) - 1];
                 let answer = match one["outcome"].as_str() {
-                    Some("accepted") => attempt.accepted,
-                    Some("unknown") => !attempt.accepted,
-                    _ => !attempt.accepted && !attempt.lost,
+                    Some("accepted") => attempt.was(Answer::Accepted),
+                    Some("unknown") => !attempt.was(Answer::Accepted),
+                    _ => !attempt.was(Answer::Accepted) && !attempt.was(Answer::Unknown),
                 };
                 let at = attempt.at.as_millis() as i64;
                 // Of two that began at one time, one is kept as a little later.
-                one["channel"] == name && answer && (at..at + 3).contains(&began)
+                one["channel"] == Channel::of(attempt.channel).name && answer && (at..at + 3).contains(&began)
             };
             if seen.get(id).is_none_or(|attempts| !attempts.iter().any(|attempt| fits(&attempt))) {
                 return Err(format!("no channel saw {one} of {id}: {:#?}", seen.get(id)));

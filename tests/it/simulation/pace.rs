@@ -21,7 +21,9 @@ use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{Store, SubscriberDraft};
 use serde_json::json;
 
-use super::{START, lane_of, started};
+use super::channels::lane_of;
+use super::life::started;
+use super::world::START;
 
 /// What a channel's other side does with an attempt that begins then, after so many others.
 type Does = dyn FnMut(Duration) -> Outcome + Send;

@@ -1,0 +1,99 @@
+//! The writer and the reads on the caller's thread, for simulation: jobs that are ready together share a transaction, as in the
+//! writer's thread; and the disk may stop in the middle of a commit.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rusqlite::Connection;
+
+use super::writer::{Answers, Job, answer, commit};
+use crate::store::Result;
+
+/// After so many more commits the disk stops: that commit may be on it in part, and neither it nor anything later is answered.
+pub struct Crash {
+    pub commits_left: u64,
+    /// Called after that commit, with the length that the write-ahead log had before it.
+    pub at: Box<dyn FnOnce(u64) + Send>,
+}
+
+pub struct Inline {
+    connection: Mutex<Connection>,
+    queue: Mutex<VecDeque<Job>>,
+    crash: Mutex<Option<Crash>>,
+    failed: Arc<AtomicBool>,
+    stopped: AtomicBool,
+    /// What a stopped disk never answers.
+    unanswered: Mutex<Answers>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Inline {
+    pub fn new(connection: Connection, failed: Arc<AtomicBool>) -> Inline {
+        Inline {
+            connection: Mutex::new(connection),
+            queue: Mutex::default(),
+            crash: Mutex::default(),
+            failed,
+            stopped: AtomicBool::new(false),
+            unanswered: Mutex::default(),
+        }
+    }
+
+    pub fn crash_after(&self, crash: Crash) {
+        *lock(&self.crash) = Some(crash);
+    }
+
+    /// Takes a job; it is written after whoever else is ready now has had a turn, so that they share the commit.
+    pub fn take(self: Arc<Inline>, job: Job) {
+        let mut queue = lock(&self.queue);
+        queue.push_back(job);
+        if queue.len() == 1 {
+            let own = self.clone();
+            tokio::spawn(async move { own.write() });
+        }
+    }
+
+    fn write(&self) {
+        if self.stopped.load(Ordering::Relaxed) {
+            return; // what is queued is never answered
+        }
+        let jobs = std::mem::take(&mut *lock(&self.queue));
+        let dies = {
+            let mut crash = lock(&self.crash);
+            match crash.as_mut() {
+                Some(due) if due.commits_left == 0 => crash.take(),
+                Some(due) => {
+                    due.commits_left -= 1;
+                    None
+                }
+                None => None,
+            }
+        };
+        let connection = lock(&self.connection);
+        let log =
+            || std::fs::metadata(format!("{}-wal", connection.path().unwrap_or_default())).map_or(0, |log| log.len());
+        let before = if dies.is_some() { log() } else { 0 };
+        let mut answers = Answers::new();
+        commit(&connection, jobs.into_iter(), &self.failed, &mut answers);
+        match dies {
+            Some(crash) => {
+                self.stopped.store(true, Ordering::Relaxed);
+                lock(&self.unanswered).extend(answers);
+                (crash.at)(before);
+            }
+            None => answer(&mut answers),
+        }
+    }
+
+    /// On the one connection. After the disk has stopped nothing is read: what is not on it for sure may not be seen.
+    pub async fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if self.stopped.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        work(&lock(&self.connection))
+    }
+}

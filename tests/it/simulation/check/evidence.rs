@@ -1,0 +1,113 @@
+//! What the checks look at, read once: the attempts with the deliveries that they belong to, and what the store says in the end.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::time::Duration;
+
+use loudhailer::clock::Time;
+use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
+use loudhailer::ingest::Ingested;
+use loudhailer::store::{AttemptRow, Broadcast, Counts, Decision, DeliveryFilter, DeliveryRow, Store};
+
+use crate::simulation::known::Known;
+use crate::simulation::life::Life;
+use crate::simulation::people::Person;
+use crate::simulation::world::{Answer, Attempt, START, World, lock};
+
+/// An attempt and the delivery that its id names, if that is one of ours.
+pub struct Seen {
+    attempt: Attempt,
+    pub delivery: Option<DeliveryId>,
+}
+
+impl Deref for Seen {
+    type Target = Attempt;
+    fn deref(&self) -> &Attempt {
+        &self.attempt
+    }
+}
+
+pub struct Evidence<'a> {
+    pub known: &'a Known,
+    /// As they were when the world began.
+    pub people: &'a [Person],
+    pub attempts: Vec<Seen>,
+    pub broadcasts: BTreeMap<BroadcastId, Broadcast>,
+    pub counts: BTreeMap<BroadcastId, Counts>,
+    pub rows: BTreeMap<DeliveryId, DeliveryRow>,
+    /// The attempts that the store tells of deliveries with an answer that nobody knows.
+    pub tries: BTreeMap<DeliveryId, Vec<AttemptRow>>,
+    pub decided: BTreeMap<(BroadcastId, SubscriberId), (Duration, Decision)>,
+    /// For each event that was answered: what the store says of it today.
+    pub events: Vec<(String, Option<Ingested>, &'a Ingested)>,
+    pub live: Vec<Broadcast>,
+}
+
+/// When, since the world began.
+pub fn since_start(time: Time) -> Duration {
+    time.since(Time(START))
+}
+
+impl<'a> Evidence<'a> {
+    pub async fn read(life: &Life, world: &World, known: &'a Known, people: &'a [Person]) -> Evidence<'a> {
+        let store = &life.store;
+        let seen = |attempt: &Attempt| Seen {
+            delivery: DeliveryId::read(&attempt.id, &life.app.key).ok(),
+            attempt: attempt.clone(),
+        };
+        let attempts: Vec<Seen> = lock(&world.attempts).iter().map(seen).collect();
+        let mut evidence = Evidence {
+            known,
+            people,
+            attempts,
+            broadcasts: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            events: Vec::new(),
+            live: store.live().await.expect("reads"),
+        };
+        for n in 1.. {
+            let Some(broadcast) = store.broadcast(BroadcastId(n)).await.expect("reads") else { break };
+            let id = broadcast.id;
+            evidence.counts.insert(id, store.counts(&broadcast).await.expect("reads").0);
+            let filter = DeliveryFilter { broadcast: Some(id), ..DeliveryFilter::default() };
+            let rows = store.deliveries(filter, 10_000).await.expect("reads");
+            evidence.rows.extend(rows.into_iter().map(|row| (row.id, row)));
+            for person in people.iter().filter(|_| broadcast.released.is_some()) {
+                let kept = store.recipient(id, person.id).await.expect("reads");
+                if let Some((at, decided)) = kept.and_then(|kept| kept.decided) {
+                    evidence.decided.insert((id, person.id), (since_start(at), decided.decision));
+                }
+            }
+            evidence.broadcasts.insert(id, broadcast);
+        }
+        let unknown: Vec<DeliveryId> = evidence
+            .attempts
+            .iter()
+            .filter(|seen| seen.was(Answer::Unknown))
+            .filter_map(|seen| seen.delivery)
+            .collect();
+        for id in unknown {
+            if let Some((_, tries)) = store.delivery(id).await.expect("reads") {
+                evidence.tries.insert(id, tries);
+            }
+        }
+        for (event, answered, _) in &known.events {
+            let id = event["id"].as_str().unwrap_or_default();
+            let today = store.known("world", id, "outage", None).await.expect("reads").seen;
+            evidence.events.push((id.to_string(), today.map(|(_, today)| today), answered));
+        }
+        evidence
+    }
+
+    pub fn person(&self, id: SubscriberId) -> Option<&Person> {
+        self.people.iter().find(|person| person.id == id)
+    }
+
+    /// The broadcast of an attempt; attempts under ids that are none of ours are a breach of promise 2.
+    pub fn broadcast(&self, seen: &Seen) -> Option<&Broadcast> {
+        self.broadcasts.get(&seen.delivery?.broadcast)
+    }
+}

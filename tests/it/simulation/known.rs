@@ -1,0 +1,115 @@
+//! What the outside knows: asked for and answered, and so promised. Times are when the answer came; where a death came first, nothing
+//! was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
+use loudhailer::ingest::Ingested;
+use loudhailer::store::Broadcast;
+use serde_json::Value;
+
+use super::act::Reported;
+
+/// While something held.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    pub from: Duration,
+    /// `None`: to the end.
+    pub to: Option<Duration>,
+}
+
+impl Interval {
+    pub fn since(from: Duration) -> Interval {
+        Interval { from, to: None }
+    }
+
+    pub fn holds(&self, at: Duration) -> bool {
+        self.from < at && self.to.is_none_or(|to| at < to)
+    }
+
+    pub fn meets(&self, from: Duration, to: Duration) -> bool {
+        self.from <= to && self.to.is_none_or(|end| from <= end)
+    }
+}
+
+/// How a life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Died,
+    /// What was under way was recorded, by an owner whose shards had gone to another meanwhile.
+    HandedOver,
+}
+
+#[derive(Default)]
+pub struct Known {
+    pub events: Vec<(Value, Ingested, Duration)>,
+    pub stopped: Vec<(BroadcastId, Duration)>,
+    pub paused: Vec<(BroadcastId, Interval)>,
+    /// Nothing to this address begins later.
+    pub silent: Vec<(String, Duration)>,
+    pub withdrawn: Vec<(SubscriberId, Duration)>,
+    pub left: Vec<(SubscriberId, String, Interval)>,
+    /// When somebody asked to join: earlier they were no member.
+    pub joined: Vec<(SubscriberId, String, Duration)>,
+    /// Until when an address is verified by nobody.
+    pub unverified: BTreeMap<String, Option<Duration>>,
+    /// When something about somebody was changed, whether or not that was answered.
+    pub changed: Vec<(SubscriberId, Duration)>,
+    /// Whose addresses or memberships were ever changed.
+    pub touched: BTreeSet<SubscriberId>,
+    /// Incident, domain, while it was said to be down.
+    pub down: Vec<(String, String, Interval)>,
+    /// The incidents of which it is known whether they are over.
+    pub over: BTreeMap<&'static str, bool>,
+    /// Events that are being taken.
+    pub asked: usize,
+    pub reported: Vec<Reported>,
+    pub replayed: Vec<(DeliveryId, Duration)>,
+    pub endings: Vec<(Duration, Ending)>,
+    /// Broadcasts that ran on though nothing was in their way.
+    pub stuck: Vec<Broadcast>,
+    /// Decisions of owners that had lost their shards: whether each was refused.
+    pub fenced: Vec<bool>,
+    /// Events sent again: whether the answer was the same.
+    pub repeated: Vec<(String, bool)>,
+}
+
+/// How long a process may go on after its disk has stopped.
+pub const LINGERS: Duration = Duration::from_secs(3);
+
+impl Known {
+    pub fn died_within(&self, from: Duration, to: Duration) -> bool {
+        self.endings.iter().any(|(at, ending)| *ending == Ending::Died && from <= *at && *at <= to)
+    }
+
+    pub fn ended_within(&self, from: Duration, to: Duration) -> bool {
+        self.endings.iter().any(|(at, _)| from <= *at && *at <= to)
+    }
+
+    /// Whether the answer of an attempt may have been lost with the process: what came shortly before a death.
+    pub fn lost(&self, answered: Option<Duration>) -> bool {
+        answered.is_none_or(|at| self.died_within(at, at + LINGERS + Duration::from_millis(10)))
+    }
+
+    pub fn changed_within(&self, who: SubscriberId, from: Duration, to: Duration) -> bool {
+        self.changed.iter().any(|(id, at)| *id == who && from <= *at && *at <= to)
+    }
+
+    /// Whether a person's wish or a bounce called for another try between two.
+    pub fn asked_again(&self, id: DeliveryId, from: Duration, to: Duration) -> bool {
+        let bounced = |r: &Reported| r.bounced && r.id == id && r.asked <= to;
+        self.replayed.iter().any(|(of, at)| *of == id && from <= *at && *at <= to) || self.reported.iter().any(bounced)
+    }
+
+    pub fn is_down(&self, incident: &str, domain: &str) -> bool {
+        self.down.iter().any(|(of, what, while_down)| of == incident && what == domain && while_down.to.is_none())
+    }
+
+    pub fn up(&mut self, incident: &str, stays: &[&str], now: Duration) {
+        let ends = |(of, domain, interval): &&mut (String, String, Interval)| {
+            of == incident && interval.to.is_none() && !stays.contains(&domain.as_str())
+        };
+        self.down.iter_mut().filter(ends).for_each(|(_, _, interval)| interval.to = Some(now));
+    }
+}

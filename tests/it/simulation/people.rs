@@ -1,0 +1,77 @@
+//! The people of a world, as the outside has written them: who belongs where, and which addresses they have.
+
+use loudhailer::audience::{Address, Subscriber};
+use loudhailer::id::SubscriberId;
+use loudhailer::incident::Severity;
+use loudhailer::store::SubscriberDraft;
+
+use super::words::AUDIENCES;
+
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub id: SubscriberId,
+    pub wanted: Subscriber,
+    /// How often they have got another address: none is used twice.
+    moves: u32,
+}
+
+pub fn draw(chance: &mut fastrand::Rng) -> Vec<Person> {
+    (0..chance.usize(4..13))
+        .map(|n| {
+            let audiences =
+                AUDIENCES.iter().filter(|_| chance.u32(..100) < 45).map(|(name, _)| name.to_string()).collect();
+            let mut addresses = Vec::new();
+            for kind in ["phone", "email", "url"] {
+                if chance.u32(..100) < 65 {
+                    addresses.push(address(kind, n, 0, chance.u32(..10) > 0));
+                }
+            }
+            let wanted = Subscriber {
+                id: SubscriberId(0),
+                version: 0,
+                key: Some(format!("k{n}")),
+                name: None,
+                locale: "en".into(),
+                zone: "UTC".into(),
+                quiet: None,
+                severity: Severity::Info,
+                exercises: chance.bool(),
+                withdrawn: false,
+                audiences,
+                components: Default::default(),
+                regions: Default::default(),
+                addresses,
+            };
+            Person { id: SubscriberId(-1), wanted, moves: 0 }
+        })
+        .collect()
+}
+
+fn address(kind: &str, n: usize, moves: u32, verified: bool) -> Address {
+    let value = match kind {
+        "phone" => format!("+49{n:05}{moves}"),
+        "email" => format!("p{n}.{moves}@example.org"),
+        _ => format!("https://h{n}-{moves}.example"),
+    };
+    Address { place: 0, kind: kind.into(), value, verified, suppressed: false, secrets: Vec::new() }
+}
+
+impl Person {
+    pub fn known_as(&self, id: SubscriberId) -> Person {
+        Person { id, ..self.clone() }
+    }
+
+    pub fn draft(&self) -> SubscriberDraft {
+        let id = (self.id.0 >= 0).then_some(self.id);
+        SubscriberDraft { id, subscriber: self.wanted.clone() }
+    }
+
+    /// Gets another address in the place of one; answers the old one.
+    pub fn moves(&mut self, n: usize, which: usize) -> Option<String> {
+        self.moves += 1;
+        let which = which % self.wanted.addresses.len().max(1);
+        let old = self.wanted.addresses.get_mut(which)?;
+        let new = address(&old.kind, n, self.moves, true);
+        Some(std::mem::replace(old, new).value)
+    }
+}
