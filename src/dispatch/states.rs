@@ -43,6 +43,8 @@ impl Engine {
             };
             for other in live.values().filter(|other| older(other)) {
                 other.set_state(BroadcastState::Superseded);
+                // What waits in them leaves now, and makes room for what is newer.
+                self.lanes.values().for_each(|lane| lane.wake());
             }
             live.retain(|_, other| other.state().live());
         }

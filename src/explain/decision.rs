@@ -38,6 +38,20 @@ pub fn recomputed(recipient: &Recipient, channels: &Channels) -> Recomputed {
         };
         return Recomputed::of(Compared::Equal, why);
     }
+    let chosen: Vec<ChannelId> = decided.decision.ways().iter().map(|way| way.channel).collect();
+    let weighed = candidates
+        .iter()
+        .cloned()
+        .map(|candidate| Candidate { weight: u32::from(chosen.contains(&candidate.id)), ..candidate });
+    let weighed: Vec<Candidate> = weighed.collect();
+    if [recipient.told, !recipient.told].iter().any(|told| {
+        same(&decided.decision, &decide(&recipient.broadcast, then, *told, &weighed, &BTreeSet::new(), *at))
+    }) {
+        return Recomputed::of(
+            Compared::Equal,
+            "the channels of one kind had other weights then than they are set up with",
+        );
+    }
     if matches!(&decided.decision, Decision::Waits(left_out) if left_out.is_empty()) && !quiet(recipient, then, *at) {
         return Recomputed::of(Compared::NotPossible, "what stood in their way then was not written down");
     }

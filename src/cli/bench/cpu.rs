@@ -12,9 +12,10 @@ pub fn own() -> Option<f64> {
 pub fn threads(name: &str) -> Option<f64> {
     let mut nanoseconds = 0u64;
     for task in std::fs::read_dir("/proc/self/task").ok()?.flatten() {
-        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).ok();
-        if read("comm")?.trim_end() == name {
-            nanoseconds += read("schedstat")?.split(' ').next()?.parse::<u64>().ok()?;
+        // A thread may end while they are read.
+        let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        if read("comm").trim_end() == name {
+            nanoseconds += read("schedstat").split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
         }
     }
     Some(nanoseconds as f64 / 1e9)

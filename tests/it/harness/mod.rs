@@ -196,6 +196,14 @@ impl Broker {
         }
     }
 
+    /// Waits until nothing is on a channel's wire: what its lane holds may wait for the clock.
+    pub async fn off_the_wire(&self, channel: &str) {
+        let mut happenings = self.app.engine.happenings();
+        while self.get(&format!("/v1/channels/{channel}")).await.json()["on_wire"] != 0 {
+            within("came off the wire", happenings.changed()).await.expect("the engine lives");
+        }
+    }
+
     /// Waits until every broadcast has ended or is held.
     pub async fn settled(&self) {
         within("settles", self.app.engine.settled()).await;

@@ -10,7 +10,7 @@ use loudhailer::id::{BroadcastId, SubscriberId};
 use loudhailer::store::{Broadcast, BroadcastState, Store};
 use ring::hmac;
 
-use super::act::Outside;
+use super::act::{Outside, Reported};
 use super::channels::{CHANNELS, Channel, lane_of};
 use super::life::Life;
 use super::people::Person;
@@ -24,9 +24,9 @@ fn everyone_is_explained_as_it_was_recorded_seen_and_counted() {
     let mut all = Explanations::default();
     for seed in 1000..1000 + SEEDS {
         let world = Arc::new(World::new(seed, false));
-        let end = async |life: &Life, _: &Outside, _: &[Person]| {
+        let end = async |life: &Life, outside: &Outside, _: &[Person]| {
             let attempts = lock(&world.attempts).clone();
-            check(&*life.app.store, &life.app.key, &attempts).await
+            check(&*life.app.store, &life.app.key, &attempts, &outside.known.reported).await
         };
         let (_, explained) = lives(seed, &world, end);
         let explained = explained.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -46,7 +46,12 @@ struct Explanations {
     known_later: usize,
 }
 
-async fn check(store: &dyn Store, key: &hmac::Key, attempts: &[Attempt]) -> Result<Explanations, String> {
+async fn check(
+    store: &dyn Store,
+    key: &hmac::Key,
+    attempts: &[Attempt],
+    reported: &[Reported],
+) -> Result<Explanations, String> {
     let failed = |error: loudhailer::store::StoreError| error.to_string();
     let set_up: Vec<Settings> = CHANNELS
         .iter()
@@ -78,7 +83,7 @@ async fn check(store: &dyn Store, key: &hmac::Key, attempts: &[Attempt]) -> Resu
             explanations.people += 1;
             explanations.known_later +=
                 usize::from(explained.recomputed == Compared::Equal && explained.recomputed_why.is_some());
-            explanations.tries += tries(&explained, &seen)?;
+            explanations.tries += tries(&explained, &seen, key, reported)?;
             *ended.entry(explained.outcome).or_default() += 1;
         }
         counted(store, &broadcast, &ended).await?;
@@ -87,17 +92,30 @@ async fn check(store: &dyn Store, key: &hmac::Key, attempts: &[Attempt]) -> Resu
 }
 
 /// Every try that is explained was seen by that channel, at that time, with that answer.
-fn tries(explained: &Explained, seen: &BTreeMap<&str, Vec<&Attempt>>) -> Result<usize, String> {
+fn tries(
+    explained: &Explained,
+    seen: &BTreeMap<&str, Vec<&Attempt>>,
+    key: &hmac::Key,
+    reported: &[Reported],
+) -> Result<usize, String> {
     let mut count = 0;
     for delivery in &explained.deliveries {
         let id = delivery["id"].as_str().unwrap_or_default();
         for one in delivery["attempts"].as_array().into_iter().flatten().filter(|one| one["outcome"] != "replayed") {
             let began = loudhailer::clock::Time::parse(one["began"].as_str().unwrap_or_default());
             let began = began.map_err(|error| error.to_string())?.0 - START;
+            let bounced = |attempt: &Attempt| {
+                reported.iter().any(|r| r.bounced && r.channel == attempt.channel && r.id.public(key) == attempt.id)
+            };
             let fits = |attempt: &&&Attempt| {
                 let answer = match one["outcome"].as_str() {
                     Some("accepted") => attempt.was(Answer::Accepted),
-                    Some("unknown") => !attempt.was(Answer::Accepted),
+                    // Who takes over from an owner that died, or was thought to have, writes down only that nobody knows.
+                    Some("unknown") if !attempt.was(Answer::Accepted) && began >= attempt.at.as_millis() as i64 => {
+                        return one["channel"] == Channel::of(attempt.channel).name;
+                    }
+                    // What bounces has been refused after all.
+                    Some("rejected") if bounced(attempt) => true,
                     _ => !attempt.was(Answer::Accepted) && !attempt.was(Answer::Unknown),
                 };
                 let at = attempt.at.as_millis() as i64;
