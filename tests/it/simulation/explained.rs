@@ -22,17 +22,27 @@ const SEEDS: u64 = 12;
 #[test]
 fn everyone_is_explained_as_it_was_recorded_seen_and_counted() {
     let mut all = Explanations::default();
-    for seed in 1000..1000 + SEEDS {
+    let mut worlds = 0;
+    for seed in 1000.. {
         let world = Arc::new(World::new(seed, false));
         let end = async |life: &Life, outside: &Outside, _: &[Person]| {
             let attempts = lock(&world.attempts).clone();
             check(&*life.app.store, &life.app.key, &attempts, &outside.known.reported).await
         };
-        let (_, explained) = lives(seed, &world, end);
+        let (outside, explained) = lives(seed, &world, end);
+        // After a death, or by an owner that took over, is tried again what was begun before: what follows then is not what
+        // anybody decided.
+        if !outside.known.endings.is_empty() {
+            continue;
+        }
         let explained = explained.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         all.people += explained.people;
         all.tries += explained.tries;
         all.known_later += explained.known_later;
+        worlds += 1;
+        if worlds == SEEDS {
+            break;
+        }
     }
     assert!(all.people > 200 && all.tries > 200, "{all:?}: the world is asleep");
     assert!(all.known_later * 20 < all.people, "{all:?}: too much is explained by what was known later");
