@@ -58,9 +58,16 @@ pub(super) async fn rows(
         match engine.live(id) {
             Some(live) => again(engine, &live, rows).await?,
             None => {
-                let ended =
+                let state =
                     engine.store.broadcast(id).await?.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
-                over(engine, id, ended, rows).await?;
+                match state.live() {
+                    // It was done, a bounce has just opened somebody again, and nobody has taken it up yet.
+                    true => {
+                        engine.take_up_again(id).await?;
+                        engine.hint(priority, lane, now);
+                    }
+                    false => drop(over(engine, id, state, rows).await?),
+                }
             }
         }
     }

@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Takes up a broadcast that was done. Whoever else was opened in it before is in the counts that are read here.
-    async fn take_up_again(&self, id: BroadcastId) -> Result<()> {
+    pub(super) async fn take_up_again(&self, id: BroadcastId) -> Result<()> {
         let _alone = self.ends.write().await;
         if self.live(id).is_none() {
             self.notice(&[id]).await?;

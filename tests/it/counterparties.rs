@@ -126,7 +126,8 @@ async fn an_event_leaves_as_sms_by_kannel_and_the_reports_of_the_network_come_ba
         reports
     };
     let all = BTreeMap::from([("bounced".to_string(), 2), ("delivered".to_string(), 2)]);
-    until(&broker, "customers", |deliveries| reports(deliveries) == all).await;
+    let ended = |deliveries: &Value| deliveries.as_array().expect("a list").iter().all(|one| one["state"] != "open");
+    until(&broker, "customers", |deliveries| reports(deliveries) == all && ended(deliveries)).await;
     broker.settled().await;
     let counts = to(&broker, "customers").await["counts"].clone();
     assert_eq!((&counts["told"], &counts["unreachable"]), (&json!(2), &json!(2)), "{counts}");
