@@ -37,8 +37,7 @@ pub struct Rule {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
-    /// `"200"` or `"2xx"`, or a list of such.
-    pub status: Option<OneOf>,
+    pub status: Option<Statuses>,
     pub json: BTreeMap<Pointer, OneOf>,
     /// The whole body as text, without the blanks around it.
     pub body: Option<OneOf>,
@@ -101,9 +100,31 @@ pub enum Unit {
     Millisecond,
 }
 
+/// `"200"` or `"2xx"`, or a list of such.
+#[derive(Debug, Deserialize)]
+#[serde(from = "OneOf")]
+pub struct Statuses {
+    given: OneOf,
+    /// What each stands for; read once, since every answer is held against them.
+    codes: Vec<std::ops::RangeInclusive<u16>>,
+}
+
+impl From<OneOf> for Statuses {
+    fn from(given: OneOf) -> Statuses {
+        let codes = |status: &Value| {
+            let text = scalar(status)?;
+            match text.strip_suffix("xx") {
+                Some(class) => class.parse::<u8>().ok().map(u16::from).map(|class| class * 100..=class * 100 + 99),
+                None => text.parse().ok().map(|code| code..=code),
+            }
+        };
+        Statuses { codes: given.each().iter().filter_map(codes).collect(), given }
+    }
+}
+
 impl Rule {
     pub fn check(&self) -> Result<(), String> {
-        for status in self.when.status.iter().flat_map(OneOf::each) {
+        for status in self.when.status.iter().flat_map(|statuses| statuses.given.each()) {
             let good = scalar(status).is_some_and(|s| {
                 let s = s.as_bytes();
                 s.len() == 3 && s[0].is_ascii_digit() && (s[1..] == *b"xx" || s[1..].iter().all(u8::is_ascii_digit))
@@ -136,12 +157,7 @@ impl Rule {
     }
 
     fn matches_status(&self, status: u16) -> bool {
-        self.when.status.as_ref().is_none_or(|list| {
-            list.each().iter().filter_map(scalar).any(|text| match text.strip_suffix("xx") {
-                Some(class) => class.parse() == Ok(status / 100),
-                None => text.parse() == Ok(status),
-            })
-        })
+        self.when.status.as_ref().is_none_or(|list| list.codes.iter().any(|codes| codes.contains(&status)))
     }
 
     fn reads_json(&self) -> bool {
@@ -169,13 +185,14 @@ pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Out
     let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(status, &json, answer.body)) else {
         return (built_in(answer, &detail(rules, status, &json), wide, now), None);
     };
-    let detail = detail(rules, status, &json);
+    // Most answers are good ones, of which nothing more is to be said.
+    let detail = || detail(rules, status, &json);
     let outcome = match rule.then {
         Then::Accepted => {
             Outcome::Accepted { reference: rule.reference.as_ref().and_then(|reference| reference.id.text(&json)) }
         }
-        Then::Unknown => Outcome::Unknown { detail },
-        Then::Rejected => Outcome::Rejected { fault: rule.fault.unwrap_or(Fault::Message), detail },
+        Then::Unknown => Outcome::Unknown { detail: detail() },
+        Then::Rejected => Outcome::Rejected { fault: rule.fault.unwrap_or(Fault::Message), detail: detail() },
         Then::Deferred => {
             let after = match &rule.after {
                 Some(After { json: Some(pointer), unit, .. }) => wait_in(pointer, &json, *unit),
@@ -184,7 +201,7 @@ pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Out
             };
             let after = after.or_else(|| retry_after(answer.headers, "retry-after", now));
             let throttled = rule.throttled.unwrap_or(status == TOO_MANY);
-            Outcome::Deferred { after, holds: rule.holds.unwrap_or(wide), throttled, detail }
+            Outcome::Deferred { after, holds: rule.holds.unwrap_or(wide), throttled, detail: detail() }
         }
     };
     (outcome, Some(at))

@@ -80,7 +80,9 @@ impl Pool {
 
     pub async fn exchange(&self, origin: &Arc<Origin>, request: Request<Full<Bytes>>) -> Result<Received, Failure> {
         let written = AtomicBool::new(false);
-        match timeout(self.patience, self.attempt(origin, request, &written)).await {
+        // Pinned where it is made: it would be moved once more into the timeout.
+        let attempt = std::pin::pin!(self.attempt(origin, request, &written));
+        match timeout(self.patience, attempt).await {
             Ok(result) => result,
             Err(_) if written.load(Ordering::Relaxed) => Err(Failure::Lost("no answer in time")),
             Err(_) => Err(Failure::NotSent("no connection in time")),
