@@ -177,7 +177,10 @@ impl Built {
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
-        app.stop.cancelled().await;
+        tokio::select! {
+            () = app.stop.cancelled() => {}
+            () = app.engine.broken.cancelled() => app.stop.cancel(),
+        }
         // Taking ends first, so that what is accepted is also what is written.
         let ends = tokio::time::Instant::now() + LAST_ATTEMPTS;
         let taking = async {
@@ -192,6 +195,9 @@ impl Built {
         sums.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
+        if app.engine.broken.is_cancelled() {
+            bail!("a part of the engine panicked: start again, and what was under way goes on");
+        }
         Ok(())
     }
 }

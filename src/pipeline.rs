@@ -51,7 +51,7 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
             Committed::Done(ingested, drawn) => {
                 if mode == Mode::Real && !late {
                     let down = if over { Default::default() } else { down.into_iter().collect() };
-                    app.engine.platforms_changed(ingested.incident, down).await?;
+                    app.engine.platforms_changed(ingested.incident, down);
                 }
                 app.engine.take(drawn);
                 metrics::counter!("loudhailer_events_total").increment(1);
@@ -93,6 +93,8 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: Ow
     let outcome =
         sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
     let ended = engine.clock.monotonic();
+    // Read before the answer may close this way: what is written for later then moves at once.
+    let ways = engine.ways();
     let priority = delivery.live.broadcast.priority;
     lane.meters.attempt(priority, &outcome, started.saturating_sub(delivery.queued), ended - started);
     engine.address_free(&delivery);
@@ -103,7 +105,7 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: Ow
     engine.enter(Entry::Fact(Box::new(Recorded {
         fact,
         manifest: delivery.manifest,
-        ways: engine.ways(),
+        ways,
         attempted: true,
         room: Some(room),
     })));

@@ -19,7 +19,7 @@ pub async fn ready(door: web::Data<Door>) -> HttpResponse {
     let store = door.app.store.ready().await;
     let kafka = door.app.kafka.as_ref().map(|kafka| kafka.ready());
     let stopping = door.app.stop.is_cancelled();
-    let ready = store.is_ok() && kafka != Some(false) && !stopping;
+    let ready = store.is_ok() && kafka != Some(false) && !stopping && !door.app.engine.broken.is_cancelled();
     let document = json!({
         "ready": ready, "store": if store.is_ok() { "ok" } else { "failed" }, "stopping": stopping,
         "kafka": match kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },

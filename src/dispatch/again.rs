@@ -55,23 +55,25 @@ pub(super) async fn rows(
         by_broadcast.entry(row.delivery.broadcast).or_default().push(row);
     }
     for (id, rows) in by_broadcast {
-        match engine.live(id) {
-            Some(live) => again(engine, &live, rows).await?,
-            None => {
-                let state =
-                    engine.store.broadcast(id).await?.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
-                match state.live() {
-                    // It was done, a bounce has just opened somebody again, and nobody has taken it up yet.
-                    true => {
-                        engine.take_up_again(id).await?;
-                        engine.hint(priority, lane, now);
-                    }
-                    false => drop(over(engine, id, state, rows).await?),
-                }
-            }
-        }
+        // What the store could not take is still there, open and due.
+        of_one(engine, id, rows).await.inspect_err(|_| engine.hint(priority, lane, now))?;
     }
     Ok(true)
+}
+
+async fn of_one(engine: &Arc<Engine>, id: BroadcastId, rows: Vec<OpenRow>) -> crate::store::Result<()> {
+    if let Some(live) = engine.live(id) {
+        return again(engine, &live, rows).await;
+    }
+    let broadcast = engine.store.broadcast(id).await?;
+    let state = broadcast.map_or(BroadcastState::Cancelled, |broadcast| broadcast.state);
+    if !state.live() {
+        return over(engine, id, state, rows).await.map(drop);
+    }
+    // It was done, a bounce has just opened somebody again, and nobody has taken it up yet.
+    engine.take_up_again(id).await?;
+    rows.iter().for_each(|row| engine.hint(row.priority, row.lane, row.due));
+    Ok(())
 }
 
 fn past_deadline(engine: &Engine, live: &Live) -> bool {
@@ -132,7 +134,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
             Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
         });
         engine.store.record(Arc::new(facts.collect()), Vec::new()).await?;
-        return engine.waits_written(ways).await;
+        engine.waits_written(ways);
+        return Ok(());
     }
     let overflows = lock(&engine.changed).overflows;
     let candidates = engine.candidates();
@@ -195,7 +198,6 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     }
     let hints: Vec<(ChannelId, Time)> =
         facts.iter().filter(|fact| fact.state == DeliveryState::Open).map(|fact| (fact.lane, fact.due)).collect();
-    lock(&engine.claimed).extend(deliveries.iter().map(|(_, delivery)| delivery.id()));
     let wordings: Vec<Wording> = wordings.into_values().flatten().map(|(wording, _)| wording).collect();
     if !wordings.is_empty() {
         engine.store.word(wordings).await?;
@@ -208,7 +210,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         for (lane, due) in hints {
             engine.hint(live.broadcast.priority, lane, due);
         }
-        engine.waits_written(ways).await?;
+        engine.waits_written(ways);
     }
     enter(engine, deliveries);
     recorder::finish(engine, live).await;
@@ -253,7 +255,8 @@ fn afresh(
             "rejected" if attempt.fault.as_deref() == Some("channel") => {}
             "rejected" | "unconfirmed" => tried[at].rejected = true,
             "unknown" if unsafe_repeat && !fault::on(Fault::UnknownRepeated) => tried[at].rejected = true,
-            "deferred" => tried[at].deferrals += 1,
+            // Where a known id is dropped, an unknown is repeated like a deferral, and as seldom.
+            "deferred" | "unknown" => tried[at].deferrals += 1,
             _ => {}
         }
         if attempt.place == place {

@@ -59,6 +59,13 @@ impl Breaker {
         true
     }
 
+    /// It is to be left alone for so long. True where this opened it.
+    pub fn rests(&mut self, now: Instant, span: Duration) -> bool {
+        let opens = self.state(now) != State::Open;
+        self.until = Some(self.until.unwrap_or_default().max(now + span));
+        opens
+    }
+
     /// As found in the store: open for so long yet.
     pub fn restored(opened_for: Duration, now: Instant) -> Breaker {
         Breaker { failures: FAILURES, opened: 1, until: Some(now + opened_for) }
@@ -89,6 +96,17 @@ mod tests {
         assert_eq!(breaker.state(now + FIRST * 3), State::HalfOpen);
         assert!(breaker.succeeded());
         assert_eq!(breaker.state(now), State::Closed);
+    }
+
+    #[test]
+    fn one_that_asks_for_a_rest_is_open_until_it_ends() {
+        let mut breaker = Breaker::default();
+        let (now, minute) = (Duration::from_secs(100), Duration::from_secs(60));
+        assert!(breaker.rests(now, minute));
+        assert!(!breaker.rests(now, minute * 2), "it is open already, and for longer now");
+        assert_eq!(breaker.state(now + minute), State::Open);
+        assert_eq!(breaker.state(now + minute * 2), State::HalfOpen);
+        assert!(breaker.succeeded());
     }
 
     #[test]

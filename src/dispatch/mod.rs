@@ -36,7 +36,7 @@ pub mod ticker;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -90,6 +90,8 @@ pub struct Engine {
     pub(crate) ends: tokio::sync::RwLock<()>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     ways: AtomicU64,
+    /// What waits for a way is to be woken.
+    wake: AtomicBool,
     pub(crate) room: Arc<Semaphore>,
     pub(crate) plan: Notify,
     pub(crate) tick: Notify,
@@ -99,6 +101,8 @@ pub struct Engine {
     chance: Mutex<fastrand::Rng>,
     /// Ends what is not on the wire.
     pub stop: CancellationToken,
+    /// A part of the engine has panicked.
+    pub broken: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) attempts: TaskTracker,
 }

@@ -67,14 +67,11 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cur
     }
     let selected = decided.len() as i64;
     let hints: Vec<(ChannelId, Time)> = rows.iter().map(|row| (row.lane, row.due)).collect();
-    let claims: Vec<DeliveryId> =
-        deliveries.iter().filter(|(_, d)| d.manifest.is_none()).map(|(_, d)| d.id()).collect();
-    lock(&engine.claimed).extend(claims);
     let manifest = Manifest { key, at, epoch: engine.epoch, decided, end };
     let waits = rows.iter().any(|row| row.lane == ChannelId(0));
     engine.store.decide(manifest, rows, wordings).await?;
     if waits {
-        engine.waits_written(ways).await?;
+        engine.waits_written(ways);
     }
     let moved = Cursor {
         after,
@@ -102,7 +99,10 @@ pub(super) fn down(engine: &Engine, live: &Live) -> BTreeSet<String> {
     down
 }
 
+/// Once it is on disk, what has a row is claimed, so that nobody else takes the row up, and enters its lane.
 pub(super) fn enter(engine: &Engine, deliveries: Vec<(ChannelId, Delivery)>) {
+    let with_rows = deliveries.iter().filter(|(_, delivery)| delivery.manifest.is_none());
+    lock(&engine.claimed).extend(with_rows.map(|(_, delivery)| delivery.id()));
     let mut by_lane: BTreeMap<ChannelId, Vec<Delivery>> = BTreeMap::new();
     for (lane, delivery) in deliveries {
         by_lane.entry(lane).or_default().push(delivery);

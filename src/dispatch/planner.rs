@@ -59,6 +59,7 @@ enum Next {
 
 /// One unit of the most urgent work.
 async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
+    engine.wake_waiting().await?;
     let mut next_due: Option<Time> = None;
     for priority in Priority::ALL.iter().rev().copied() {
         let now = engine.clock.steady();

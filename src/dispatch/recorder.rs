@@ -135,7 +135,7 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     }
     drop(rooms);
     let now = engine.clock.steady();
-    let waits = |fact: &Fact| fact.state == DeliveryState::Open && fact.lane == ChannelId(0) && fact.due > now;
+    let waits = |fact: &Fact| fact.state == DeliveryState::Open && fact.due > now;
     let decided_at = facts.iter().zip(&decided_at).filter(|(fact, _)| waits(fact)).map(|(_, (ways, _))| *ways).min();
     for (id, recipients) in touched {
         let Some(live) = engine.live(id) else { continue };
@@ -148,7 +148,7 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
         finish(engine, &live).await;
     }
     if let Some(decided_at) = decided_at {
-        write(engine, "what waits", || engine.waits_written(decided_at)).await;
+        engine.waits_written(decided_at);
     }
     engine.recorded.notify_waiters();
     engine.plan.notify_one();

@@ -36,9 +36,13 @@ async fn manifests(engine: &Arc<Engine>) {
                 continue;
             }
         };
-        after = Some(found.key);
-        if let Err(error) = finish(engine, found).await {
-            tracing::error!(%error, "an open manifest can't be finished");
+        let key = found.key;
+        match finish(engine, found).await {
+            Ok(()) => after = Some(key),
+            Err(error) => {
+                tracing::error!(%error, "an open manifest can't be finished; trying again");
+                engine.clock.sleep(std::time::Duration::from_secs(1)).await;
+            }
         }
         if engine.stop.is_cancelled() {
             return;

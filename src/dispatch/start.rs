@@ -2,10 +2,11 @@
 //! remember. Leave: the engine, with nothing sent before `start`; `shut_down` lets what is on the wire end and records it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use ring::hmac;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,7 @@ impl Engine {
             ends: tokio::sync::RwLock::default(),
             entries,
             ways: AtomicU64::new(0),
+            wake: AtomicBool::new(false),
             room: Arc::new(Semaphore::new(parts.settings.attempt_room)),
             plan: Notify::new(),
             tick: Notify::new(),
@@ -89,6 +91,7 @@ impl Engine {
             happened: watch::Sender::new(0),
             chance: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             stop: CancellationToken::new(),
+            broken: CancellationToken::new(),
             tasks: TaskTracker::new(),
             attempts: TaskTracker::new(),
             store: parts.store,
@@ -118,12 +121,23 @@ impl Engine {
 
     /// Starts planner, lanes, recorder and ticker.
     pub fn start(self: &Arc<Engine>, outcomes: mpsc::UnboundedReceiver<Entry>) {
-        self.tasks.spawn(recorder::run(self.clone(), outcomes));
-        self.tasks.spawn(planner::run(self.clone()));
-        self.tasks.spawn(ticker::run(self.clone()));
+        self.keeps("recorder", recorder::run(self.clone(), outcomes));
+        self.keeps("planner", planner::run(self.clone()));
+        self.keeps("ticker", ticker::run(self.clone()));
         for lane in self.lanes.values() {
-            self.tasks.spawn(lane::run(self.clone(), lane.clone()));
+            self.keeps(&lane.settings.name, lane::run(self.clone(), lane.clone()));
         }
+    }
+
+    /// A part without which nothing is right any more: if it panics, the process is to end, and a new one recovers.
+    fn keeps(&self, name: &str, part: impl Future<Output = ()> + Send + 'static) {
+        let (name, broken) = (name.to_string(), self.broken.clone());
+        self.tasks.spawn(async move {
+            if std::panic::AssertUnwindSafe(part).catch_unwind().await.is_err() {
+                tracing::error!(part = name, "a part of the engine panicked; the process ends");
+                broken.cancel();
+            }
+        });
     }
 
     /// Stops beginning attempts, lets those on the wire end within `patience`, and records them.

@@ -97,14 +97,18 @@ impl Engine {
             (Ok(true), ..) => {
                 self.notice(&[id]).await?;
                 if to == BroadcastState::Running {
-                    self.ways_changed().await?;
+                    self.ways_changed();
                 } else {
                     // What waits for a permit leaves now, and counts as what it has become.
                     self.lanes.values().for_each(|lane| lane.wake());
                     self.attempts_begun(id).await;
                 }
             }
-            (_, Some(live), Some(before)) => live.set_state(before),
+            (_, Some(live), Some(before)) => {
+                live.set_state(before);
+                // What left its lane meanwhile is decided again.
+                self.ways_changed();
+            }
             _ => {}
         }
         written

@@ -2,7 +2,6 @@
 //! blocked moves, be it in memory or until a later try, and what waits for a way is decided again as soon as one may have opened.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::lane::Lane;
@@ -29,7 +28,7 @@ impl Engine {
     }
 
     /// An incident says anew what is down. What waits in an affected lane moves; what waited for a way decides again.
-    pub async fn platforms_changed(&self, incident: IncidentId, platforms: BTreeSet<String>) -> Result<()> {
+    pub fn platforms_changed(&self, incident: IncidentId, platforms: BTreeSet<String>) {
         let before = self.platforms_down();
         self.note_down(incident, &platforms);
         let now = self.platforms_down();
@@ -38,9 +37,8 @@ impl Engine {
             self.lanes.values().for_each(|lane| lane.set_down(&now, at));
             self.barrier();
             self.lanes.values().for_each(|lane| lane.wake());
-            self.ways_changed().await?;
+            self.ways_changed();
         }
-        Ok(())
     }
 
     /// Pauses or resumes a channel. What waits in its lane moves to other ways.
@@ -50,21 +48,16 @@ impl Engine {
         lane.barrier();
         self.store.pause_channel(id, paused).await?;
         lane.wake();
-        self.ways_changed().await?;
+        self.ways_changed();
         self.happened();
         Ok(true)
     }
 
-    pub(crate) fn breaker_changed(self: &Arc<Engine>, lane: &Lane, row: BreakerRow) {
+    pub(crate) fn breaker_changed(&self, lane: &Lane, row: BreakerRow) {
         tracing::warn!(channel = lane.settings.name, state = row.state, "a breaker changed");
         self.enter(Entry::Breaker(row));
         lane.wake();
-        let engine = self.clone();
-        self.attempts.spawn(async move {
-            if let Err(error) = engine.ways_changed().await {
-                tracing::error!(%error, "what waits for a channel could not be woken");
-            }
-        });
+        self.ways_changed();
     }
 
     /// The channels as routing sees them.
@@ -79,32 +72,39 @@ impl Engine {
         self.ways.load(Ordering::Acquire)
     }
 
-    /// Something that was down may work again.
-    pub(crate) async fn ways_changed(&self) -> Result<()> {
+    /// Something that was down may work again: the planner wakes what waits.
+    pub(crate) fn ways_changed(&self) {
         self.ways.fetch_add(1, Ordering::AcqRel);
-        self.wake_waiting().await
+        self.owe_a_wake();
     }
 
-    /// Rows that wait for a way are on disk. If ways changed while they were being decided, the call that woke the others
-    /// came too early for these.
-    pub(crate) async fn waits_written(&self, decided_at: u64) -> Result<()> {
-        match self.ways() == decided_at {
-            true => Ok(()),
-            false => self.wake_waiting().await,
+    /// Rows that wait for a way are on disk. If ways changed while they were being decided, the others may have been woken too
+    /// early for these.
+    pub(crate) fn waits_written(&self, decided_at: u64) {
+        if self.ways() != decided_at {
+            self.owe_a_wake();
         }
     }
 
-    async fn wake_waiting(&self) -> Result<()> {
+    fn owe_a_wake(&self) {
+        self.wake.store(true, Ordering::Release);
+        self.plan.notify_one();
+    }
+
+    /// Makes due what waits for a way, if that is owed; it stays owed until it is on disk.
+    pub(super) async fn wake_waiting(&self) -> Result<()> {
+        if !self.wake.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
         let now = self.clock.steady();
         let blocked: Vec<ChannelId> =
             self.lanes.iter().filter(|(_, lane)| lane.closed(self.clock.monotonic())).map(|(id, _)| *id).collect();
-        self.store.wake(blocked.clone(), now).await?;
+        self.store.wake(blocked.clone(), now).await.inspect_err(|_| self.wake.store(true, Ordering::Release))?;
         for lane in [ChannelId(0)].into_iter().chain(blocked) {
             for priority in Priority::ALL {
                 self.hint(*priority, lane, now);
             }
         }
-        self.plan.notify_one();
         Ok(())
     }
 

@@ -12,6 +12,8 @@ use crate::store::{AttemptRow, DeliveryRow, DeliveryState, Recipient};
 
 /// The word of a row among attempts that is none: a person wished it sent again.
 const REPLAYED: &str = "replayed";
+/// Accepted, and no receipt came in time.
+const UNCONFIRMED: &str = "unconfirmed";
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Try {
@@ -84,7 +86,7 @@ fn answer(attempt: &AttemptRow) -> Option<Outcome> {
     let detail = attempt.detail.clone().unwrap_or_default();
     let deferred = |detail| Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail };
     Some(match attempt.outcome.as_str() {
-        "accepted" => Outcome::Accepted { reference: attempt.reference.clone() },
+        "accepted" | UNCONFIRMED => Outcome::Accepted { reference: attempt.reference.clone() },
         "deferred" => deferred(detail),
         "unknown" if detail.starts_with(BEFORE_A_CRASH) => deferred(detail),
         "unknown" => Outcome::Unknown { detail },
@@ -109,6 +111,9 @@ fn judged(
         let by = attempt.detail.as_deref().unwrap_or("somebody");
         return (format!("{by} wanted it sent again"), Recomputed::equal());
     };
+    if attempt.outcome == UNCONFIRMED {
+        return ("the next route, too, since no receipt came in time".into(), Recomputed::equal());
+    }
     let repeat = channels.repeat(attempt.channel);
     let next = retry::next(&outcome, number, recipient.broadcast.priority, repeat.unwrap_or(Repeat::Unsafe), 0.5);
     let then = says(next, &outcome);

@@ -9,13 +9,13 @@ use crate::dispatch::decide::quiet_until;
 use crate::id::SubscriberId;
 use crate::incident::words;
 use crate::plan::Held;
-use crate::store::{Broadcast, BroadcastState, Decision, DeliveryRow, DeliveryState, Recipient};
+use crate::store::{Broadcast, BroadcastState, CONFIRMS, Decision, DeliveryRow, DeliveryState, Recipient};
 
 words!(
     /// What somebody waits for.
     What {
         Approval = "approval", Release = "release", Resumption = "resumption", Decision = "decision", Quiet = "quiet_hours_end",
-        Way = "way", Attempt = "attempt", Retry = "retry",
+        Way = "way", Attempt = "attempt", Retry = "retry", Confirmation = "confirmation",
     }
 );
 
@@ -40,6 +40,11 @@ pub fn ended(recipient: &Recipient, who: SubscriberId) -> Ended {
         Some(Decision::Omitted(omission)) if omission.unreachable() => Ended::Unreachable,
         Some(Decision::Omitted(_)) => Ended::Skipped,
         Some(Decision::Ways(..) | Decision::Waits(_)) => {
+            // Who is told stays told, whatever else is under way.
+            let told = |row: &DeliveryRow| row.state == DeliveryState::Told || is_unconfirmed(row);
+            if recipient.rows.iter().any(told) {
+                return Ended::Told;
+            }
             let states = recipient.rows.iter().map(|row| row.state);
             let open = recipient.rows.iter().any(|row| row.state == DeliveryState::Open);
             match states.max().filter(|_| !open) {
@@ -53,6 +58,11 @@ pub fn ended(recipient: &Recipient, who: SubscriberId) -> Ended {
             }
         }
     }
+}
+
+/// No receipt came in time: marked, and the next route was taken, too.
+pub fn is_unconfirmed(row: &DeliveryRow) -> bool {
+    row.receipt.as_deref() == Some("unconfirmed")
 }
 
 /// Who is still to be told when a broadcast ends, ends as it does.
@@ -76,7 +86,9 @@ pub fn is_unread(recipient: &Recipient, who: SubscriberId) -> bool {
 pub fn next(recipient: &Recipient, channels: &Channels) -> Vec<Next> {
     let broadcast = &recipient.broadcast;
     let who = recipient.today.as_ref().or(recipient.then.as_ref()).map(|subscriber| subscriber.id);
-    if who.is_none_or(|who| ended(recipient, who) != Ended::Open) {
+    let under_way =
+        |row: &DeliveryRow| broadcast.state.live() && (row.state == DeliveryState::Open || row.lane == CONFIRMS);
+    if who.is_none_or(|who| ended(recipient, who) != Ended::Open) && !recipient.rows.iter().any(under_way) {
         return Vec::new();
     }
     let whole = |what, at, says: String| vec![Next { place: 0, what, at, channel: None, says }];
@@ -99,7 +111,7 @@ pub fn next(recipient: &Recipient, channels: &Channels) -> Vec<Next> {
         }
         _ => {}
     }
-    let open: Vec<&DeliveryRow> = recipient.rows.iter().filter(|row| row.state == DeliveryState::Open).collect();
+    let open: Vec<&DeliveryRow> = recipient.rows.iter().filter(|row| under_way(row)).collect();
     if !open.is_empty() {
         return open.into_iter().map(|row| of_row(recipient, row, channels)).collect();
     }
@@ -112,6 +124,15 @@ pub fn next(recipient: &Recipient, channels: &Channels) -> Vec<Next> {
 
 fn of_row(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -> Next {
     let broadcast = &recipient.broadcast;
+    if row.lane == CONFIRMS {
+        let says = format!(
+            "a receipt of {} is waited for until {}, else the next route is taken, too",
+            channels.name(row.channel),
+            row.due
+        );
+        let channel = Some(channels.name(row.channel));
+        return Next { place: row.id.place, what: What::Confirmation, at: Some(row.due), channel, says };
+    }
     if row.lane != ChannelId(0) {
         return attempt(row.id.place, row.lane, Some(row.due), row.tries, channels);
     }

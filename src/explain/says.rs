@@ -1,6 +1,6 @@
 //! The explanation in plain sentences.
 
-use super::next::is_unread;
+use super::next::{is_unconfirmed, is_unread};
 use super::{Channels, Compared, Recomputed, Try, channels, decision, released};
 use crate::audience::{self, Omission, Subscriber};
 use crate::id::SubscriberId;
@@ -175,8 +175,10 @@ pub fn delivery(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -
         }
         _ => line.push_str(&format!(" at {} after {tries}", row.ended)),
     }
-    if let Some(receipt) = &row.receipt {
-        line.push_str(&format!("; the platform reported: {receipt}"));
+    match &row.receipt {
+        Some(_) if is_unconfirmed(row) => line.push_str("; no receipt came in time"),
+        Some(receipt) => line.push_str(&format!("; the platform reported: {receipt}")),
+        None => {}
     }
     line.push('.');
     line

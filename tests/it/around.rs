@@ -110,6 +110,42 @@ async fn what_waits_for_a_later_try_moves_at_once_when_the_breaker_opens_or_an_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_has_another_way_waits_for_a_channel_that_asks_for_a_long_rest() {
+    const PEOPLE: usize = 5;
+    let (_plans, config) = plan(&by("\"resting\", \"works\""));
+    let rests = |n: usize, _: &Request| match n {
+        0 => Reply::Full(503, "Retry-After: 86400\r\n".into(), "Temporal failure, try again later.".into()),
+        _ => Reply::Full(202, String::new(), "0: Accepted for delivery".into()),
+    };
+    let resting = Sink::answering(rests).await;
+    let works = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let channels = sms("resting", resting.port()) + &sms("works", works.port());
+    let broker = Broker::start(&(config + &channels)).await;
+    for n in 0..PEOPLE {
+        broker.subscriber(&format!("p{n}"), "businesses", &[("phone", &format!("+49151000000{n:02}"))], |_| ()).await;
+    }
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    broker.settled().await;
+    assert_eq!((resting.all().len(), works.all().len()), (1, PEOPLE));
+    // A day is more than anybody is believed: after an hour it is tried again.
+    broker.clock.advance(Duration::from_secs(3600));
+    broker.subscriber("later", "businesses", &[("phone", "+4915100000099")], |_| ()).await;
+    let second =
+        event("c-1", json!({ "incident": "mail-down", "title": "Mail is down", "at": broker.clock.calendar() }));
+    assert_eq!(broker.post("/v1/events", &second).await.status, 202);
+    for _ in 0..100 {
+        if broker.app.engine.idle() {
+            break;
+        }
+        broker.clock.advance(Duration::from_secs(1));
+        broker.off_the_wire("resting").await;
+    }
+    broker.settled().await;
+    assert!(resting.all().len() > 1);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_minutes_with_every_breaker_open_make_no_dead_letter() {
     const PEOPLE: usize = 40;
     const DOWN: [(u16, &str); 2] = [(403, "Authorization failed for sendsms"), (502, "Bad gateway")];

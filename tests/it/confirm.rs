@@ -52,6 +52,14 @@ async fn deliveries(broker: &Broker) -> Vec<Value> {
     listed["items"].as_array().expect("a list").clone()
 }
 
+/// Why the one recipient was told, and what comes next.
+async fn explained(broker: &Broker) -> Value {
+    let (broadcast, rows) = (broadcast(broker).await, deliveries(broker).await);
+    let id = broadcast["id"].as_str().expect("an id");
+    let who = rows[0]["subscriber"].as_str().expect("an id");
+    broker.get(&format!("/v1/broadcasts/{id}/explain?subscriber={who}")).await.json()
+}
+
 /// Waits until the deliveries are as asked.
 async fn until(broker: &Broker, what: &str, fits: impl Fn(&[Value]) -> bool) {
     let mut happenings = broker.app.engine.happenings();
@@ -78,6 +86,8 @@ async fn without_a_receipt_in_time_the_next_route_is_taken_too_and_once() {
     told_by_phone(&broker, &phones, &hooks).await;
     let running = broadcast(&broker).await;
     assert_eq!((&running["state"], &running["counts"]["told"]), (&json!("running"), &json!(1)), "told stays told");
+    let waits = explained(&broker).await;
+    assert_eq!((&waits["outcome"], &waits["next"][0]["what"]), (&json!("told"), &json!("confirmation")), "{waits}");
     broker.clock.advance(SECOND * 89);
     assert_eq!(broadcast(&broker).await["state"], "running");
     assert_eq!(hooks.all().len(), 0);
@@ -92,6 +102,13 @@ async fn without_a_receipt_in_time_the_next_route_is_taken_too_and_once() {
     let rows = deliveries(&broker).await;
     let phone = rows.iter().find(|row| row["channel"] == "phones").expect("a delivery");
     assert_eq!((&phone["state"], &phone["receipt"]), (&json!("told"), &json!("unconfirmed")), "{rows:?}");
+    let told = explained(&broker).await;
+    assert_eq!(
+        (&told["outcome"], &told["next"], &told["recomputed"]),
+        (&json!("told"), &json!([]), &json!("equal")),
+        "{told}"
+    );
+    assert!(told["text"].to_string().contains("the next route, too, since no receipt came in time"), "{told}");
     broker.stop().await;
 }
 

@@ -2,6 +2,7 @@
 //! breaker, the host and the lane whether they rest.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::{Inner, Lane};
 use crate::channel::{Fault, Holds, Outcome};
@@ -14,6 +15,11 @@ use crate::dispatch::lock;
 use crate::dispatch::observed::Answer;
 use crate::dispatch::slow_start::SlowStart;
 use crate::store::BreakerRow;
+
+/// A platform that asks for more is tried again all the same.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+/// From here on nobody waits for it who has another way.
+const LONG_HOLD: Duration = Duration::from_secs(60);
 
 impl Lane {
     pub(super) fn begin(&self, inner: &mut Inner, delivery: &Delivery, now: Instant) {
@@ -56,7 +62,7 @@ impl Lane {
                 changed = inner.too_many(began, *after, now);
             }
             Outcome::Deferred { holds: Holds::Channel | Holds::Account, after: Some(after), .. } => {
-                inner.hold(*after, now);
+                changed = inner.hold(*after, now);
             }
             Outcome::Deferred { after, .. } if host.is_some() => said = Said::Fails(*after),
             Outcome::Unknown { .. } if host.is_some() => said = Said::Fails(None),
@@ -109,16 +115,22 @@ impl Inner {
         self.breaker.failed(now, certain)
     }
 
-    fn hold(&mut self, after: std::time::Duration, now: Instant) {
+    /// It asked for a rest. A long one is a breaker that is open: what waits takes another way meanwhile. True: it has changed.
+    fn hold(&mut self, after: Duration, now: Instant) -> bool {
+        let after = after.min(LONGEST_HOLD);
         self.slow.iter_mut().for_each(|slow| slow.failed(now));
+        if after >= LONG_HOLD {
+            return self.breaker.rests(now, after);
+        }
         self.held_until = self.held_until.max(now + after);
+        false
     }
 
     /// An attempt that began then was one too many. What had begun before the pace was lowered says nothing new.
-    fn too_many(&mut self, began: Instant, after: Option<std::time::Duration>, now: Instant) -> bool {
+    fn too_many(&mut self, began: Instant, after: Option<Duration>, now: Instant) -> bool {
         let news = self.limits.learned.throttled(began, now);
         match after {
-            Some(after) => self.hold(after, now),
+            Some(after) => return self.hold(after, now),
             // It works no longer, however slowly it is tried: there is nothing to learn from that.
             None if news && self.fails(now, false) => {
                 self.limits.learned = Learned::default();

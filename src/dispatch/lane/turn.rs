@@ -90,9 +90,7 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
                         biased;
                         () = woken => {}
                         () = engine.clock.sleep_until(until) => {
-                            if let Err(error) = engine.ways_changed().await {
-                                tracing::error!(%error, "what waits for a channel could not be woken");
-                            }
+                            engine.ways_changed();
                         }
                     }
                 }

@@ -23,6 +23,8 @@ pub struct Inline {
     crash: Mutex<Option<Crash>>,
     failed: Arc<AtomicBool>,
     stopped: AtomicBool,
+    /// Nothing can be written for now.
+    refuses: AtomicBool,
     /// What a stopped disk never answers.
     unanswered: Mutex<Answers>,
 }
@@ -39,12 +41,18 @@ impl Inline {
             crash: Mutex::default(),
             failed,
             stopped: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             unanswered: Mutex::default(),
         }
     }
 
     pub fn crash_after(&self, crash: Crash) {
         *lock(&self.crash) = Some(crash);
+    }
+
+    /// From here on every write fails, or none does any more.
+    pub fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::Relaxed);
     }
 
     /// Takes a job; it is written after whoever else is ready now has had a turn, so that they share the commit.
@@ -62,6 +70,10 @@ impl Inline {
             return; // what is queued is never answered
         }
         let jobs = std::mem::take(&mut *lock(&self.queue));
+        if self.refuses.load(Ordering::Relaxed) {
+            self.failed.store(true, Ordering::Relaxed);
+            return jobs.into_iter().for_each(|job| job.refuse("the disk is full"));
+        }
         let dies = {
             let mut crash = lock(&self.crash);
             match crash.as_mut() {

@@ -111,6 +111,11 @@ impl Sqlite {
         })
     }
 
+    /// For simulation: from here on every write fails, or none does any more.
+    pub fn refuse(&self, refuses: bool) {
+        self.writer.refuse(refuses);
+    }
+
     pub fn crash_after(&self, crash: Crash) {
         self.writer.crash_after(crash);
     }

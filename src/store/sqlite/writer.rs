@@ -23,6 +23,12 @@ pub(super) struct Job {
     answer: oneshot::Sender<Result<Answer>>,
 }
 
+impl Job {
+    pub(super) fn refuse(self, reason: &str) {
+        let _ = self.answer.send(Err(StoreError::Failed(reason.into())));
+    }
+}
+
 pub(super) type Answers = Vec<(oneshot::Sender<Result<Answer>>, Result<Answer>)>;
 
 /// At most so many jobs share a transaction, so that the first of them does not wait for ever.
@@ -50,6 +56,12 @@ impl Writer {
     pub fn inline(connection: Connection) -> Writer {
         let failed: Arc<AtomicBool> = Arc::default();
         Writer { mode: Mode::Inline(Arc::new(Inline::new(connection, failed.clone()))), failed }
+    }
+
+    pub fn refuse(&self, refuses: bool) {
+        if let Mode::Inline(inline) = &self.mode {
+            inline.refuse(refuses);
+        }
     }
 
     pub fn crash_after(&self, crash: Crash) {

@@ -47,8 +47,22 @@ pub async fn act(life: &Life, world: &World, outside: &mut Outside) {
             let until = life.now() + world.span(Duration::from_secs(90));
             lock(&world.storms)[world.pick(4)] = until;
         }
+        96..98 => full_disk(life, world, &mut outside.known).await,
         _ => {}
     }
+}
+
+/// Nothing can be written for a while.
+async fn full_disk(life: &Life, world: &World, known: &mut Known) {
+    world.say(|| format!("{:?} the disk is full", life.now()));
+    let from = life.now();
+    known.full.push(Interval::since(from));
+    life.store.refuse(true);
+    life.clock.sleep(world.span(Duration::from_secs(4))).await;
+    life.store.refuse(false);
+    // Whoever failed to write waits a little before the next try.
+    let to = Some(life.now() + Duration::from_secs(12));
+    known.full.iter_mut().filter(|full| full.to.is_none()).for_each(|full| full.to = to);
 }
 
 struct Told {

@@ -46,6 +46,8 @@ pub struct Known {
     pub events: Vec<(Value, Ingested, Duration)>,
     pub stopped: Vec<(BroadcastId, Duration)>,
     pub paused: Vec<(BroadcastId, Interval)>,
+    /// While the disk was full, and what failed for it may not have been tried again.
+    pub full: Vec<Interval>,
     /// Nothing to this address begins later.
     pub silent: Vec<(String, Duration)>,
     pub withdrawn: Vec<(SubscriberId, Duration)>,
@@ -87,9 +89,14 @@ impl Known {
         self.endings.iter().any(|(at, _)| from <= *at && *at <= to)
     }
 
-    /// Whether the answer of an attempt may have been lost with the process: what came shortly before a death.
+    /// Whether the answer of an attempt may have been lost with the process: what came shortly before a death, or could not be
+    /// written until then.
     pub fn lost(&self, answered: Option<Duration>) -> bool {
-        answered.is_none_or(|at| self.died_within(at, at + LINGERS + Duration::from_millis(10)))
+        answered.is_none_or(|at| {
+            let unwritten = self.full.iter().filter(|full| full.meets(at, at)).filter_map(|full| full.to).max();
+            let written = at + LINGERS + Duration::from_millis(10);
+            self.died_within(at, unwritten.map_or(written, |unwritten| unwritten.max(written)))
+        })
     }
 
     pub fn changed_within(&self, who: SubscriberId, from: Duration, to: Duration) -> bool {

@@ -92,6 +92,7 @@ fn disturbed(evidence: &Evidence<'_>, channel: &Channel, seen: &[&Seen], urgent:
         || known.changed_within(id.subscriber, decided, to)
         || known.paused.iter().any(|(paused, interval)| *paused == id.broadcast && meets(interval))
         || known.down.iter().any(|(_, domain, interval)| channel.is_in(domain) && meets(interval))
+        || known.full.iter().any(meets)
         || seen.iter().filter(breaks).count() > 1
         || seen.iter().any(|seen| within(seen) && seen.answer == Answer::Rejected(Fault::Channel))
         || evidence.attempts.iter().any(|a| {
