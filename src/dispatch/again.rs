@@ -72,6 +72,9 @@ async fn of_one(engine: &Arc<Engine>, id: BroadcastId, rows: Vec<OpenRow>) -> cr
     }
     // It was done, a bounce has just opened somebody again, and nobody has taken it up yet.
     engine.take_up_again(id).await?;
+    if engine.live(id).is_none() {
+        return over(engine, id, BroadcastState::Superseded, rows).await.map(drop);
+    }
     rows.iter().for_each(|row| engine.hint(row.priority, row.lane, row.due));
     Ok(())
 }

@@ -85,6 +85,11 @@ impl Live {
         self.state.store(state as u8, Ordering::Release);
     }
 
+    /// Where a change could not be written, and nobody has changed it since.
+    pub fn set_back(&self, from: BroadcastState, to: BroadcastState) {
+        let _ = self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// The next shard to page, lowest first, and where it stands.
     pub(super) fn next_page(&self) -> Option<(u8, Cursor)> {
         let pages = lock(&self.pages);

@@ -32,6 +32,7 @@ pub mod retry;
 mod slow_start;
 mod start;
 mod states;
+mod threads;
 pub mod ticker;
 mod ways;
 
@@ -73,6 +74,7 @@ pub struct Engine {
     pub settings: Settings,
     pub epoch: i64,
     pub lanes: BTreeMap<ChannelId, Arc<Lane>>,
+    pub(crate) threads: Mutex<threads::Threads>,
     pub(crate) live: Mutex<BTreeMap<BroadcastId, Arc<Live>>>,
     /// What each open incident says is down.
     pub(crate) down: Mutex<BTreeMap<IncidentId, BTreeSet<String>>>,

@@ -60,7 +60,7 @@ impl Engine {
                 lane.reported(arrived, self.clock.calendar().since(began), self.clock.monotonic());
             }
         };
-        let Some(Reported { delivery, ended, first }) = self.store.receipt(fact).await? else {
+        let Some(Reported { delivery, ended, first, opened, suppressed }) = self.store.receipt(fact).await? else {
             // It was faster than the record of its attempt.
             observed(self.clock.calendar());
             return Ok(false);
@@ -71,7 +71,7 @@ impl Engine {
             live.ended(ended);
         }
         drop(counted);
-        if let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
+        if suppressed && let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
             self.subscriber_changed(subscriber.id, subscriber.version);
         }
         match live {
@@ -79,11 +79,11 @@ impl Engine {
             None if ended < 0 => self.take_up_again(delivery.broadcast).await?,
             None => {}
         }
-        let now = self.clock.steady();
-        for priority in Priority::ALL {
-            self.hint(*priority, ChannelId(0), now);
+        if opened {
+            let now = self.clock.steady();
+            Priority::ALL.iter().for_each(|priority| self.hint(*priority, ChannelId(0), now));
+            self.plan.notify_one();
         }
-        self.plan.notify_one();
         self.happened();
         Ok(true)
     }
@@ -92,7 +92,7 @@ impl Engine {
     pub(super) async fn take_up_again(&self, id: BroadcastId) -> Result<()> {
         let _alone = self.ends.write().await;
         if self.live(id).is_none() {
-            self.notice(&[id]).await?;
+            self.noticed(&[id]).await?;
         }
         Ok(())
     }

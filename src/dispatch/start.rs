@@ -72,6 +72,7 @@ impl Engine {
         let engine = Engine {
             epoch,
             lanes,
+            threads: Mutex::default(),
             live: Mutex::default(),
             down: Mutex::default(),
             changed: Mutex::default(),
@@ -107,7 +108,10 @@ impl Engine {
         }
         let down = engine.platforms_down();
         engine.lanes.values().for_each(|lane| lane.set_down(&down, now));
-        let all = [ChannelId(0), CONFIRMS].into_iter().chain(engine.lanes.keys().copied());
+        // Also of channels that are set up no longer: what waited there goes another way.
+        let named = engine.store.channels(Vec::new()).await?;
+        let all = [ChannelId(0), CONFIRMS].into_iter().chain(named.into_iter().map(|(_, id, _)| id));
+        let all = all.chain(engine.lanes.keys().copied());
         for lane in all {
             for priority in Priority::ALL {
                 lock(&engine.hints).insert((*priority, lane), Time(0));

@@ -13,6 +13,12 @@ use crate::store::{Broadcast, BroadcastState, Result};
 impl Engine {
     /// Takes up broadcasts that were drawn, released or changed. When this returns, no try of what they supersede begins.
     pub async fn notice(&self, ids: &[BroadcastId]) -> Result<()> {
+        // None of them ends between being read and being taken up.
+        let _counted = self.ends.read().await;
+        self.noticed(ids).await
+    }
+
+    pub(super) async fn noticed(&self, ids: &[BroadcastId]) -> Result<()> {
         let mut broadcasts = Vec::with_capacity(ids.len());
         for id in ids {
             broadcasts.extend(self.store.broadcast(*id).await?);
@@ -34,7 +40,15 @@ impl Engine {
     pub(super) fn take_up(&self, broadcast: Broadcast) {
         let mut live = lock(&self.live);
         let (id, state) = (broadcast.id, broadcast.state);
-        if matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
+        let released = matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done);
+        if released && !lock(&self.threads).is_latest(&broadcast) {
+            // Two events were answered at one time, and whoever brought the newer one was here first.
+            if let Some(known) = live.remove(&id) {
+                known.set_state(BroadcastState::Superseded);
+            }
+            return;
+        }
+        if released {
             let older = |other: &Live| {
                 other.broadcast.incident == broadcast.incident
                     && (other.broadcast.audience == broadcast.audience || fault::on(Fault::SupersessionAcrossAudiences))
@@ -104,8 +118,10 @@ impl Engine {
                     self.attempts_begun(id).await;
                 }
             }
-            (_, Some(live), Some(before)) => {
-                live.set_state(before);
+            // Somebody else was faster, and it is as they left it.
+            (Ok(false), Some(_), Some(_)) => self.notice(&[id]).await?,
+            (Err(_), Some(live), Some(before)) => {
+                live.set_back(to, before);
                 // What left its lane meanwhile is decided again.
                 self.ways_changed();
             }

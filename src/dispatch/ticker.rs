@@ -84,16 +84,20 @@ async fn act(engine: &Arc<Engine>, timer: &Timer) -> crate::store::Result<()> {
 /// Speaks again where a step wants to be heard at least so often, unless something newer was said.
 async fn remind(engine: &Arc<Engine>, id: BroadcastId, now: Time) -> crate::store::Result<()> {
     let Some(last) = engine.store.broadcast(id).await? else { return Ok(()) };
-    let Some((incident, threads)) = engine.store.incident(last.incident).await? else { return Ok(()) };
-    let thread = threads.into_iter().find(|thread| thread.audience == last.audience);
-    let newer = thread.and_then(|thread| thread.released.first().copied()).is_some_and(|at| Some(at) != last.released);
-    if newer || incident.closed.is_some() {
-        return Ok(());
+    loop {
+        let Some((incident, threads)) = engine.store.incident(last.incident).await? else { return Ok(()) };
+        let thread = threads.into_iter().find(|thread| thread.audience == last.audience);
+        let newer =
+            thread.and_then(|thread| thread.released.first().copied()).is_some_and(|at| Some(at) != last.released);
+        if newer || incident.closed.is_some() {
+            return Ok(());
+        }
+        let draw = plan::remind(&last, &incident.state.facts(), now, &mut engine.chance());
+        let tick = Tick { incident: incident.id, version: incident.version, draws: vec![draw] };
+        if let Some(drawn) = engine.store.tick(tick, last.templates, now).await? {
+            engine.take(drawn);
+            return Ok(());
+        }
+        // The incident has changed meanwhile: decide again.
     }
-    let draw = plan::remind(&last, &incident.state.facts(), now, &mut engine.chance());
-    let tick = Tick { incident: incident.id, version: incident.version, draws: vec![draw] };
-    if let Some(drawn) = engine.store.tick(tick, last.templates, now).await? {
-        engine.take(drawn);
-    }
-    Ok(())
 }

@@ -136,6 +136,10 @@ pub struct Reported {
     pub ended: i64,
     /// When the attempt began, where nothing had been reported about it before.
     pub first: Option<Time>,
+    /// The recipient is to be told by another way.
+    pub opened: bool,
+    /// The address is suppressed from now on.
+    pub suppressed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

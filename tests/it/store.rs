@@ -90,6 +90,7 @@ async fn suite(store: &dyn Store) {
     let broadcasts = incidents(store).await;
     deliveries(store, broadcasts[0], &people).await;
     may_have_been_told(store, &people).await;
+    reports(store, &people).await;
     tokens(store).await;
 }
 
@@ -295,6 +296,52 @@ async fn may_have_been_told(store: &dyn Store, people: &[SubscriberId]) {
         told.extend(page.into_iter().filter(|member| member.told).map(|member| member.subscriber.id));
     }
     assert_eq!(told, [people[0]].into());
+}
+
+/// A report is about the attempt of its own channel, and counts once that has an outcome.
+async fn reports(store: &dyn Store, people: &[SubscriberId]) {
+    use DeliveryState::{Open, Rejected, Told, Unknown};
+    let said = take(store, "reported", at(9500), json!({ "severity": "critical", "title": "Reported" })).await;
+    let id = said.broadcasts[0];
+    let (first, second) = (ChannelId(1), ChannelId(2));
+    let delivery = |who| DeliveryId { broadcast: id, subscriber: who, place: 1 };
+    let report = |channel, who, status| ReceiptFact {
+        channel,
+        matching: Matching::Delivery(delivery(who)),
+        status,
+        fault: None,
+        at: at(9501),
+        detail: String::new(),
+    };
+    let record = async |fact| drop(store.record(Arc::new(vec![fact]), Vec::new()).await.expect("written"));
+    let row = async |who| store.delivery(delivery(who)).await.expect("read").expect("it is there");
+    let tried = |who, outcome, state| Fact { attempt: Some((outcome, None)), tries: 1, ..fact(id, who, state) };
+
+    // Open again, since the answer was lost: the bounce waits for the outcome of the next try, which the platform may drop.
+    record(tried(people[0], "unknown", Open)).await;
+    assert_eq!(store.receipt(report(first, people[0], ReceiptStatus::Bounced)).await.expect("kept"), None);
+    record(Fact { tries: 2, ..fact(id, people[0], Told) }).await;
+    assert_eq!(row(people[0]).await.0.state, Rejected);
+
+    // The first channel's bounce says nothing about the second, which told them.
+    record(tried(people[1], "unknown", Open)).await;
+    record(Fact { channel: second, tries: 2, ..fact(id, people[1], Told) }).await;
+    let reported =
+        store.receipt(report(first, people[1], ReceiptStatus::Bounced)).await.expect("written").expect("known");
+    assert!(!reported.opened && reported.ended == 0, "{reported:?}");
+    let (told, attempts) = row(people[1]).await;
+    assert_eq!((told.state, told.receipt.as_deref(), &*attempts[0].outcome), (Told, None, "rejected"));
+
+    // Nor does it stand in the way of what the second reports.
+    record(fact(id, people[2], Told)).await;
+    let reported =
+        store.receipt(report(first, people[2], ReceiptStatus::Bounced)).await.expect("written").expect("known");
+    assert!(reported.opened && reported.ended == -1, "{reported:?}");
+    record(Fact { channel: second, reopens: true, ..fact(id, people[2], Open) }).await;
+    record(Fact { channel: second, tries: 1, ..fact(id, people[2], Unknown) }).await;
+    store.receipt(report(second, people[2], ReceiptStatus::Delivered)).await.expect("written").expect("known");
+    let (told, _) = row(people[2]).await;
+    assert_eq!((told.state, told.receipt.as_deref()), (Told, Some("delivered")));
 }
 
 async fn tokens(store: &dyn Store) {

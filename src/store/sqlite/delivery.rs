@@ -20,7 +20,8 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
       ELSE excluded.state END, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
     tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
-    lane = excluded.lane, due = excluded.due
+    lane = excluded.lane, due = excluded.due,
+    receipt = CASE WHEN ?14 AND receipt = 'bounced' THEN NULL ELSE receipt END
   WHERE excluded.state >= delivery.state OR delivery.state = 1
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 

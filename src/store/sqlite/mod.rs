@@ -23,7 +23,7 @@ mod upkeep;
 pub mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ring::hmac;
 use rusqlite::Connection;
@@ -37,8 +37,8 @@ const READERS: usize = 2;
 pub struct Sqlite {
     path: PathBuf,
     writer: Writer,
-    readers: Mutex<Vec<Connection>>,
-    reading: tokio::sync::Semaphore,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    reading: Arc<tokio::sync::Semaphore>,
     key: hmac::Key,
     epoch: i64,
     /// Ends the checkpointing thread.
@@ -102,8 +102,8 @@ impl Sqlite {
         Ok(Sqlite {
             path: path.into(),
             writer: writer(connection),
-            reading: tokio::sync::Semaphore::new(readers.len().max(1)),
-            readers: Mutex::new(readers),
+            reading: Arc::new(tokio::sync::Semaphore::new(readers.len().max(1))),
+            readers: Arc::new(Mutex::new(readers)),
             key,
             epoch,
             checkpoints,
@@ -129,17 +129,20 @@ impl Sqlite {
         if let Some(inline) = self.writer.is_inline() {
             return inline.read(work).await;
         }
-        let _permit = self.reading.acquire().await.map_err(|_| StoreError::Failed("the store is closed".into()))?;
-        let reader = self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
-        let Some(reader) = reader else { return Err(StoreError::Failed("no reader is free".into())) };
-        let (reader, result) = tokio::task::spawn_blocking(move || {
-            let result = work(&reader);
-            (reader, result)
-        })
-        .await
-        .map_err(|_| StoreError::Failed("a read panicked".into()))?;
-        self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(reader);
-        result
+        let closed = |_| StoreError::Failed("the store is closed".into());
+        let permit = self.reading.clone().acquire_owned().await.map_err(closed)?;
+        let readers = self.readers.clone();
+        // Whoever asked may have gone by the end of it, and the read may panic: the reader is free again all the same.
+        let reading = move || {
+            let _permit = permit;
+            let reader = readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
+            let Some(reader) = reader else { return Err(StoreError::Failed("no reader is free".into())) };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&reader)));
+            readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(reader);
+            result.unwrap_or_else(|_| Err(StoreError::Failed("a read panicked".into())))
+        };
+        let ended = tokio::task::spawn_blocking(reading).await;
+        ended.unwrap_or_else(|_| Err(StoreError::Failed("the store is closing".into())))
     }
 
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
@@ -154,5 +157,38 @@ impl Sqlite {
 impl Drop for Sqlite {
     fn drop(&mut self) {
         self.checkpoints.take();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_comes_back_from_whoever_goes_before_the_end_and_from_a_panic() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Sqlite::own(&folder.path().join("store.db"), 16).expect("opens");
+        for _ in 0..READERS * 2 {
+            let (begun, begins) = tokio::sync::oneshot::channel();
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let read = store.read(move |_| {
+                let _ = begun.send(());
+                let _ = wait.recv();
+                Ok(())
+            });
+            tokio::select! {
+                biased;
+                _ = begins => {}
+                _ = read => panic!("it waits"),
+            }
+            drop(go);
+            let panics = store.read(|_| -> Result<()> { panic!("in a read") });
+            assert!(panics.await.is_err());
+        }
+        let one = store.read(|db| rows::first(db, "SELECT 1", [], |row| row.get::<_, i64>(0)));
+        let read = tokio::time::timeout(Duration::from_secs(10), one).await.expect("a reader is free");
+        assert_eq!(read.expect("reads"), Some(1));
     }
 }

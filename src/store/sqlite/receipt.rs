@@ -37,10 +37,10 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
         None => None,
     };
     if let Some(delivery) = delivery
-        && apply(db, key, delivery, receipt, &mut tally)?
+        && let Some(Applied { opened, suppressed }) = apply(db, key, delivery, receipt, &mut tally)?
     {
-        let ended = count(db, &tally)?;
-        return Ok(Some(Reported { delivery, ended: ended.values().sum(), first: began }));
+        let ended = count(db, &tally)?.values().sum();
+        return Ok(Some(Reported { delivery, ended, first: began, opened, suppressed }));
     }
     run(
         db,
@@ -98,7 +98,7 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
             },
         )?;
         for receipt in waiting {
-            if apply(db, key, fact.delivery, &receipt, tally)? {
+            if apply(db, key, fact.delivery, &receipt, tally)?.is_some() {
                 run(
                     db,
                     "DELETE FROM receipt WHERE channel = ?1 AND ref = ?2 AND status = ?3",
@@ -110,36 +110,54 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
     Ok(())
 }
 
-/// False where the delivery's outcome is not known yet.
+/// What a receipt has led to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Applied {
+    opened: bool,
+    suppressed: bool,
+}
+
+/// `None` where the outcome that it is about is not known yet.
 fn apply(
     db: &Connection,
     key: &hmac::Key,
     delivery: DeliveryId,
     receipt: &ReceiptFact,
     tally: &mut Tally,
-) -> Result<bool> {
+) -> Result<Option<Applied>> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let at = (broadcast.0, who.0, place);
     let known = first(
         db,
-        "SELECT state, channel, receipt IS 'unconfirmed', receipt IS 'bounced' FROM delivery
-         WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        "SELECT state, channel, receipt FROM delivery WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
         at,
         |row| {
             let state = DeliveryState::from_number(row.get(0)?);
-            Ok((state, ChannelId(row.get(1)?), row.get::<_, bool>(2)?, row.get::<_, bool>(3)?))
+            Ok((state, ChannelId(row.get(1)?), row.get::<_, Option<String>>(2)?))
         },
     )?;
-    let Some((state, channel, unconfirmed, bounced)) = known else { return Ok(false) };
+    let Some((state, channel, reported)) = known else { return Ok(None) };
+    let arrived = matches!(receipt.status, ReceiptStatus::Delivered | ReceiptStatus::Read);
+    // Two channels may have led here, one after the other: a report is about the attempt of its own.
+    let earlier = channel != receipt.channel;
+    let bounces = receipt.status == ReceiptStatus::Bounced;
+    if bounces && state == DeliveryState::Open && !earlier {
+        // It is about to be sent again, and the platform may drop it as known: this counts once that has an outcome.
+        return Ok(None);
+    }
     let before = ending(db, broadcast, who)?;
-    // What the earlier of two ways reports says nothing about the one that was taken since.
-    let earlier = unconfirmed && channel != receipt.channel && receipt.status == ReceiptStatus::Bounced;
-    run(
-        db,
-        "UPDATE delivery SET receipt = ?4, lane = iif(lane = 65535, channel, lane) WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3
-         AND NOT (coalesce(receipt, '') IN ('read', 'bounced') AND ?4 = 'delivered') AND NOT ?5",
-        (at.0, at.1, at.2, receipt.status.word(), earlier),
-    )?;
+    let mut applied = Applied::default();
+    if bounces && earlier {
+        earlier_bounced(db, at, receipt, reported.as_deref() == Some(confirm::UNCONFIRMED))?;
+    } else {
+        run(
+            db,
+            "UPDATE delivery SET receipt = ?4, lane = iif(lane = 65535, channel, lane)
+             WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3
+               AND NOT (coalesce(receipt, '') IN ('read', 'bounced') AND ?4 = 'delivered')",
+            (at.0, at.1, at.2, receipt.status.word()),
+        )?;
+    }
     let set = |state: DeliveryState| {
         run(
             db,
@@ -147,27 +165,25 @@ fn apply(
             (at.0, at.1, at.2, state as i64, &receipt.detail),
         )
     };
-    match receipt.status {
-        ReceiptStatus::Delivered | ReceiptStatus::Read => {
-            // It arrived: whatever was thought of this try before, whatever a later one was answered, and whatever became of its
-            // broadcast since. Another try that is due is no longer needed.
-            if state != DeliveryState::Told && !bounced {
-                set(DeliveryState::Told)?;
-            }
-        }
-        ReceiptStatus::Bounced if earlier => {}
-        ReceiptStatus::Bounced => {
-            if matches!(state, DeliveryState::Told | DeliveryState::Unknown) {
-                set(DeliveryState::Rejected)?;
-                try_on(db, delivery, receipt)?;
-            }
-            if receipt.fault == Some(Fault::Address) {
-                subscriber::suppress_place(db, key, who, place, "bounced", receipt.at)?;
-            }
-        }
-        ReceiptStatus::Complained => subscriber::suppress_place(db, key, who, place, "complained", receipt.at)?,
+    // It arrived: whatever was thought of this try before, whatever a later one was answered, and whatever became of its broadcast
+    // since. Another try that is due is no longer needed.
+    if arrived && state != DeliveryState::Told && reported.as_deref() != Some("bounced") {
+        set(DeliveryState::Told)?;
     }
-    if matches!(receipt.status, ReceiptStatus::Delivered | ReceiptStatus::Read) {
+    if bounces && !earlier && matches!(state, DeliveryState::Told | DeliveryState::Unknown) {
+        set(DeliveryState::Rejected)?;
+        applied.opened = try_on(db, delivery, receipt)?;
+    }
+    let reason = match receipt.status {
+        ReceiptStatus::Bounced if receipt.fault == Some(Fault::Address) => Some("bounced"),
+        ReceiptStatus::Complained => Some("complained"),
+        _ => None,
+    };
+    if let Some(reason) = reason {
+        subscriber::suppress_place(db, key, who, place, reason, receipt.at)?;
+        applied.suppressed = true;
+    }
+    if arrived {
         confirm::confirmed(db, broadcast, who)?;
     }
     moved(tally, broadcast, who, before, ending(db, broadcast, who)?);
@@ -177,11 +193,33 @@ fn apply(
         "receipt",
         &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "channel": receipt.channel.0 }),
     )?;
-    Ok(true)
+    Ok(Some(applied))
 }
 
-/// A bounce makes the recipient try on by another way, while the broadcast is current.
-fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<()> {
+/// What an earlier channel was thought to have done here, it has not. What a later one did stands; where nobody was sure of the
+/// earlier one, that it told them is no longer said.
+fn earlier_bounced(db: &Connection, at: (i64, i64, u16), receipt: &ReceiptFact, unconfirmed: bool) -> Result<()> {
+    run(
+        db,
+        "UPDATE attempt SET outcome = 'rejected', fault = ?5, detail = ?6
+         WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3 AND channel = ?4 AND outcome IN ('unknown', 'unconfirmed')",
+        (at.0, at.1, at.2, receipt.channel.0, receipt.fault.unwrap_or(Fault::Message).word(), &receipt.detail),
+    )?;
+    if unconfirmed {
+        run(
+            db,
+            "UPDATE delivery SET receipt = NULL, state = iif(state = 7 AND EXISTS (
+                 SELECT 1 FROM attempt a WHERE a.broadcast = ?1 AND a.subscriber = ?2 AND a.place = ?3
+                   AND a.channel = delivery.channel AND a.outcome = 'rejected'), 5, state)
+             WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+            at,
+        )?;
+    }
+    Ok(())
+}
+
+/// A bounce makes the recipient try on by another way, while the broadcast is current. False where it is not.
+fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<bool> {
     let DeliveryId { broadcast, subscriber: who, place } = delivery;
     let current = first(
         db,
@@ -195,11 +233,12 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
             Ok((state, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, Time(deadline), row.get::<_, i64>(4)?))
         },
     )?;
-    let Some((state, channel, began, deadline, priority)) = current else { return Ok(()) };
+    let Some((state, channel, began, deadline, priority)) = current else { return Ok(false) };
     // The way that bounced is left out of the new decision: its attempt says that it was rejected.
     run(
         db,
-        "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4, 0, ?5, 'rejected', ?6, ?7, NULL)",
+        "INSERT OR REPLACE INTO attempt SELECT ?1, ?2, ?3, ?4, 0, ?5, 'rejected', ?6, ?7, ref FROM delivery
+         WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
         (broadcast.0, who.0, place, began, channel, receipt.fault.unwrap_or(Fault::Message).word(), &receipt.detail),
     )?;
     run(
@@ -216,5 +255,5 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
         )?;
         set_timer(db, TimerKind::Deadline, broadcast.0, deadline, "")?;
     }
-    Ok(())
+    Ok(true)
 }

@@ -49,7 +49,7 @@ pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -
     )?;
     run(
         db,
-        "UPDATE delivery SET state = 0, lane = channel, due = ?4 WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
+        "UPDATE delivery SET state = 0, lane = channel, due = ?4, receipt = NULL WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3",
         (at.0, at.1, at.2, due.0),
     )?;
     let mut tally = Tally::new();
