@@ -67,7 +67,7 @@ pub async fn run(task: Task) -> anyhow::Result<()> {
     let (pages, mut decided) = mpsc::channel::<(ManifestKey, Vec<SubscriberId>)>(4);
     let planner = async {
         for (key, members, end) in all_pages(task.count) {
-            store.decide(manifest(key, epoch, &members, end), Vec::new(), Vec::new()).await?;
+            store.decide(vec![manifest(key, epoch, &members, end)], Vec::new(), Vec::new()).await?;
             if pages.send((key, members)).await.is_err() {
                 break;
             }

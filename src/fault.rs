@@ -9,7 +9,7 @@ words!(
         CursorBeforeManifest = "cursor-before-manifest", RecoverySkipped = "recovery-skipped",
         AnsweredBeforeWritten = "answered-before-written", EpochNotCompared = "epoch-not-compared",
         StaleOwnersOutcomeDropped = "stale-owners-outcome-dropped", RecoveredPlatformUnnoticed = "recovered-platform-unnoticed",
-        ClaimOfAnotherReleased = "claim-of-another-released",
+        ClaimsIgnored = "claims-ignored",
         RetryUnderNewId = "retry-under-new-id", RetryWithOtherBytes = "retry-with-other-bytes",
         ToldByTwoSteps = "told-by-two-steps", AlsoIgnored = "also-ignored",
         ChoiceBeforePermit = "choice-before-permit", BulkFirst = "bulk-first", NoSlotKept = "no-slot-kept",
@@ -36,7 +36,7 @@ impl Fault {
             | Fault::RecoveredPlatformUnnoticed
             | Fault::EpochNotCompared => 1,
             Fault::StaleOwnersOutcomeDropped
-            | Fault::ClaimOfAnotherReleased
+            | Fault::ClaimsIgnored
             | Fault::RetryUnderNewId
             | Fault::RetryWithOtherBytes
             | Fault::ToldByTwoSteps

@@ -11,15 +11,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::app::App;
 use crate::channel::{Driver, Outcome, Parcel};
 use crate::dispatch::lane::{self, Lane};
-use crate::dispatch::live::{Delivery, Live};
+use crate::dispatch::live::Delivery;
 use crate::dispatch::recorder::{Entry, Recorded};
-use crate::dispatch::{Engine, page, recorder};
+use crate::dispatch::{Engine, recorder};
 use crate::fault::{self, Fault};
 use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
 use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
 use crate::plan::{self, Priority};
-use crate::store::{Committed, Cursor, StoreError};
+use crate::store::{Committed, StoreError};
 
 /// Takes an event in. When this returns, the incident's new state and every broadcast it calls for are on disk, and no try
 /// of what they supersede begins any more.
@@ -60,11 +60,6 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
             Committed::Stale => continue, // someone was faster: decide again
         }
     }
-}
-
-/// Decides the next page of a broadcast's recipients in one shard: who, and by which way. On disk before anything is sent.
-pub async fn plan_page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cursor) -> Result<(), StoreError> {
-    page::page(engine, live, shard, cursor).await
 }
 
 /// Sends one delivery whose slot, permit and room are taken, and records what came of it; then what the lane has next for the

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::audience::route::{Routed, route};
-use crate::audience::{Omission, Subscriber, select};
+use crate::audience::{Omission, select};
 use crate::clock::Time;
+use crate::dispatch::decide::{chance, quiet_until};
 use crate::id::{BroadcastId, IncidentId};
 use crate::incident::{self, Change, Mode, Occasion};
 use crate::ingest::IngestError;
@@ -134,62 +135,54 @@ async fn step(app: &App, event: &Event, drawn: &Drawn, draw: &Draw) -> Result<St
     let mut wordings: BTreeMap<(Format, Markup), BTreeMap<(String, String), u64>> = BTreeMap::new();
     let mut down = app.engine.platforms_down();
     down.extend(drawn.change.after.platforms_down.iter().cloned());
-    for shard in 0..64u8 {
-        let mut after = 0;
-        loop {
-            let candidates = app.engine.candidates();
-            let (members, end) = app.store.page(&broadcast, shard, after, PAGE).await?;
-            after = members.last().map_or(after, |last| last.subscriber.id.0);
-            for member in members {
-                let subscriber = &member.subscriber;
-                if let Err(omission) = select(&draw.selection, subscriber, member.told) {
+    let mut after = 0;
+    loop {
+        let candidates = app.engine.candidates();
+        let (members, end) = app.store.page(&broadcast, 0..=63, after, PAGE).await?;
+        after = members.last().map_or(after, |last| last.subscriber.id.0);
+        for member in members {
+            let subscriber = &member.subscriber;
+            if let Err(omission) = select(&draw.selection, subscriber, member.told) {
+                *missed.entry(omission).or_default() += 1;
+                continue;
+            }
+            let chance = chance(subscriber.id);
+            let (routed, left_out) = route(subscriber, &draw.step.routes, &candidates, &down, &[], chance);
+            let ways = match routed {
+                Routed::Nowhere(omission) => {
                     *missed.entry(omission).or_default() += 1;
                     continue;
                 }
-                let chance = subscriber.id.0 as u64;
-                let (routed, left_out) = route(subscriber, &draw.step.routes, &candidates, &down, &[], chance);
-                let ways = match routed {
-                    Routed::Nowhere(omission) => {
-                        *missed.entry(omission).or_default() += 1;
-                        continue;
-                    }
-                    Routed::Wait => {
-                        *step.waiting.entry("no_way_now").or_default() += 1;
-                        step.recipients += 1;
-                        continue;
-                    }
-                    Routed::Ways(ways) => ways,
-                };
-                step.recipients += 1;
-                for left in left_out {
-                    let channel = app.channel_name(left.way.channel);
-                    *step.left_out.entry(format!("{channel}: {}", left.why)).or_default() += 1;
+                Routed::Wait => {
+                    *step.waiting.entry("no_way_now").or_default() += 1;
+                    step.recipients += 1;
+                    continue;
                 }
-                if quiet(draw, subscriber, drawn.now) {
-                    *step.waiting.entry("quiet_hours").or_default() += 1;
-                }
-                let names: Vec<&str> = ways.iter().map(|way| app.channel_name(way.channel)).collect();
-                *step.routes.entry(names.join(" + ")).or_default() += 1;
-                for (_, channel) in ways.iter().filter_map(|way| app.channels.iter().find(|(id, _)| *id == way.channel))
-                {
-                    let theirs = wordings.entry((channel.format, channel.markup)).or_default();
-                    *theirs.entry((subscriber.locale.clone(), subscriber.zone.clone())).or_default() += 1;
-                }
+                Routed::Ways(ways) => ways,
+            };
+            step.recipients += 1;
+            for left in left_out {
+                let channel = app.channel_name(left.way.channel);
+                *step.left_out.entry(format!("{channel}: {}", left.why)).or_default() += 1;
             }
-            if end {
-                break;
+            if quiet_until(draw.step.priority, subscriber, drawn.now).is_some() {
+                *step.waiting.entry("quiet_hours").or_default() += 1;
             }
+            let names: Vec<&str> = ways.iter().map(|way| app.channel_name(way.channel)).collect();
+            *step.routes.entry(names.join(" + ")).or_default() += 1;
+            for (_, channel) in ways.iter().filter_map(|way| app.channels.iter().find(|(id, _)| *id == way.channel)) {
+                let theirs = wordings.entry((channel.format, channel.markup)).or_default();
+                *theirs.entry((subscriber.locale.clone(), subscriber.zone.clone())).or_default() += 1;
+            }
+        }
+        if end {
+            break;
         }
     }
     step.missed =
         missed.into_iter().map(|(reason, count)| Missed { reason, count, unreachable: reason.unreachable() }).collect();
     step.words = said(app, event, drawn, draw, wordings);
     Ok(step)
-}
-
-fn quiet(draw: &Draw, subscriber: &Subscriber, now: Time) -> bool {
-    draw.step.priority != Priority::Critical
-        && subscriber.quiet.and_then(|quiet| quiet.ends(&subscriber.zone, now)).is_some()
 }
 
 /// For each format and language the zone that most of its readers live in, the most common languages first.

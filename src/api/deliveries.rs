@@ -56,7 +56,7 @@ pub async fn one(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpRes
 /// The words that went, or would go, to this recipient.
 async fn words(door: &Door, row: &DeliveryRow, subscriber: &Subscriber) -> Result<Value, Problem> {
     let Some(lane) = door.app.engine.lanes.get(&row.channel) else { return Ok(Value::Null) };
-    let key = crate::dispatch::page::wording_key(subscriber, lane);
+    let key = crate::dispatch::wordings::wording_key(subscriber, lane);
     let bytes = door.app.store.wording(row.id.broadcast, &key).await?;
     let Some(message) = bytes.and_then(|bytes| Message::from_bytes(&bytes).ok()) else { return Ok(Value::Null) };
     let id = row.id.public(&door.app.key);

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +112,13 @@ impl Seen {
     pub fn note(&mut self, id: SubscriberId) {
         let (block, word, bit) = Seen::place(id);
         self.0.entry(block).or_insert_with(|| Box::new([0; 512]))[word] |= bit;
+    }
+
+    pub fn forget(&mut self, id: SubscriberId) {
+        let (block, word, bit) = Seen::place(id);
+        if let Some(words) = self.0.get_mut(&block) {
+            words[word] &= !bit;
+        }
     }
 
     fn place(id: SubscriberId) -> (u64, usize, u64) {
@@ -276,7 +282,7 @@ impl Importer {
                 self.answered().await?;
             }
             let (store, seen, now) = (self.store.clone(), self.seen.clone(), self.clock.calendar());
-            let mut job: Job = Box::pin(async move { patiently(&*store, rows, seen, now).await });
+            let mut job: Job = Box::pin(async move { store.import(rows, seen, now).await });
             // Polled once here, so that the store's queue has the jobs in the order of the file.
             match futures_util::poll!(&mut job) {
                 std::task::Poll::Ready(done) => self.jobs.push_back((Box::pin(std::future::ready(done)), lines)),
@@ -313,20 +319,4 @@ impl Importer {
         }
         Ok(())
     }
-}
-
-/// A full queue is waited out: the file is not lost for it.
-async fn patiently(
-    store: &dyn Store,
-    rows: Arc<Vec<Row>>,
-    seen: Arc<Mutex<Seen>>,
-    now: crate::clock::Time,
-) -> Result<Vec<Imported>, StoreError> {
-    for _ in 0..100 {
-        match store.import(rows.clone(), seen.clone(), now).await {
-            Err(StoreError::Full) => tokio::time::sleep(Duration::from_millis(50)).await,
-            done => return done,
-        }
-    }
-    Err(StoreError::Full)
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::decide::{chance, quiet_until};
 use super::live::Live;
-use super::page::{Words, delivery, down, enter, open_row, words};
+use super::page::{delivery, down, enter, open_row};
+use super::wordings::Wordings;
 use super::{Engine, confirm, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::{Subscriber, select};
@@ -14,7 +15,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, Wording};
+use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow};
 
 /// Open rows decided at one time.
 const ROWS: usize = 512;
@@ -38,7 +39,8 @@ pub(super) async fn rows(
     };
     let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
     let full = found.len() == limit;
-    let mut due: Vec<_> = found.into_iter().filter(|row| !claimed.contains(&row.delivery)).collect();
+    let under_way = |row: &OpenRow| claimed.contains(&row.delivery) && !fault::on(Fault::ClaimsIgnored);
+    let mut due: Vec<_> = found.into_iter().filter(|row| !under_way(row)).collect();
     // Not every claim is a row of this lane: more may have been found than there is room for.
     let more = full || due.len() > room.max(1);
     due.truncate(room.max(1));
@@ -143,7 +145,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     let overflows = lock(&engine.changed).overflows;
     let candidates = engine.candidates();
     let down = down(engine, live);
-    let mut wordings = Words::new();
+    let mut wordings = Wordings::default();
     let mut room: BTreeMap<ChannelId, usize> =
         engine.lanes.iter().map(|(id, lane)| (*id, lane.room(live.broadcast.priority))).collect();
     let (mut facts, mut deliveries) = (Vec::new(), Vec::new());
@@ -171,7 +173,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                 let stays = ways.iter().any(|way| way.place == place);
                 for way in ways {
                     let Some(lane) = engine.lanes.get(&way.channel) else { continue };
-                    let Some(message) = words(engine, live, subscriber, lane, &mut wordings).await else {
+                    let Some(message) = wordings.of(engine, live, subscriber, lane).await else {
                         facts.push(ended(DeliveryState::Rejected));
                         continue;
                     };
@@ -201,10 +203,11 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     }
     let hints: Vec<(ChannelId, Time)> =
         facts.iter().filter(|fact| fact.state == DeliveryState::Open).map(|fact| (fact.lane, fact.due)).collect();
-    let wordings: Vec<Wording> = wordings.into_values().flatten().map(|(wording, _)| wording).collect();
-    if !wordings.is_empty() {
-        engine.store.word(wordings).await?;
+    let unwritten = wordings.unwritten();
+    if !unwritten.is_empty() {
+        engine.store.word(unwritten).await?;
     }
+    wordings.written(live);
     if !facts.is_empty() {
         let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
         for recipients in ended.values() {
@@ -275,8 +278,16 @@ fn afresh(
     };
     for (other, state, channel, _) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
         let way = Way { place: *other, channel: *channel };
-        if matches!(state, DeliveryState::Open | DeliveryState::Told) && !lapsed(way) {
-            tried.push(Tried { way, rejected: false, deferrals: 0, served: true });
+        let known = tried.iter().any(|tried| tried.way == way);
+        match state {
+            DeliveryState::Open | DeliveryState::Told if !lapsed(way) => {
+                tried.push(Tried { way, rejected: false, deferrals: 0, served: true });
+            }
+            // A first try that ended it has no attempt of its own.
+            DeliveryState::Unknown | DeliveryState::Rejected if !known => {
+                tried.push(Tried { way, rejected: true, deferrals: 0, served: false });
+            }
+            _ => {}
         }
     }
     // Told by a receipt meanwhile, or by another place: only members of the same route go on.

@@ -90,22 +90,31 @@ impl Live {
         let _ = self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The next shard to page, lowest first, and where it stands.
-    pub(super) fn next_page(&self) -> Option<(u8, Cursor)> {
+    /// The shards to page next, lowest first, and where each stands: one that may have been begun, and those after it that have
+    /// not, so that few members need but one page.
+    pub(super) fn next_shards(&self) -> Vec<(u8, Cursor)> {
         let pages = lock(&self.pages);
-        if pages.mask == 0 {
-            return None;
+        let left = (0..64u8).filter(|shard| pages.mask & 1 << shard != 0);
+        let mut shards: Vec<(u8, Cursor)> = Vec::new();
+        for shard in left {
+            match pages.cursors.get(&shard) {
+                None => shards.push((shard, Cursor::default())),
+                Some(cursor) if shards.is_empty() => shards.push((shard, *cursor)),
+                Some(_) => break,
+            }
         }
-        let shard = pages.mask.trailing_zeros() as u8;
-        Some((shard, pages.cursors.get(&shard).copied().unwrap_or_default()))
+        shards
     }
 
-    pub(super) fn page_decided(&self, shard: u8, cursor: Cursor, end: bool, outstanding: i64) {
+    pub(super) fn page_decided(&self, shard: u8, cursor: Cursor, end: bool) {
         let mut pages = lock(&self.pages);
         pages.cursors.insert(shard, cursor);
         if end {
             pages.mask &= !(1 << shard);
         }
+    }
+
+    pub(super) fn decided(&self, outstanding: i64) {
         self.outstanding.fetch_add(outstanding, Ordering::AcqRel);
     }
 

@@ -35,6 +35,7 @@ mod states;
 mod threads;
 pub mod ticker;
 mod ways;
+pub mod wordings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -53,7 +54,6 @@ use self::recorder::Entry;
 pub use self::start::{Parts, Settings};
 use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Time};
-use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
@@ -151,7 +151,7 @@ impl Engine {
     /// Who lives in a manifest alone was never claimed.
     pub(crate) fn unclaim(&self, facts: &[Fact]) {
         let mut claimed = lock(&self.claimed);
-        facts.iter().filter(|fact| !fact.sole || fault::on(Fault::ClaimOfAnotherReleased)).for_each(|fact| {
+        facts.iter().filter(|fact| !fact.sole).for_each(|fact| {
             claimed.remove(&fact.delivery);
         });
     }

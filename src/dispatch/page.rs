@@ -3,20 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::decide::{decide, quiet_until};
-use super::lane::Lane;
 use super::live::{Delivery, Live, OpenManifest};
+use super::wordings::Wordings;
 use super::{Engine, lock, recorder};
 use crate::audience::route::{ChannelId, Way};
 use crate::audience::{Omission, Subscriber};
 use crate::clock::Time;
 use crate::fault::{self, Fault};
-use crate::id::{DeliveryId, SubscriberId};
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::incident::Mode;
 use crate::render::message::Message;
-use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Wording, WordingKey};
+use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey};
 
 /// What one recipient's decision turns into.
 struct Plotted {
@@ -25,61 +25,101 @@ struct Plotted {
     deliveries: Vec<(ChannelId, Delivery)>,
 }
 
-/// Decides a page and puts it on disk; then its deliveries enter their lanes.
-pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shard: u8, cursor: Cursor) -> crate::store::Result<()> {
+/// The part of a page that lies in one shard: a manifest.
+struct Part {
+    shard: u8,
+    cursor: Cursor,
+    open: Arc<OpenManifest>,
+    plotted: Vec<Plotted>,
+}
+
+impl Part {
+    fn new(broadcast: BroadcastId, (shard, cursor): (u8, Cursor)) -> Part {
+        let key = ManifestKey { broadcast, shard, number: cursor.manifests };
+        let open = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
+        Part { shard, cursor, open, plotted: Vec::new() }
+    }
+
+    /// Where its shard stands when this is on disk, and whom that leaves outstanding.
+    fn moved(&self) -> (Cursor, i64) {
+        let selected = self.plotted.len() as i64;
+        let omitted = |plotted: &&Plotted| matches!(plotted.decided.decision, Decision::Omitted(_));
+        let ended = self.plotted.iter().filter(omitted).count() as i64;
+        let after = self.plotted.last().map_or(self.cursor.after, |last| last.decided.subscriber.0);
+        let cursor = Cursor {
+            after,
+            selected: self.cursor.selected + selected,
+            ended: self.cursor.ended + ended,
+            manifests: self.cursor.manifests + i64::from(selected > 0),
+        };
+        (cursor, selected - ended)
+    }
+}
+
+/// Decides the next members in some shards, of which all but the first are still to be begun, and puts that on disk; then its
+/// deliveries enter their lanes.
+pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Cursor)>) -> crate::store::Result<()> {
     let broadcast = &live.broadcast;
+    let (Some((first, cursor)), Some((last, _))) = (shards.first(), shards.last()) else { return Ok(()) };
     let overflows = lock(&engine.changed).overflows;
-    let (members, end) = engine.store.page(broadcast, shard, cursor.after, engine.settings.page).await?;
+    let (members, end) = engine.store.page(broadcast, *first..=*last, cursor.after, engine.settings.page).await?;
+    // Where more is to be read, it may be in the shard of the last one.
+    let read = members.last().filter(|_| !end).map_or(u8::MAX, |last| last.subscriber.id.shard());
+    let mut parts: Vec<Part> =
+        shards.into_iter().filter(|(shard, _)| *shard <= read).map(|shard| Part::new(broadcast.id, shard)).collect();
     let ways = engine.ways();
     let candidates = engine.candidates();
     let down = down(engine, live);
     let at = engine.clock.calendar();
-    let mut wordings = BTreeMap::new();
+    let mut wordings = Wordings::default();
     let mut room: BTreeMap<ChannelId, usize> =
         engine.lanes.iter().map(|(id, lane)| (*id, lane.room(broadcast.priority))).collect();
     let roomy: BTreeSet<ChannelId> =
         engine.lanes.iter().filter(|(_, lane)| lane.roomy(broadcast.priority)).map(|(id, _)| *id).collect();
-    let key = ManifestKey { broadcast: broadcast.id, shard, number: cursor.manifests };
-    let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
-    let mut plotted = Vec::with_capacity(members.len());
+    let mut of = parts.iter_mut().peekable();
     for member in members {
+        let shard = member.subscriber.id.shard();
+        while of.next_if(|part| part.shard < shard).is_some() {}
+        // Who has joined a shard that had no members at the release gets the next broadcast.
+        let Some(part) = of.peek_mut().filter(|part| part.shard == shard) else { continue };
         let decision = decide(broadcast, &member.subscriber, member.told, &candidates, &down, at);
         let mut entry = Plotted {
             decided: Decided { subscriber: member.subscriber.id, version: member.subscriber.version, decision },
             rows: Vec::new(),
             deliveries: Vec::new(),
         };
-        plot(engine, live, &member.subscriber, &manifest, at, overflows, &mut wordings, &mut room, &mut entry).await;
-        plotted.push(entry);
+        plot(engine, live, &member.subscriber, &part.open, at, overflows, &mut wordings, &mut room, &mut entry).await;
+        part.plotted.push(entry);
     }
-    let lanes: BTreeSet<ChannelId> =
-        plotted.iter().flat_map(|p| p.decided.decision.ways()).map(|w| w.channel).collect();
-    let in_memory = plotted.iter().filter(|p| p.rows.is_empty()).map(|p| p.deliveries.len() as u32).sum();
-    manifest.remaining.store(in_memory, std::sync::atomic::Ordering::Release);
-    let after = plotted.last().map_or(cursor.after, |last| last.decided.subscriber.0);
-    let outstanding = plotted.iter().filter(|p| !matches!(p.decided.decision, Decision::Omitted(_))).count() as i64;
-    let wordings: Vec<Wording> = wordings.into_values().flatten().map(|(wording, _)| wording).collect();
-    let (mut decided, mut rows, mut deliveries) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in plotted {
-        decided.push(entry.decided);
-        rows.extend(entry.rows);
-        deliveries.extend(entry.deliveries);
+    let mut moved = Vec::with_capacity(parts.len());
+    let mut lanes: BTreeSet<ChannelId> = BTreeSet::new();
+    let (mut manifests, mut rows, mut deliveries) = (Vec::with_capacity(parts.len()), Vec::new(), Vec::new());
+    for part in parts {
+        let end = part.shard < read;
+        moved.push((part.shard, part.moved(), end));
+        let in_memory = part.plotted.iter().filter(|p| p.rows.is_empty()).map(|p| p.deliveries.len() as u32).sum();
+        part.open.remaining.store(in_memory, Ordering::Release);
+        let mut decided = Vec::with_capacity(part.plotted.len());
+        for entry in part.plotted {
+            lanes.extend(entry.decided.decision.ways().iter().map(|way| way.channel));
+            decided.push(entry.decided);
+            rows.extend(entry.rows);
+            deliveries.extend(entry.deliveries);
+        }
+        manifests.push(Manifest { key: part.open.key, at, epoch: engine.epoch, decided, end });
     }
-    let selected = decided.len() as i64;
     let hints: Vec<(ChannelId, Time)> = rows.iter().map(|row| (row.lane, row.due)).collect();
-    let manifest = Manifest { key, at, epoch: engine.epoch, decided, end };
     let waits = rows.iter().any(|row| row.lane == ChannelId(0));
-    engine.store.decide(manifest, rows, wordings).await?;
+    engine.store.decide(manifests, rows, wordings.unwritten()).await?;
+    wordings.written(live);
     if waits {
         engine.waits_written(ways);
     }
-    let moved = Cursor {
-        after,
-        selected: cursor.selected + selected,
-        ended: cursor.ended + selected - outstanding,
-        manifests: cursor.manifests + i64::from(selected > 0),
-    };
-    live.page_decided(shard, moved, end, outstanding);
+    for (shard, (cursor, outstanding), end) in moved {
+        // Counted first: the last shard to be read may make it complete.
+        live.decided(outstanding);
+        live.page_decided(shard, cursor, end);
+    }
     lock(&live.feeds).fed(&lanes, &roomy, engine.clock.monotonic());
     for (lane, due) in hints {
         engine.hint(broadcast.priority, lane, due);
@@ -114,8 +154,6 @@ pub(super) fn enter(engine: &Engine, deliveries: Vec<(ChannelId, Delivery)>) {
     }
 }
 
-pub(super) type Words = BTreeMap<WordingKey, Option<(Wording, Arc<Message>)>>;
-
 /// Turns a decision into rows and deliveries. A recipient with one way whose lane has room lives in the manifest alone.
 #[allow(clippy::too_many_arguments)]
 async fn plot(
@@ -125,7 +163,7 @@ async fn plot(
     manifest: &Arc<OpenManifest>,
     at: Time,
     overflows: u64,
-    wordings: &mut Words,
+    wordings: &mut Wordings,
     room: &mut BTreeMap<ChannelId, usize>,
     entry: &mut Plotted,
 ) {
@@ -143,7 +181,7 @@ async fn plot(
     let alone = ways.len() == 1;
     for way in ways {
         let Some(lane) = engine.lanes.get(&way.channel) else { continue };
-        let Some(message) = words(engine, live, subscriber, lane, wordings).await else {
+        let Some(message) = wordings.of(engine, live, subscriber, lane).await else {
             entry.rows.clear();
             entry.deliveries.clear();
             entry.decided.decision = Decision::Omitted(Omission::NoWords);
@@ -223,60 +261,4 @@ pub(super) fn open_row(
         suppress: false,
         reopens: false,
     }
-}
-
-pub fn wording_key(subscriber: &Subscriber, lane: &Lane) -> WordingKey {
-    WordingKey {
-        locale: subscriber.locale.clone(),
-        zone: subscriber.zone.clone(),
-        format: lane.settings.format,
-        markup: lane.settings.markup,
-    }
-}
-
-/// The message in this recipient's language and format: from memory, from the store, or rendered now at first need.
-pub(super) async fn words(
-    engine: &Engine,
-    live: &Live,
-    subscriber: &Subscriber,
-    lane: &Lane,
-    fresh: &mut Words,
-) -> Option<Arc<Message>> {
-    let key = wording_key(subscriber, lane);
-    if let Some(message) = lock(&live.words).get(&key) {
-        return Some(message.clone());
-    }
-    if let Some(known) = fresh.get(&key) {
-        return known.as_ref().map(|(_, message)| message.clone());
-    }
-    if let Some(message) = stored_words(engine, live, &key).await {
-        return Some(message);
-    }
-    match engine.words.message(&live.broadcast, &key).await {
-        Ok(message) => {
-            let bytes = message.to_bytes();
-            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            let digest = digest.as_ref().try_into().unwrap_or([0; 32]);
-            let message = Arc::new(message);
-            let wording = Wording { broadcast: live.broadcast.id, key: key.clone(), digest, bytes };
-            fresh.insert(key.clone(), Some((wording, message.clone())));
-            lock(&live.words).insert(key, message.clone());
-            Some(message)
-        }
-        Err(error) => {
-            tracing::error!(broadcast = %live.broadcast.id, locale = key.locale, format = %key.format, error, "a message does not render");
-            fresh.insert(key, None);
-            None
-        }
-    }
-}
-
-pub(super) async fn stored_words(engine: &Engine, live: &Live, key: &WordingKey) -> Option<Arc<Message>> {
-    if let Some(message) = lock(&live.words).get(key) {
-        return Some(message.clone());
-    }
-    let bytes = engine.store.wording(live.broadcast.id, key).await.ok().flatten()?;
-    let message = Arc::new(Message::from_bytes(&bytes).ok()?);
-    lock(&live.words).insert(key.clone(), message.clone());
-    Some(message)
 }

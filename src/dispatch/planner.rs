@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::again::rows;
 use super::lane::Lane;
 use super::live::Live;
+use super::page::page;
 use super::{Engine, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
@@ -83,10 +84,8 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
         }
         match next_broadcast(engine, priority) {
             Paging::Now(live) => {
-                if let Some((shard, cursor)) = live.next_page() {
-                    crate::pipeline::plan_page(engine, &live, shard, cursor).await?;
-                    return Ok(Next::More);
-                }
+                page(engine, &live, live.next_shards()).await?;
+                return Ok(Next::More);
             }
             Paging::Later(due) => {
                 let due = now.plus(due.saturating_sub(engine.clock.monotonic()));

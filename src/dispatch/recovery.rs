@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::live::OpenManifest;
-use super::page::{delivery, stored_words, wording_key};
+use super::page::delivery;
+use super::wordings::{stored, wording_key};
 use super::{Engine, lock, recorder};
 use crate::audience::route::ChannelId;
 use crate::fault::{self, Fault};
@@ -88,7 +89,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             rows.push(row(DeliveryState::Open, ChannelId(0))); // the channel is gone: another way
             continue;
         };
-        match stored_words(engine, live, &wording_key(&subscriber, lane)).await {
+        match stored(engine, live, &wording_key(&subscriber, lane)).await {
             Some(message) => {
                 let made = delivery(engine, live, &subscriber, way, message, at, u64::MAX, 0, Some(manifest.clone()));
                 match made {

@@ -12,6 +12,7 @@ mod subscriber;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -82,8 +83,15 @@ pub trait Store: Send + Sync + 'static {
     async fn end_timer(&self, kind: TimerKind, subject: i64, due: Time) -> Result<()>;
 
     // The engine.
-    async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
-    async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
+    /// The next members in these shards, in order, and whether they end with them.
+    async fn page(
+        &self,
+        broadcast: &Broadcast,
+        shards: RangeInclusive<u8>,
+        after: i64,
+        limit: usize,
+    ) -> Result<(Vec<Member>, bool)>;
+    async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
     /// Merges facts and closes manifests. Returns for each broadcast how many recipients have ended by it.
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
     /// Open rows due, most urgent first.

@@ -24,7 +24,7 @@ pub struct Drawn<'a> {
     pub now: Time,
 }
 
-pub fn insert(db: &Connection, at: &Drawn<'_>, draw: Draw) -> Result<Broadcast> {
+pub fn insert(db: &Connection, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
     let id = BroadcastId(next_id(db, "broadcast")?);
     let audience = draw.step.audience.clone();
     let shards: i64 =
@@ -36,21 +36,21 @@ pub fn insert(db: &Connection, at: &Drawn<'_>, draw: Draw) -> Result<Broadcast> 
         audience,
         number: at.number,
         version: at.version,
-        plan: draw.plan,
+        plan: draw.plan.clone(),
         priority: draw.step.priority,
-        step: draw.step,
+        step: draw.step.clone(),
         purpose: draw.purpose,
         occasion: draw.occasion,
         state: BroadcastState::Held,
-        selection: draw.selection,
+        selection: draw.selection.clone(),
         held: draw.held,
         created: at.now,
         released: None,
         ended: None,
         deadline: draw.deadline,
         templates: at.templates,
-        facts: draw.facts,
-        code: unique_code(db, draw.code, id)?,
+        facts: draw.facts.clone(),
+        code: unique_code(db, draw.code.clone(), id)?,
         shards: shards as u64,
         progress: BTreeMap::new(),
     };

@@ -1,7 +1,7 @@
 //! Rows of an import, in one job of the writer: who is meant, what stays as it is, who was seen before in the same file.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use ring::hmac;
 use rusqlite::Connection;
@@ -9,10 +9,33 @@ use rusqlite::Connection;
 use super::put::{Batch, Wanted, blinds, find, owners, put};
 use crate::audience::import::{Row, Seen};
 use crate::clock::Time;
+use crate::id::SubscriberId;
 use crate::store::{Imported, Result, Upserted};
 
-pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], seen: &Mutex<Seen>, now: Time) -> Result<Vec<Imported>> {
-    let mut seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+/// Who was seen in this file, and whom of them this job has noted.
+pub struct Noted {
+    seen: Arc<Mutex<Seen>>,
+    by_this: Vec<SubscriberId>,
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Noted {
+    pub fn new(seen: Arc<Mutex<Seen>>) -> Noted {
+        Noted { seen, by_this: Vec::new() }
+    }
+
+    /// What the job wrote is undone: so is what it noted.
+    pub fn undo(&mut self) {
+        let mut seen = lock(&self.seen);
+        self.by_this.drain(..).for_each(|id| seen.forget(id));
+    }
+}
+
+pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], noted: &mut Noted, now: Time) -> Result<Vec<Imported>> {
+    let mut seen = lock(&noted.seen);
     let mut batch = Batch::ordered(rows.len());
     let all: Vec<Vec<Vec<u8>>> = rows.iter().map(|row| blinds(key, &row.subscriber)).collect();
     let known_owners = sorted(db, &all)?;
@@ -46,6 +69,7 @@ pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], seen: &Mutex<Seen>
         };
         if let Imported::Created(id) | Imported::Unchanged(id) | Imported::Updated(id, _) = imported {
             seen.note(id);
+            noted.by_this.push(id);
         }
         Ok(imported)
     };

@@ -144,13 +144,13 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
     Ok(wrong)
 }
 
-pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed> {
+pub fn commit(db: &Connection, change: &Change, draws: &[Draw], templates: [u8; 32]) -> Result<Committed> {
     let (source, id) = &change.event;
     let taken = first(db, "SELECT 1 FROM event WHERE source = ?1 AND id = ?2", [source, id], |_| Ok(()))?;
     if taken.is_some() {
         return Ok(Committed::Stale); // the same event at the same moment: read again, and find it
     }
-    let Some(incident) = write_incident(db, &change)? else { return Ok(Committed::Stale) };
+    let Some(incident) = write_incident(db, change)? else { return Ok(Committed::Stale) };
     let version = change.incident.version + 1;
     let update = &change.update;
     let number = update.number;
@@ -180,7 +180,7 @@ pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8;
         "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         (source, id, &change.digest[..], incident.0, number, json(&broadcasts)?, change.at.0),
     )?;
-    commitment(db, incident, &change)?;
+    commitment(db, incident, change)?;
     journal(
         db,
         change.at,
@@ -191,7 +191,7 @@ pub fn commit(db: &Connection, change: Change, draws: Vec<Draw>, templates: [u8;
     let late = update.late;
     let ingested = Ingested {
         incident,
-        key: change.incident.key,
+        key: change.incident.key.clone(),
         update: Some(UpdateId { incident, number }),
         broadcasts,
         duplicate: false,
@@ -246,7 +246,7 @@ fn commitment(db: &Connection, incident: IncidentId, change: &Change) -> Result<
 }
 
 /// As they stand when all are written: a later one of the same thread may supersede an earlier one.
-fn write_draws(db: &Connection, at: &Drawn<'_>, draws: Vec<Draw>) -> Result<Vec<Broadcast>> {
+fn write_draws(db: &Connection, at: &Drawn<'_>, draws: &[Draw]) -> Result<Vec<Broadcast>> {
     let mut drawn: Vec<Broadcast> = Vec::with_capacity(draws.len());
     for draw in draws {
         let broadcast = broadcast::insert(db, at, draw)?;
@@ -261,7 +261,7 @@ fn write_draws(db: &Connection, at: &Drawn<'_>, draws: Vec<Draw>) -> Result<Vec<
 }
 
 /// Broadcasts that the clock calls for: reminders.
-pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
+pub fn tick(db: &Connection, tick: &Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
     let written = run(
         db,
         "UPDATE incident SET version = version + 1 WHERE id = ?1 AND version = ?2",
@@ -275,5 +275,5 @@ pub fn tick(db: &Connection, tick: Tick, templates: [u8; 32], now: Time) -> Resu
     })?;
     let Some((number, key)) = found else { return Ok(None) };
     let at = Drawn { incident: tick.incident, key: &key, number, version: tick.version + 1, templates, now };
-    write_draws(db, &at, tick.draws).map(Some)
+    write_draws(db, &at, &tick.draws).map(Some)
 }

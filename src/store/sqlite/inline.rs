@@ -89,15 +89,14 @@ impl Inline {
         let log =
             || std::fs::metadata(format!("{}-wal", connection.path().unwrap_or_default())).map_or(0, |log| log.len());
         let before = if dies.is_some() { log() } else { 0 };
-        let mut answers = Answers::new();
-        commit(&connection, jobs.into_iter(), &self.failed, &mut answers);
+        let answers = commit(&connection, jobs.into(), &self.failed);
         match dies {
             Some(crash) => {
                 self.stopped.store(true, Ordering::Relaxed);
                 lock(&self.unanswered).extend(answers);
                 (crash.at)(before);
             }
-            None => answer(&mut answers),
+            None => answer(answers),
         }
     }
 

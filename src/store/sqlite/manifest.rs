@@ -1,6 +1,7 @@
 //! Pages and manifests: who is next, what was decided for them, and after a crash, what of it is unaccounted for.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use ring::hmac;
 use rusqlite::Connection;
@@ -16,7 +17,7 @@ use crate::plan::Selection;
 use crate::store::pack::{Damaged, Packer, Unpacker};
 use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
 
-/// The next members of an audience in a shard, and whether the shard ends with them. Who joined after the release gets the next
+/// The next members of an audience in some shards, and whether they end with them. Who joined after the release gets the next
 /// broadcast.
 #[allow(clippy::too_many_arguments)]
 pub fn page(
@@ -26,12 +27,12 @@ pub fn page(
     audience: &str,
     selection: &Selection,
     released: Time,
-    shard: u8,
+    shards: RangeInclusive<u8>,
     after: i64,
     limit: usize,
 ) -> Result<(Vec<Member>, bool)> {
-    let first = i64::from(shard) << 48;
-    let last = first | ((1 << 48) - 1);
+    let first = i64::from(*shards.start()) << 48;
+    let last = i64::from(*shards.end()) << 48 | ((1 << 48) - 1);
     let members = all(
         db,
         &format!(
@@ -94,38 +95,29 @@ pub fn told(
     Ok(told)
 }
 
-/// Writes a manifest, the rows of whoever waits, and the moved cursor: fenced by the epoch.
+/// Writes manifests of one broadcast, the rows of whoever waits, and the moved cursors: fenced by the epoch.
 pub fn decide(
     db: &Connection,
     key: &hmac::Key,
     own: i64,
-    manifest: Manifest,
-    rows: Vec<Fact>,
+    manifests: &[Manifest],
+    rows: &[Fact],
     wordings: &[Wording],
 ) -> Result<()> {
     let current =
         first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
-    if (manifest.epoch != own || current != Some(own)) && !fault::on(Fault::EpochNotCompared) {
+    let stale = current != Some(own) || manifests.iter().any(|manifest| manifest.epoch != own);
+    if stale && !fault::on(Fault::EpochNotCompared) {
         return Err(StoreError::Fenced);
     }
-    let ManifestKey { broadcast, shard, number } = manifest.key;
     upkeep::word(db, wordings)?;
-    let (mut skipped, mut unreachable, mut in_memory) = (0i64, 0i64, 0i64);
-    for decided in &manifest.decided {
-        match &decided.decision {
-            Decision::Omitted(omission) if omission.unreachable() => unreachable += 1,
-            Decision::Omitted(_) => skipped += 1,
-            Decision::Ways(..) => in_memory += 1,
-            Decision::Waits(_) => {}
-        }
-    }
     let with_rows: BTreeSet<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
-    let open = manifest
-        .decided
-        .iter()
-        .any(|decided| matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0));
-    debug_assert!(in_memory > 0 || !open);
-    if let (Some(from), Some(to)) = (manifest.decided.first(), manifest.decided.last()) {
+    for manifest in manifests {
+        let (Some(from), Some(to)) = (manifest.decided.first(), manifest.decided.last()) else { continue };
+        let ManifestKey { broadcast, shard, number } = manifest.key;
+        let open = manifest.decided.iter().any(|decided| {
+            matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0)
+        });
         run(
             db,
             "INSERT INTO manifest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -141,12 +133,9 @@ pub fn decide(
                 pack(&manifest.decided),
             ),
         )?;
-        let counts = (manifest.decided.len() as i64, skipped, unreachable);
-        move_cursor(db, manifest.key, own, to.subscriber, counts, manifest.end)?;
-    } else if manifest.end {
-        all_read(db, manifest.key)?;
     }
-    delivery::record(db, key, &rows, &[]).map(drop)
+    move_cursors(db, own, manifests)?;
+    delivery::record(db, key, rows, &[]).map(drop)
 }
 
 /// Who waits, with what stood in the way; 1 is who waits as the first versions wrote it, without.
@@ -161,27 +150,32 @@ fn pack_left_out(packer: &mut Packer, left_out: &[LeftOut]) {
     }
 }
 
-/// The shard is decided up to a subscriber, with so many selected, skipped and unreachable.
-pub fn move_cursor(
-    db: &Connection,
-    key: ManifestKey,
-    epoch: i64,
-    after: SubscriberId,
-    (selected, skipped, unreachable): (i64, i64, i64),
-    end: bool,
-) -> Result<()> {
-    run(
-        db,
-        "INSERT INTO progress (broadcast, shard, cursor, epoch, selected, skipped, unreachable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT DO UPDATE SET cursor = excluded.cursor, epoch = excluded.epoch, selected = selected + excluded.selected,
-           skipped = skipped + excluded.skipped, unreachable = unreachable + excluded.unreachable",
-        (key.broadcast.0, key.shard, after.0, epoch, selected, skipped, unreachable),
-    )?;
-    if end { all_read(db, key) } else { Ok(()) }
-}
-
-fn all_read(db: &Connection, ManifestKey { broadcast, shard, .. }: ManifestKey) -> Result<()> {
-    run(db, "UPDATE broadcast SET shards = shards & ~(1 << ?2) WHERE id = ?1", (broadcast.0, shard)).map(drop)
+/// Each shard is decided up to the last of its manifest, and read where that is its end.
+pub fn move_cursors(db: &Connection, epoch: i64, manifests: &[Manifest]) -> Result<()> {
+    let Some(broadcast) = manifests.first().map(|manifest| manifest.key.broadcast) else { return Ok(()) };
+    for Manifest { key, decided, .. } in manifests {
+        let Some(last) = decided.last() else { continue };
+        let (mut skipped, mut unreachable) = (0i64, 0i64);
+        for decided in decided {
+            match &decided.decision {
+                Decision::Omitted(omission) if omission.unreachable() => unreachable += 1,
+                Decision::Omitted(_) => skipped += 1,
+                Decision::Ways(..) | Decision::Waits(_) => {}
+            }
+        }
+        run(
+            db,
+            "INSERT INTO progress (broadcast, shard, cursor, epoch, selected, skipped, unreachable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET cursor = excluded.cursor, epoch = excluded.epoch, selected = selected + excluded.selected,
+               skipped = skipped + excluded.skipped, unreachable = unreachable + excluded.unreachable",
+            (broadcast.0, key.shard, last.subscriber.0, epoch, decided.len() as i64, skipped, unreachable),
+        )?;
+    }
+    let ended = manifests.iter().filter(|manifest| manifest.end).fold(0u64, |mask, m| mask | 1 << m.key.shard);
+    if ended != 0 {
+        run(db, "UPDATE broadcast SET shards = shards & ~?2 WHERE id = ?1", (broadcast.0, ended as i64))?;
+    }
+    Ok(())
 }
 
 fn pack(decided: &[Decided]) -> Vec<u8> {

@@ -148,9 +148,18 @@ impl Sqlite {
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         self.writer.run(work).await
+    }
+
+    /// What comes from outside: a full queue is an answer.
+    async fn take<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.writer.try_run(work).await
     }
 }
 

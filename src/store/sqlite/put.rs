@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::id::SubscriberId;
 use crate::store::{Result, StoreError, SubscriberDraft, Upserted};
 
-pub fn upsert(db: &Connection, key: &hmac::Key, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
+pub fn upsert(db: &Connection, key: &hmac::Key, drafts: &[SubscriberDraft], now: Time) -> Result<Vec<Upserted>> {
     let mut batch = Batch::new(drafts.len());
     let one = |SubscriberDraft { id, subscriber }| {
         let blinds = blinds(key, &subscriber);
@@ -27,7 +27,7 @@ pub fn upsert(db: &Connection, key: &hmac::Key, drafts: Vec<SubscriberDraft>, no
         }
         put(db, key, &mut batch, Wanted { subscriber, blinds, owners }, known, now)
     };
-    drafts.into_iter().map(one).collect()
+    drafts.iter().cloned().map(one).collect()
 }
 
 /// A subscriber as they are to be, with the index and the owner of each address.

@@ -2,6 +2,7 @@
 //! writer.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -35,11 +36,11 @@ impl Store for Sqlite {
     }
 
     async fn commit(&self, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed> {
-        self.write(move |db| ingest::commit(db, change, draws, templates)).await
+        self.take(move |db| ingest::commit(db, &change, &draws, templates)).await
     }
 
     async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
-        self.write(move |db| ingest::tick(db, tick, templates, now)).await
+        self.write(move |db| ingest::tick(db, &tick, templates, now)).await
     }
 
     async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>> {
@@ -99,23 +100,27 @@ impl Store for Sqlite {
         self.write(move |db| broadcast::end_timer(db, kind, subject, due)).await
     }
 
-    async fn page(&self, broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)> {
+    async fn page(
+        &self,
+        broadcast: &Broadcast,
+        shards: RangeInclusive<u8>,
+        after: i64,
+        limit: usize,
+    ) -> Result<(Vec<Member>, bool)> {
         let (audience, id, incident) = (broadcast.audience.clone(), broadcast.id, broadcast.incident);
         let (selection, released) = (broadcast.selection.clone(), broadcast.released.unwrap_or(broadcast.created));
-        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shard, after, limit))
+        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shards, after, limit))
             .await
     }
 
-    async fn decide(&self, manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
+    async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
         let own = self.epoch;
         let key = self.key.clone();
-        if fault::on(Fault::CursorBeforeManifest)
-            && let Some(last) = manifest.decided.last()
-        {
-            let (of, after, end) = (manifest.key, last.subscriber, manifest.end);
-            self.write(move |db| manifest::move_cursor(db, of, own, after, (0, 0, 0), end)).await?;
+        if fault::on(Fault::CursorBeforeManifest) {
+            let before = manifests.clone();
+            self.write(move |db| manifest::move_cursors(db, own, &before)).await?;
         }
-        self.write(move |db| manifest::decide(db, &key, own, manifest, rows, &wordings)).await
+        self.write(move |db| manifest::decide(db, &key, own, &manifests, &rows, &wordings)).await
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
@@ -200,12 +205,15 @@ impl Store for Sqlite {
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
         let key = self.key.clone();
-        self.write(move |db| put::upsert(db, &key, drafts, now)).await
+        self.take(move |db| put::upsert(db, &key, &drafts, now)).await
     }
 
     async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
         let key = self.key.clone();
-        self.write(move |db| import::import(db, &key, &rows, &seen, now)).await
+        let noted = Arc::new(Mutex::new(import::Noted::new(seen)));
+        let undone = noted.clone();
+        let work = move |db: &rusqlite::Connection| import::import(db, &key, &rows, &mut import::lock(&noted), now);
+        self.writer.run_or_undo(work, move || import::lock(&undone).undo()).await
     }
 
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>> {
@@ -301,7 +309,7 @@ impl Store for Sqlite {
 
     async fn receipt(&self, receipt: ReceiptFact) -> Result<Option<Reported>> {
         let key = self.key.clone();
-        self.write(move |db| receipt::take(db, &key, &receipt)).await
+        self.take(move |db| receipt::take(db, &key, &receipt)).await
     }
 
     async fn meta(&self, name: &str) -> Result<Option<String>> {

@@ -1,35 +1,46 @@
-//! One thread owns the database for writing. It takes whatever waits in its queue into one transaction, each job in a
-//! savepoint of its own, and answers after the commit: what it answers is on disk. It waits on no timer. For simulation the
-//! same code runs on the caller's thread (`inline.rs`).
+//! One thread owns the database for writing. It takes whatever waits in its queue into one transaction, and answers after the
+//! commit: what it answers is on disk. It waits on no timer. A job that fails takes nobody with it: all are undone then and done
+//! again, each in a savepoint of its own. For simulation the same code runs on the caller's thread (`inline.rs`).
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::inline::{Crash, Inline};
 use crate::fault::{self, Fault};
 use crate::store::{Result, StoreError};
 
 type Answer = Box<dyn Any + Send>;
-type Work = Box<dyn FnOnce(&Connection) -> Result<Answer> + Send>;
+type Work = Box<dyn Fn(&Connection) -> Result<Answer> + Send>;
+type Undo = Box<dyn Fn() + Send>;
 
 pub(super) struct Job {
     work: Work,
+    /// Called where the store has undone what the work did.
+    undo: Option<Undo>,
     answer: oneshot::Sender<Result<Answer>>,
+    /// In the queue, until it is answered.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
+    fn undone(&self) {
+        if let Some(undo) = &self.undo {
+            undo();
+        }
+    }
+
     pub(super) fn refuse(self, reason: &str) {
         let _ = self.answer.send(Err(StoreError::Failed(reason.into())));
     }
 }
 
-pub(super) type Answers = Vec<(oneshot::Sender<Result<Answer>>, Result<Answer>)>;
+pub(super) type Answers = Vec<(Job, Result<Answer>)>;
 
 /// At most so many jobs share a transaction, so that the first of them does not wait for ever.
 const SHARED: usize = 512;
@@ -40,17 +51,18 @@ pub struct Writer {
 }
 
 enum Mode {
-    Thread { queue: SyncSender<Job>, thread: Mutex<Option<JoinHandle<()>>> },
+    Thread { queue: Option<Sender<Job>>, places: Arc<Semaphore>, thread: Mutex<Option<JoinHandle<()>>> },
     Inline(Arc<Inline>),
 }
 
 impl Writer {
     pub fn thread(connection: Connection, room: usize) -> Writer {
-        let (queue, jobs) = sync_channel(room);
+        let (queue, jobs) = channel();
+        let places = Arc::new(Semaphore::new(room));
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
         let thread = std::thread::Builder::new().name("writer".into()).spawn(move || run(connection, jobs, &flag)).ok();
-        Writer { mode: Mode::Thread { queue, thread: Mutex::new(thread) }, failed }
+        Writer { mode: Mode::Thread { queue: Some(queue), places, thread: Mutex::new(thread) }, failed }
     }
 
     pub fn inline(connection: Connection) -> Writer {
@@ -75,23 +87,58 @@ impl Writer {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` in a transaction and answers when it is on disk. A full queue is an answer, too.
+    /// Runs `work` in a transaction and answers when it is on disk; while the queue is full it waits for a place. It may be run
+    /// more than once, and what it did is undone in between.
     pub async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.queued(work, None, self.place().await?).await
+    }
+
+    /// The same for work that leaves something outside the store, too, which `undo` takes back.
+    pub async fn run_or_undo<T, F>(&self, work: F, undo: impl Fn() + Send + 'static) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        self.queued(work, Some(Box::new(undo)), self.place().await?).await
+    }
+
+    /// The same for what comes from outside, whose sender is better told to come again than kept waiting.
+    pub async fn try_run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
+    {
+        let place = match &self.mode {
+            Mode::Thread { places, .. } => Some(places.clone().try_acquire_owned().map_err(|_| StoreError::Full)?),
+            Mode::Inline(_) => None,
+        };
+        self.queued(work, None, place).await
+    }
+
+    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>> {
+        match &self.mode {
+            Mode::Thread { places, .. } => places.clone().acquire_owned().await.map(Some).map_err(|_| stopped()),
+            Mode::Inline(_) => Ok(None),
+        }
+    }
+
+    async fn queued<T, F>(&self, work: F, undo: Option<Undo>, place: Option<OwnedSemaphorePermit>) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
         let work: Work = Box::new(move |connection| work(connection).map(|value| Box::new(value) as Answer));
-        let job = Job { work, answer: sender };
+        let job = Job { work, undo, answer: sender, _place: place };
         match &self.mode {
-            Mode::Thread { queue, .. } => queue.try_send(job).map_err(|error| match error {
-                TrySendError::Full(_) => StoreError::Full,
-                TrySendError::Disconnected(_) => StoreError::Failed("the writer has stopped".into()),
-            })?,
+            Mode::Thread { queue, .. } => queue.as_ref().ok_or_else(stopped)?.send(job).map_err(|_| stopped())?,
             Mode::Inline(inline) => inline.clone().take(job),
         }
-        let answer = receiver.await.unwrap_or_else(|_| Err(StoreError::Failed("the writer has stopped".into())))?;
+        let answer = receiver.await.unwrap_or_else(|_| Err(stopped()))?;
         answer.downcast().map(|value| *value).map_err(|_| StoreError::Failed("the writer mixed up its answers".into()))
     }
 
@@ -106,9 +153,8 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let Mode::Thread { queue, thread } = &mut self.mode {
-            let (closed, _) = sync_channel(0);
-            *queue = closed; // drops the sender: the thread ends after what is queued
+        if let Mode::Thread { queue, thread, .. } = &mut self.mode {
+            *queue = None; // the thread ends after what is queued
             if let Some(thread) = thread.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
                 let _ = thread.join();
             }
@@ -116,70 +162,71 @@ impl Drop for Writer {
     }
 }
 
+fn stopped() -> StoreError {
+    StoreError::Failed("the writer has stopped".into())
+}
+
 pub fn failed(error: rusqlite::Error) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
 fn run(connection: Connection, jobs: Receiver<Job>, flag: &AtomicBool) {
-    let mut answers = Answers::new();
     while let Ok(first) = jobs.recv() {
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
-        commit(&connection, std::iter::once(first).chain(more), flag, &mut answers);
-        answer(&mut answers);
+        answer(commit(&connection, std::iter::once(first).chain(more).take(SHARED).collect(), flag));
     }
 }
 
 /// Runs jobs in one transaction; their answers are to be given after it.
-pub(super) fn commit(
-    connection: &Connection,
-    jobs: impl Iterator<Item = Job>,
-    flag: &AtomicBool,
-    answers: &mut Answers,
-) {
-    let mut begun = connection.execute_batch("BEGIN IMMEDIATE");
-    for job in jobs.take(SHARED) {
-        let result = match &begun {
-            // The first needs no savepoint, which would keep every page that it changes twice: there is nothing but its
-            // own work to be undone.
-            Ok(()) if answers.is_empty() => {
-                let result = contained(connection, job.work);
-                if result.is_err() {
-                    let _ = connection.execute_batch("ROLLBACK");
-                    begun = connection.execute_batch("BEGIN IMMEDIATE");
-                }
-                result
-            }
-            Ok(()) => savepoint(connection, job.work),
-            Err(error) => Err(StoreError::Failed(error.to_string())),
-        };
-        answers.push((job.answer, result));
-    }
+pub(super) fn commit(connection: &Connection, jobs: Vec<Job>, flag: &AtomicBool) -> Answers {
+    let begin = || connection.execute_batch("BEGIN IMMEDIATE").map_err(failed);
+    let written = begin().and_then(|()| match together(connection, &jobs) {
+        Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
+        Err(_) => begin().map(|()| one_by_one(connection, &jobs)),
+    });
+    let (mut results, begun) = match written {
+        Ok(results) => (results, Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    };
     if fault::on(Fault::AnsweredBeforeWritten) {
-        answer(answers);
+        answer(jobs.into_iter().zip(results).collect());
+        let _ = connection.execute_batch("COMMIT");
+        return Answers::new();
     }
-    if begun.is_ok() {
-        begun = connection.execute_batch("COMMIT");
-        if begun.is_err() {
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-    }
-    flag.store(begun.is_err(), Ordering::Relaxed);
-    if let Err(error) = &begun {
+    let committed = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(failed));
+    flag.store(committed.is_err(), Ordering::Relaxed);
+    if let Err(error) = committed {
+        let _ = connection.execute_batch("ROLLBACK");
         tracing::error!(%error, "the store could not commit; lanes stop and ingest answers 503");
-        for (_, result) in answers.iter_mut() {
-            *result = Err(StoreError::Failed(error.to_string()));
-        }
+        jobs.iter().for_each(Job::undone);
+        results = jobs.iter().map(|_| Err(error.clone())).collect();
     }
+    jobs.into_iter().zip(results).collect()
 }
 
-pub(super) fn answer(answers: &mut Answers) {
-    for (waiting, result) in answers.drain(..) {
-        let _ = waiting.send(result);
+/// Without savepoints, which would keep every page that a job changes a second time. Where one fails, all are undone.
+fn together(connection: &Connection, jobs: &[Job]) -> Result<Vec<Answer>> {
+    let results: Result<Vec<Answer>> = jobs.iter().map(|job| contained(connection, &job.work)).collect();
+    if results.is_err() {
+        jobs.iter().for_each(Job::undone);
+        // Nothing is left of a transaction that the store itself has undone.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    results
+}
+
+fn one_by_one(connection: &Connection, jobs: &[Job]) -> Vec<Result<Answer>> {
+    jobs.iter().map(|job| savepoint(connection, &job.work).inspect_err(|_| job.undone())).collect()
+}
+
+pub(super) fn answer(answers: Answers) {
+    for (job, result) in answers {
+        let _ = job.answer.send(result);
     }
 }
 
 /// A job that fails undoes its own work alone; a panic in it is contained.
-fn savepoint(connection: &Connection, work: Work) -> Result<Answer> {
+fn savepoint(connection: &Connection, work: &Work) -> Result<Answer> {
     let run =
         |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
     run("SAVEPOINT job")?;
@@ -191,7 +238,7 @@ fn savepoint(connection: &Connection, work: Work) -> Result<Answer> {
     result
 }
 
-fn contained(connection: &Connection, work: Work) -> Result<Answer> {
+fn contained(connection: &Connection, work: &Work) -> Result<Answer> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
         .unwrap_or_else(|_| Err(StoreError::Failed("a job of the writer panicked".into())))
 }

@@ -208,7 +208,7 @@ async fn hand_over(life: &Life, path: &Path) -> bool {
     let key = ManifestKey { broadcast: BroadcastId(1), shard: 0, number: 1_000_000 };
     let at = life.clock.calendar();
     let late = Manifest { key, at, epoch: life.app.engine.epoch, decided: Vec::new(), end: false };
-    let answer = life.store.decide(late, Vec::new(), Vec::new()).await;
+    let answer = life.store.decide(vec![late], Vec::new(), Vec::new()).await;
     life.app.engine.shut_down(Duration::from_secs(60)).await;
     drop(successor);
     matches!(answer, Err(StoreError::Fenced))
