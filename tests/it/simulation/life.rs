@@ -204,6 +204,8 @@ fn die(world: &World, path: &Path, next: &Path, before: Option<u64>) {
 /// whether one was.
 async fn hand_over(life: &Life, path: &Path) -> bool {
     life.app.engine.stop.cancel();
+    // It may come while the disk was full: that would be refused for another reason.
+    life.store.refuse(false);
     let successor = Sqlite::inline(path).expect("opens");
     let key = ManifestKey { broadcast: BroadcastId(1), shard: 0, number: 1_000_000 };
     let at = life.clock.calendar();
