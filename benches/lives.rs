@@ -93,7 +93,8 @@ pub async fn run(task: Task) -> anyhow::Result<()> {
                 closed.push(key);
             }
             if facts.len() + PAGE >= BATCH || (last && !facts.is_empty()) {
-                let ended = store.record(Arc::new(std::mem::take(&mut facts)), std::mem::take(&mut closed)).await?;
+                let written = store.record(Arc::new(std::mem::take(&mut facts)), std::mem::take(&mut closed)).await?;
+                let ended = written.ended;
                 told += ended.get(&BROADCAST).copied().unwrap_or(0);
             }
             if last && facts.is_empty() && again.is_empty() {

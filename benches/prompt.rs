@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,15 +16,16 @@ use loudhailer::audience::route::ChannelId;
 use loudhailer::clock::{Clock, Time};
 use loudhailer::config::Config;
 use loudhailer::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, UpdateId};
-use loudhailer::incident::{Change, Incident};
+use loudhailer::incident::Incident;
+use loudhailer::ingest::event::Event;
 use loudhailer::ingest::{DeadRecord, Ingested};
-use loudhailer::plan::{Draw, Priority, Thread};
+use loudhailer::plan::{Priority, Thread};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
-    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
-    DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
-    Recipient, Replayed, Reported, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished,
-    UpdateRow, Upserted, Wording, WordingKey,
+    Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
+    ReceiptFact, Recipient, Replayed, Reported, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow,
+    Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 use serde_json::json;
 
@@ -66,8 +68,16 @@ macro_rules! forwarded {
                 Ok(Known { incident: incidents.get(key).cloned(), ..Known::default() })
             }
 
-            async fn commit(&self, change: Change, draws: Vec<Draw>, _: [u8; 32]) -> Result<Committed> {
-                let mut incident = change.incident;
+            async fn ingest(&self, event: Arc<Event>, apply: Apply) -> Result<Committed> {
+                let incident = {
+                    let incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+                    incidents.get(&event.incident).cloned()
+                };
+                let Applied { change, draws, .. } = match apply(Known { incident, ..Known::default() }) {
+                    Ok(applied) => applied,
+                    Err(refused) => return Ok(Committed::Refused(refused)),
+                };
+                let mut incident = change.incident.clone();
                 if incident.id.0 == 0 {
                     incident.id = IncidentId(self.number());
                 }
@@ -83,7 +93,7 @@ macro_rules! forwarded {
                 let mut incidents = self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
                 incidents.insert(incident.key.clone(), incident);
                 // What they draw is for nobody: the engine need not hear of it.
-                Ok(Committed::Done(ingested, Vec::new()))
+                Ok(Committed::Done { ingested, drawn: Vec::new(), change: Box::new(change) })
             }
 
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
@@ -107,9 +117,9 @@ forwarded! {
     change_state(id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<bool>;
     due_timers(now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
     end_timer(kind: TimerKind, subject: i64, due: Time) -> Result<()>;
-    page(broadcast: &Broadcast, shard: u8, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
-    decide(manifest: Manifest, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
-    record(facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
+    page(broadcast: &Broadcast, shards: RangeInclusive<u8>, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;
+    decide(manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
+    record(facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written>;
     due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;

@@ -53,8 +53,5 @@ pub struct Change {
     pub before: Option<Facts>,
     pub after: Facts,
     pub occasion: Occasion,
-    /// The event's idempotency key and digest, written with the rest.
-    pub event: (String, String),
-    pub digest: [u8; 32],
     pub at: Time,
 }

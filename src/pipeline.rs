@@ -19,47 +19,47 @@ use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
 use crate::ingest::{DeadRecord, IngestError, Ingested, Intake};
 use crate::plan::{self, Priority};
-use crate::store::{Committed, StoreError};
+use crate::store::{Applied, Apply, Committed, StoreError};
 
 /// Takes an event in. When this returns, the incident's new state and every broadcast it calls for are on disk, and no try
 /// of what they supersede begins any more.
 pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<Ingested, IngestError> {
-    loop {
-        let now = app.clock.calendar();
-        let known = app.store.known(&event.source, &event.id, &event.incident, event.corrects).await?;
-        if let Some((digest, seen)) = known.seen {
-            return match digest == event.digest {
-                true => {
-                    // Whoever repeats may do so because the store failed after the commit, before the engine had heard of it.
-                    app.engine.notice(&seen.broadcasts).await?;
-                    Ok(seen)
-                }
-                false => Err(IngestError::Conflict { r#source: event.source, id: event.id }),
-            };
-        }
-        let change = incident::apply(known.incident, &event, now, app.max_event_age)?;
-        let draws = {
-            let mut chance = fastrand::Rng::with_seed(app.engine.draw_seed());
-            match event.corrects {
-                Some(_) => plan::corrections(&change, &known.wrong, &app.plans.load(), now, &mut chance),
-                None => plan::draw(&change, &known.threads, &app.plans.load(), by_hand, now, &mut chance),
+    let event = Arc::new(event);
+    match app.store.ingest(event.clone(), application(app, event.clone(), by_hand)).await? {
+        Committed::Done { ingested, drawn, change } => {
+            if change.incident.mode == Mode::Real && !change.update.late {
+                let over = change.incident.closed.is_some();
+                let down = if over { Default::default() } else { change.after.platforms_down.into_iter().collect() };
+                app.engine.platforms_changed(ingested.incident, change.incident.version + 1, down);
             }
-        };
-        let (mode, late, down) = (change.incident.mode, change.update.late, change.after.platforms_down.clone());
-        let over = change.incident.closed.is_some();
-        match app.store.commit(change, draws, app.templates.load().digest()).await? {
-            Committed::Done(ingested, drawn) => {
-                if mode == Mode::Real && !late {
-                    let down = if over { Default::default() } else { down.into_iter().collect() };
-                    app.engine.platforms_changed(ingested.incident, down);
-                }
-                app.engine.take(drawn);
-                metrics::counter!("loudhailer_events_total").increment(1);
-                return Ok(ingested);
-            }
-            Committed::Stale => continue, // someone was faster: decide again
+            app.engine.take(drawn);
+            metrics::counter!("loudhailer_events_total").increment(1);
+            Ok(ingested)
         }
+        Committed::Seen { digest, ingested } if digest == event.digest => {
+            // Whoever repeats may do so because the store failed after the commit, before the engine had heard of it.
+            app.engine.notice(&ingested.broadcasts).await?;
+            Ok(ingested)
+        }
+        Committed::Seen { .. } => Err(IngestError::Conflict { r#source: event.source.clone(), id: event.id.clone() }),
+        Committed::Refused(refused) => Err(refused),
     }
+}
+
+/// How an event is applied to what the store knows, by the plans and templates of now.
+pub fn application(app: &App, event: Arc<Event>, by_hand: Option<&str>) -> Apply {
+    let (plans, templates) = (app.plans.load_full(), app.templates.load().digest());
+    let (now, seed, oldest) = (app.clock.calendar(), app.engine.draw_seed(), app.max_event_age);
+    let by_hand = by_hand.map(str::to_string);
+    Box::new(move |known| {
+        let change = incident::apply(known.incident, &event, now, oldest)?;
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let draws = match event.corrects {
+            Some(_) => plan::corrections(&change, &known.wrong, &plans, now, &mut chance),
+            None => plan::draw(&change, &known.threads, &plans, by_hand.as_deref(), now, &mut chance),
+        };
+        Ok(Applied { change, draws, templates })
+    })
 }
 
 /// Sends one delivery whose slot, permit and room are taken, and records what came of it; then what the lane has next for the
@@ -82,9 +82,9 @@ pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room:
 async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: OwnedSemaphorePermit) {
     let began = engine.clock.calendar();
     let started = engine.clock.monotonic();
-    // A panic in a driver is contained to its attempt.
+    // A panic is contained to its attempt.
     let driver = &*lane.settings.driver;
-    let sending = std::panic::AssertUnwindSafe(driver.send(parcel(engine, driver, &delivery)));
+    let sending = std::panic::AssertUnwindSafe(async { driver.send(parcel(engine, driver, &delivery)).await });
     let outcome =
         sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
     let ended = engine.clock.monotonic();

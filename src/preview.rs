@@ -2,6 +2,7 @@
 //! words. Enters: an event and the plan. Leaves: counts and rendered words. Nothing is written and nothing is sent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -11,13 +12,14 @@ use crate::audience::{Omission, select};
 use crate::clock::Time;
 use crate::dispatch::decide::{chance, quiet_until};
 use crate::id::{BroadcastId, IncidentId};
-use crate::incident::{self, Change, Mode, Occasion};
+use crate::incident::{Change, Mode, Occasion};
 use crate::ingest::IngestError;
 use crate::ingest::event::Event;
-use crate::plan::{self, Draw, Held, Priority, Purpose};
+use crate::pipeline;
+use crate::plan::{Draw, Held, Priority, Purpose};
 use crate::render::message::{Format, Markup};
 use crate::render::{self, Scene, Wording, Wrong};
-use crate::store::{Broadcast, BroadcastState, Known};
+use crate::store::{Applied, Broadcast, BroadcastState, Known};
 
 /// Members decided between two looks at other work.
 const PAGE: usize = 1000;
@@ -88,14 +90,9 @@ pub struct Drawn {
 }
 
 pub async fn draw(app: &App, event: &Event, plan: Option<&str>) -> Result<Drawn, IngestError> {
-    let now = app.clock.calendar();
     let known = app.store.known(&event.source, &event.id, &event.incident, event.corrects).await?;
-    let change = incident::apply(known.incident.clone(), event, now, app.max_event_age)?;
-    let mut chance = fastrand::Rng::with_seed(app.engine.draw_seed());
-    let draws = match event.corrects {
-        Some(_) => plan::corrections(&change, &known.wrong, &app.plans.load(), now, &mut chance),
-        None => plan::draw(&change, &known.threads, &app.plans.load(), plan, now, &mut chance),
-    };
+    let Applied { change, draws, .. } = pipeline::application(app, Arc::new(event.clone()), plan)(known.clone())?;
+    let now = change.at;
     Ok(Drawn { known, change, draws, now })
 }
 

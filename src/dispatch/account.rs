@@ -16,6 +16,8 @@ use crate::clock::{Instant, Time};
 pub struct Account(Mutex<Inner>);
 
 struct Inner {
+    /// A platform asked for a rest of them all.
+    rests_until: Instant,
     permits: Permits,
     addresses: Keyed,
     waiting: Vec<Waiting>,
@@ -39,7 +41,7 @@ pub struct Asking<'a> {
 
 impl Account {
     pub fn new(permits: Permits, addresses: Keyed) -> Account {
-        Account(Mutex::new(Inner { permits, addresses, waiting: Vec::new(), next: 0 }))
+        Account(Mutex::new(Inner { rests_until: Instant::ZERO, permits, addresses, waiting: Vec::new(), next: 0 }))
     }
 
     /// Before that nobody of whom nothing is known may be tried.
@@ -57,7 +59,7 @@ impl Account {
                 return Err(Refusal::Turn);
             }
         }
-        if let Err(refusal) = inner.permits.check(now, steady) {
+        if let Err(refusal) = inner.check(now, steady) {
             inner.stand(asking);
             return Err(refusal);
         }
@@ -69,8 +71,14 @@ impl Account {
     /// As `spend`, for what goes past the lanes and has no turn.
     pub fn spend_directly(&self, to: &str, now: Instant, steady: Time) -> Result<(), Refusal> {
         let mut inner = lock(&self.0);
-        inner.permits.check(now, steady)?;
+        inner.check(now, steady)?;
         inner.begin(to, now)
+    }
+
+    /// A platform asks for a rest of all channels of the account.
+    pub fn rests(&self, until: Instant) {
+        let mut inner = lock(&self.0);
+        inner.rests_until = inner.rests_until.max(until);
     }
 
     /// A lane has nothing to send now: it gives its turn away.
@@ -84,6 +92,13 @@ impl Account {
 }
 
 impl Inner {
+    fn check(&mut self, now: Instant, steady: Time) -> Result<(), Refusal> {
+        if self.rests_until > now {
+            return Err(Refusal::Until(self.rests_until));
+        }
+        self.permits.check(now, steady)
+    }
+
     fn begin(&mut self, to: &str, now: Instant) -> Result<(), Refusal> {
         if !self.addresses.none() {
             let key = Key::of(to);

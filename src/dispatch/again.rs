@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow};
+use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, QUIET, UNDECIDED};
 
 /// Open rows decided at one time.
 const ROWS: usize = 512;
@@ -120,7 +120,7 @@ async fn over(
             reopens: false,
         })
         .collect();
-    let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
+    let ended = engine.store.record(Arc::new(facts), Vec::new()).await?.ended;
     Ok(ended.get(&id).copied().unwrap_or(0))
 }
 
@@ -136,7 +136,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         let at = engine.clock.calendar();
         let facts = rows.iter().map(|row| {
             let DeliveryId { subscriber, place, .. } = row.delivery;
-            Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, ChannelId(0), until, at) }
+            Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, UNDECIDED, until, at) }
         });
         engine.store.record(Arc::new(facts.collect()), Vec::new()).await?;
         engine.waits_written(ways);
@@ -163,8 +163,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         };
         match decision {
             Afresh::End(state) => facts.push(ended(state)),
-            Afresh::Wait(due) => {
-                let mut fact = row(place, way, ChannelId(0), due);
+            Afresh::Wait(lane, due) => {
+                let mut fact = row(place, way, lane, due);
                 fact.tries = found.row.tries;
                 facts.push(fact);
             }
@@ -209,7 +209,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     }
     wordings.written(live);
     if !facts.is_empty() {
-        let ended = engine.store.record(Arc::new(facts), Vec::new()).await?;
+        let ended = engine.store.record(Arc::new(facts), Vec::new()).await?.ended;
         for recipients in ended.values() {
             live.ended(*recipients);
         }
@@ -226,7 +226,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
 
 enum Afresh {
     Ways(Vec<Way>),
-    Wait(Time),
+    /// In that lane until then.
+    Wait(ChannelId, Time),
     End(DeliveryState),
 }
 
@@ -317,14 +318,14 @@ fn afresh(
     let decision = match routed {
         Routed::Ways(_) | Routed::Wait if quiet.is_some() => {
             let due = quiet.unwrap_or(live.broadcast.deadline);
-            Afresh::Wait(engine.clock.steady_at(due))
+            Afresh::Wait(QUIET, engine.clock.steady_at(due))
         }
         Routed::Ways(ways) => {
             // A row that waits for its own retry decides for its own place alone.
             let own: Vec<Way> = ways.iter().copied().filter(|way| way.place == place).collect();
             if own.is_empty() { Afresh::Ways(ways) } else { Afresh::Ways(own) }
         }
-        Routed::Wait => Afresh::Wait(engine.clock.steady_at(live.broadcast.deadline)),
+        Routed::Wait => Afresh::Wait(UNDECIDED, engine.clock.steady_at(live.broadcast.deadline)),
         Routed::Nowhere(_) if !unconfirmed.is_empty() && (place == 0 || left == DeliveryState::Moved) => {
             Afresh::End(DeliveryState::Moved)
         }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use super::lane::Lane;
 use super::{Engine, lock, recorder};
-use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::plan::{Priority, Route, Step};
-use crate::store::{CONFIRMS, Result};
+use crate::store::{CONFIRMS, Result, UNDECIDED};
 
 /// Confirmations that are given up in one commit.
 const ROWS: usize = 512;
@@ -63,7 +62,7 @@ pub(super) async fn lapse(engine: &Arc<Engine>, priority: Priority, now: Time) -
     }
     drop(counted);
     engine.hint(priority, CONFIRMS, now);
-    engine.hint(priority, ChannelId(0), now);
+    engine.hint(priority, UNDECIDED, now);
     for id in ended.keys() {
         if let Some(live) = engine.live(*id) {
             recorder::finish(engine, &live).await;

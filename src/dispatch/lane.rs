@@ -110,6 +110,10 @@ impl Inner {
         }
     }
 
+    fn lengths(&self) -> [usize; 4] {
+        [0, 1, 2, 3].map(|rank| self.queues[rank].len())
+    }
+
     fn waiting(&self, rank: usize) -> usize {
         self.queues[rank].len() + self.hosts.waiting(rank)
     }
@@ -156,7 +160,11 @@ impl Lane {
 
     /// Half of the lane is free: worth a page.
     pub fn roomy(&self, priority: Priority) -> bool {
-        self.room(priority) * 2 >= self.capacity
+        self.half_free(lock(&self.inner).queues[usize::from(priority.rank())].len())
+    }
+
+    fn half_free(&self, waiting: usize) -> bool {
+        waiting * 2 <= self.capacity
     }
 
     pub fn waiting(&self) -> [usize; 4] {

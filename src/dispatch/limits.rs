@@ -13,7 +13,7 @@ use crate::clock::{Instant, Time};
 pub struct Limits {
     own: Permits,
     pub learned: Learned,
-    /// `None` where neither the account nor its addresses have limits.
+    /// `None` where it is the channel's alone, and neither it nor its addresses have limits.
     account: Option<Arc<Account>>,
     /// The account was asked since the look into the lane began: the lane has its turn there.
     asked: bool,
@@ -72,6 +72,11 @@ impl Limits {
     fn begins(&mut self, now: Instant) {
         self.own.spend(now);
         self.learned.begins(now);
+    }
+
+    /// The platform asks for a rest of all channels of the account.
+    pub fn account_rests(&self, until: Instant) {
+        self.account.iter().for_each(|account| account.rests(until));
     }
 
     /// The reservation is on disk.

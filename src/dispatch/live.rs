@@ -29,6 +29,29 @@ pub(super) struct Pages {
     pub cursors: BTreeMap<u8, Cursor>,
 }
 
+impl Pages {
+    /// The shards to page next, lowest first, and where each stands: one that may have been begun, and those after it that have
+    /// not, so that few members need but one page.
+    fn next(&self) -> Vec<(u8, Cursor)> {
+        let mut shards: Vec<(u8, Cursor)> = Vec::new();
+        for shard in (0..64u8).filter(|shard| self.mask & 1 << shard != 0) {
+            match self.cursors.get(&shard) {
+                None => shards.push((shard, Cursor::default())),
+                Some(cursor) if shards.is_empty() => shards.push((shard, *cursor)),
+                Some(_) => break,
+            }
+        }
+        shards
+    }
+
+    fn decided(&mut self, shard: u8, cursor: Cursor, end: bool) {
+        self.cursors.insert(shard, cursor);
+        if end {
+            self.mask &= !(1 << shard);
+        }
+    }
+}
+
 /// A manifest whose recipients do not all have a row yet.
 pub struct OpenManifest {
     pub key: ManifestKey,
@@ -90,28 +113,12 @@ impl Live {
         let _ = self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    /// The shards to page next, lowest first, and where each stands: one that may have been begun, and those after it that have
-    /// not, so that few members need but one page.
     pub(super) fn next_shards(&self) -> Vec<(u8, Cursor)> {
-        let pages = lock(&self.pages);
-        let left = (0..64u8).filter(|shard| pages.mask & 1 << shard != 0);
-        let mut shards: Vec<(u8, Cursor)> = Vec::new();
-        for shard in left {
-            match pages.cursors.get(&shard) {
-                None => shards.push((shard, Cursor::default())),
-                Some(cursor) if shards.is_empty() => shards.push((shard, *cursor)),
-                Some(_) => break,
-            }
-        }
-        shards
+        lock(&self.pages).next()
     }
 
     pub(super) fn page_decided(&self, shard: u8, cursor: Cursor, end: bool) {
-        let mut pages = lock(&self.pages);
-        pages.cursors.insert(shard, cursor);
-        if end {
-            pages.mask &= !(1 << shard);
-        }
+        lock(&self.pages).decided(shard, cursor, end);
     }
 
     pub(super) fn decided(&self, outstanding: i64) {
@@ -142,5 +149,29 @@ impl Live {
     /// Everyone has been decided and has come to an end.
     pub fn complete(&self) -> bool {
         self.paged() && self.outstanding() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_goes_on_where_a_shard_was_left_and_through_those_that_nobody_has_begun() {
+        let at = |after| Cursor { after, manifests: 1, ..Cursor::default() };
+        let mut pages = Pages { mask: 0b10_1101, cursors: BTreeMap::new() };
+        let shards =
+            |pages: &Pages| pages.next().iter().map(|(shard, cursor)| (*shard, cursor.after)).collect::<Vec<_>>();
+        assert_eq!(shards(&pages), [(0, 0), (2, 0), (3, 0), (5, 0)]);
+        pages.decided(0, at(7), true);
+        pages.decided(2, at(9), false);
+        assert_eq!(shards(&pages), [(2, 9), (3, 0), (5, 0)]);
+        // As after a crash between two pages of an earlier program, which began them one by one.
+        pages.decided(5, at(4), false);
+        assert_eq!(shards(&pages), [(2, 9), (3, 0)]);
+        for shard in [2, 3, 5] {
+            pages.decided(shard, at(0), true);
+        }
+        assert_eq!(shards(&pages), []);
     }
 }

@@ -10,6 +10,7 @@ pub mod breaker;
 mod changed;
 mod confirm;
 pub mod decide;
+mod down;
 pub mod failover;
 pub mod feeds;
 pub mod hosts;
@@ -54,7 +55,7 @@ use self::recorder::Entry;
 pub use self::start::{Parts, Settings};
 use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Time};
-use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
+use crate::id::{BroadcastId, DeliveryId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
 use crate::store::{Broadcast, BroadcastState, Fact, Store, WordingKey};
@@ -76,8 +77,7 @@ pub struct Engine {
     pub lanes: BTreeMap<ChannelId, Arc<Lane>>,
     pub(crate) threads: Mutex<threads::Threads>,
     pub(crate) live: Mutex<BTreeMap<BroadcastId, Arc<Live>>>,
-    /// What each open incident says is down.
-    pub(crate) down: Mutex<BTreeMap<IncidentId, BTreeSet<String>>>,
+    pub(crate) down: Mutex<down::Down>,
     /// Subscribers that changed while something for them may be in memory.
     pub(crate) changed: Mutex<Changed>,
     /// Open rows that are in a lane or on the wire.

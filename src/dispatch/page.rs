@@ -16,7 +16,7 @@ use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::incident::Mode;
 use crate::render::message::Message;
-use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey};
+use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, QUIET, UNDECIDED};
 
 /// What one recipient's decision turns into.
 struct Plotted {
@@ -109,7 +109,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
         manifests.push(Manifest { key: part.open.key, at, epoch: engine.epoch, decided, end });
     }
     let hints: Vec<(ChannelId, Time)> = rows.iter().map(|row| (row.lane, row.due)).collect();
-    let waits = rows.iter().any(|row| row.lane == ChannelId(0));
+    let waits = rows.iter().any(|row| row.lane == UNDECIDED);
     engine.store.decide(manifests, rows, wordings.unwritten()).await?;
     wordings.written(live);
     if waits {
@@ -171,9 +171,12 @@ async fn plot(
     let ways = match &entry.decided.decision {
         Decision::Omitted(_) => return,
         Decision::Waits(_) => {
-            let due = quiet_until(live.broadcast.priority, subscriber, at).unwrap_or(live.broadcast.deadline);
+            let (lane, due) = match quiet_until(live.broadcast.priority, subscriber, at) {
+                Some(end) => (QUIET, end),
+                None => (UNDECIDED, live.broadcast.deadline),
+            };
             let due = engine.clock.steady_at(due);
-            entry.rows.push(open_row(live, subscriber.id, 0, ChannelId(0), ChannelId(0), due, at));
+            entry.rows.push(open_row(live, subscriber.id, 0, UNDECIDED, lane, due, at));
             return;
         }
         Decision::Ways(ways, _) => ways.clone(),

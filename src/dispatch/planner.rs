@@ -12,7 +12,7 @@ use super::{Engine, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 use crate::plan::Priority;
-use crate::store::{BroadcastState, CONFIRMS};
+use crate::store::{BroadcastState, CONFIRMS, UNDECIDED};
 
 pub async fn run(engine: Arc<Engine>) {
     super::recovery::run(&engine).await;
@@ -99,7 +99,7 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
 
 fn lanes_with_rows(engine: &Engine, priority: Priority) -> Vec<(ChannelId, Time)> {
     let hints = lock(&engine.hints);
-    let of = hints.range((priority, ChannelId(0))..=(priority, ChannelId(u16::MAX)));
+    let of = hints.range((priority, UNDECIDED)..=(priority, ChannelId(u16::MAX)));
     of.map(|((_, lane), due)| (*lane, *due)).collect()
 }
 

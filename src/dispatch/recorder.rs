@@ -17,7 +17,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault as Broken};
 use crate::id::BroadcastId;
 use crate::plan::Priority;
-use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact};
+use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact, UNDECIDED};
 
 pub enum Entry {
     Fact(Box<Recorded>),
@@ -106,7 +106,8 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     let decided_at: Vec<(u64, bool)> = recorded.iter().map(|entry| (entry.ways, entry.attempted)).collect();
     let (facts, rooms): (Vec<Fact>, Vec<_>) = recorded.into_iter().map(|entry| (entry.fact, entry.room)).unzip();
     let facts = Arc::new(facts);
-    let mut touched = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
+    let written = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
+    let mut touched = written.ended;
     let mut attempted: BTreeMap<BroadcastId, usize> = BTreeMap::new();
     let mut ended: BTreeMap<BroadcastId, i64> = BTreeMap::new();
     for (fact, (_, attempt)) in facts.iter().zip(&decided_at) {
@@ -128,8 +129,8 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
         *first = fact.due.min(*first);
     }
     confirmations.into_iter().for_each(|(priority, due)| engine.hint(priority, CONFIRMS, due));
-    for fact in facts.iter().filter(|fact| fact.suppress) {
-        if let Ok(Some(subscriber)) = engine.store.subscriber(fact.delivery.subscriber).await {
+    for who in written.suppressed {
+        if let Ok(Some(subscriber)) = engine.store.subscriber(who).await {
             engine.subscriber_changed(subscriber.id, subscriber.version);
         }
     }
@@ -141,7 +142,7 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
         let Some(live) = engine.live(id) else { continue };
         if recipients < ended.get(&id).copied().unwrap_or(0) {
             // A bounce that came before its outcome may have opened somebody again.
-            engine.hint(live.broadcast.priority, ChannelId(0), now);
+            engine.hint(live.broadcast.priority, UNDECIDED, now);
         }
         live.ended(recipients);
         live.keeps_pace(recipients, engine.clock.monotonic());
@@ -185,8 +186,8 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
     let now = engine.clock.steady();
     let (state, at, due) = match why {
         Why::Ended(state) => (state, lane.settings.id, now),
-        Why::Afresh => (DeliveryState::Open, ChannelId(0), now),
-        Why::Paused => (DeliveryState::Open, ChannelId(0), engine.clock.steady_at(delivery.live.broadcast.deadline)),
+        Why::Afresh => (DeliveryState::Open, UNDECIDED, now),
+        Why::Paused => (DeliveryState::Open, UNDECIDED, engine.clock.steady_at(delivery.live.broadcast.deadline)),
         Why::Rests(until) => {
             (DeliveryState::Open, lane.settings.id, now.plus(until.saturating_sub(engine.clock.monotonic())))
         }
@@ -239,9 +240,9 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
         }
         retry::Next::End(state) => (state, lane.settings.id, now),
         // It need not wait for a channel that has been found not to work.
-        retry::Next::Again(_) if lane.closed(engine.clock.monotonic()) => (DeliveryState::Open, ChannelId(0), now),
+        retry::Next::Again(_) if lane.closed(engine.clock.monotonic()) => (DeliveryState::Open, UNDECIDED, now),
         retry::Next::Again(after) => (DeliveryState::Open, lane.settings.id, now.plus(after)),
-        retry::Next::Elsewhere => (DeliveryState::Open, ChannelId(0), now),
+        retry::Next::Elsewhere => (DeliveryState::Open, UNDECIDED, now),
     };
     // What was superseded or stopped while it was on the wire is not tried again.
     let state = match (state, delivery.live.state()) {

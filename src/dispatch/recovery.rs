@@ -8,10 +8,9 @@ use super::live::OpenManifest;
 use super::page::delivery;
 use super::wordings::{stored, wording_key};
 use super::{Engine, lock, recorder};
-use crate::audience::route::ChannelId;
 use crate::fault::{self, Fault};
 use crate::id::DeliveryId;
-use crate::store::{DeliveryState, Fact, Unfinished};
+use crate::store::{DeliveryState, Fact, UNDECIDED, Unfinished};
 
 pub async fn run(engine: &Arc<Engine>) {
     if fault::on(Fault::RecoverySkipped) {
@@ -86,7 +85,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             continue;
         };
         let Some(lane) = engine.lanes.get(&way.channel) else {
-            rows.push(row(DeliveryState::Open, ChannelId(0))); // the channel is gone: another way
+            rows.push(row(DeliveryState::Open, UNDECIDED)); // the channel is gone: another way
             continue;
         };
         match stored(engine, live, &wording_key(&subscriber, lane)).await {
@@ -100,12 +99,12 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
                     None => rows.push(row(DeliveryState::Unknown, way.channel)),
                 }
             }
-            None => rows.push(row(DeliveryState::Open, ChannelId(0))),
+            None => rows.push(row(DeliveryState::Open, UNDECIDED)),
         }
     }
     manifest.remaining.store(again.len() as u32, std::sync::atomic::Ordering::Release);
     let closed = if again.is_empty() { vec![key] } else { Vec::new() };
-    let ended = engine.store.record(Arc::new(rows), closed).await?;
+    let ended = engine.store.record(Arc::new(rows), closed).await?.ended;
     for (lane, delivery) in again {
         lane.put([delivery]);
     }

@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use super::{Engine, recorder};
-use crate::audience::route::ChannelId;
 use crate::channel::ReceiptStatus;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{ReceiptFact, Replayed, Reported, Result, StoreError};
+use crate::store::{ReceiptFact, Replayed, Reported, Result, StoreError, UNDECIDED};
 
 impl Engine {
     /// Opens a delivery again that ended rejected, unknown or expired.
@@ -81,7 +80,7 @@ impl Engine {
         }
         if opened {
             let now = self.clock.steady();
-            Priority::ALL.iter().for_each(|priority| self.hint(*priority, ChannelId(0), now));
+            Priority::ALL.iter().for_each(|priority| self.hint(*priority, UNDECIDED, now));
             self.plan.notify_one();
         }
         self.happened();

@@ -19,12 +19,11 @@ use super::limits::Limits;
 use super::permit::Permits;
 use super::recorder::{self, Entry};
 use super::{Engine, Words, lock, planner, ticker};
-use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Instant, Time};
 use crate::incident::Mode;
 use crate::plan::Priority;
 use crate::quantity::Limit;
-use crate::store::{CONFIRMS, Result, Store};
+use crate::store::{CONFIRMS, QUIET, Result, Store, UNDECIDED};
 
 /// What the engine is built from.
 pub struct Parts {
@@ -104,13 +103,17 @@ impl Engine {
         };
         for incident in engine.store.open_incidents().await?.into_iter().filter(|incident| incident.mode == Mode::Real)
         {
-            engine.note_down(incident.id, &incident.state.facts().platforms_down.into_iter().collect());
+            engine.note_down(
+                incident.id,
+                incident.version,
+                incident.state.facts().platforms_down.into_iter().collect(),
+            );
         }
         let down = engine.platforms_down();
         engine.lanes.values().for_each(|lane| lane.set_down(&down, now));
         // Also of channels that are set up no longer: what waited there goes another way.
         let named = engine.store.channels(Vec::new()).await?;
-        let all = [ChannelId(0), CONFIRMS].into_iter().chain(named.into_iter().map(|(_, id, _)| id));
+        let all = [UNDECIDED, QUIET, CONFIRMS].into_iter().chain(named.into_iter().map(|(_, id, _)| id));
         let all = all.chain(engine.lanes.keys().copied());
         for lane in all {
             for priority in Priority::ALL {
@@ -160,7 +163,7 @@ fn whose(settings: &lane::Settings) -> &str {
     settings.account.as_deref().unwrap_or(&settings.name)
 }
 
-/// The accounts that have limits, each with those of all its channels.
+/// The accounts that have limits, each with those of all its channels, and those that several channels share.
 async fn accounts(
     store: &dyn Store,
     lanes: &[lane::Settings],
@@ -175,7 +178,11 @@ async fn accounts(
             }
         }
     };
-    for settings in lanes.iter().filter(|lane| !(lane.rates.account.is_empty() && lane.rates.address.is_empty())) {
+    let shared = |own: &lane::Settings| {
+        own.account.is_some() && lanes.iter().filter(|lane| lane.account == own.account).count() > 1
+    };
+    let limited = |lane: &&lane::Settings| !(lane.rates.account.is_empty() && lane.rates.address.is_empty());
+    for settings in lanes.iter().filter(|lane| limited(lane) || shared(lane)) {
         let (account, address) = limits.entry(whose(settings)).or_default();
         add(account, &settings.rates.account);
         add(address, &settings.rates.address);

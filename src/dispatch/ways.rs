@@ -11,30 +11,28 @@ use crate::audience::route::{Candidate, ChannelId};
 use crate::clock::Time;
 use crate::id::IncidentId;
 use crate::plan::Priority;
-use crate::store::{BreakerRow, Result};
+use crate::store::{BreakerRow, Result, UNDECIDED};
 
 impl Engine {
-    pub(crate) fn note_down(&self, incident: IncidentId, platforms: &BTreeSet<String>) {
-        let mut down = lock(&self.down);
-        match platforms.is_empty() {
-            true => down.remove(&incident),
-            false => down.insert(incident, platforms.clone()),
-        };
+    pub(crate) fn note_down(&self, incident: IncidentId, version: i64, platforms: BTreeSet<String>) {
+        lock(&self.down).note(incident, version, platforms);
     }
 
     /// The failure domains that some open incident says are down.
     pub fn platforms_down(&self) -> BTreeSet<String> {
-        lock(&self.down).values().flatten().cloned().collect()
+        lock(&self.down).platforms()
     }
 
-    /// An incident says anew what is down. What waits in an affected lane moves; what waited for a way decides again.
-    pub fn platforms_changed(&self, incident: IncidentId, platforms: BTreeSet<String>) {
-        let before = self.platforms_down();
-        self.note_down(incident, &platforms);
-        let now = self.platforms_down();
+    /// A version of an incident says anew what is down. What waits in an affected lane moves; what waited for a way decides again.
+    pub fn platforms_changed(&self, incident: IncidentId, version: i64, platforms: BTreeSet<String>) {
+        let mut down = lock(&self.down);
+        let before = down.platforms();
+        down.note(incident, version, platforms);
+        let now = down.platforms();
         if now != before {
             let at = self.clock.monotonic();
             self.lanes.values().for_each(|lane| lane.set_down(&now, at));
+            drop(down);
             self.barrier();
             self.lanes.values().for_each(|lane| lane.wake());
             self.ways_changed();
@@ -100,7 +98,7 @@ impl Engine {
         let blocked: Vec<ChannelId> =
             self.lanes.iter().filter(|(_, lane)| lane.closed(self.clock.monotonic())).map(|(id, _)| *id).collect();
         self.store.wake(blocked.clone(), now).await.inspect_err(|_| self.wake.store(true, Ordering::Release))?;
-        for lane in [ChannelId(0)].into_iter().chain(blocked) {
+        for lane in [UNDECIDED].into_iter().chain(blocked) {
             for priority in Priority::ALL {
                 self.hint(*priority, lane, now);
             }

@@ -5,11 +5,12 @@ use serde::Serialize;
 use super::{Channels, Ended, released};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
-use crate::dispatch::decide::quiet_until;
 use crate::id::SubscriberId;
 use crate::incident::words;
 use crate::plan::Held;
-use crate::store::{Broadcast, BroadcastState, CONFIRMS, Decision, DeliveryRow, DeliveryState, Recipient};
+use crate::store::{
+    Broadcast, BroadcastState, CONFIRMS, Decision, DeliveryRow, DeliveryState, QUIET, Recipient, UNDECIDED,
+};
 
 words!(
     /// What somebody waits for.
@@ -133,11 +134,10 @@ fn of_row(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -> Next
         let channel = Some(channels.name(row.channel));
         return Next { place: row.id.place, what: What::Confirmation, at: Some(row.due), channel, says };
     }
-    if row.lane != ChannelId(0) {
+    if row.lane != UNDECIDED && row.lane != QUIET {
         return attempt(row.id.place, row.lane, Some(row.due), row.tries, channels);
     }
-    let wanted = recipient.today.as_ref().and_then(|today| quiet_until(broadcast.priority, today, row.ended));
-    let (what, says) = if wanted == Some(row.due) {
+    let (what, says) = if row.lane == QUIET {
         (What::Quiet, format!("their quiet hours end at {}; then it is decided again which way", row.due))
     } else if row.due >= broadcast.deadline {
         (What::Way, format!("a way that is open to them works again; none does now. It ends at {}", broadcast.deadline))

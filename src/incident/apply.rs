@@ -93,16 +93,7 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
         },
         corrects: event.corrects,
     };
-    Ok(Change {
-        incident,
-        update,
-        before,
-        after,
-        occasion,
-        event: (event.source.clone(), event.id.clone()),
-        digest: event.digest,
-        at: now,
-    })
+    Ok(Change { incident, update, before, after, occasion, at: now })
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A delivery as it is kept: the facts that the engine and a platform's receipts write of it, the open row that waits, and what
 //! is read back for a new decision, a page or a replay.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::audience::Subscriber;
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
@@ -49,6 +51,19 @@ pub struct Fact {
     pub reopens: bool,
 }
 
+/// What facts led to when they were written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// For each broadcast, how many recipients have ended.
+    pub ended: BTreeMap<BroadcastId, i64>,
+    /// Who has an address that is gone, by an answer or by a report that was faster than it.
+    pub suppressed: BTreeSet<SubscriberId>,
+}
+
+/// The lane of what is to be decided again, as soon as a way may have opened. It is no channel's, as are the two below.
+pub const UNDECIDED: ChannelId = ChannelId(0);
+/// The lane of those who want quiet until due. That a way opens is nothing to them.
+pub const QUIET: ChannelId = ChannelId(u16::MAX - 1);
 /// The lane of what is told and waits for its confirmation until due.
 pub const CONFIRMS: ChannelId = ChannelId(u16::MAX);
 

@@ -4,8 +4,8 @@
 use super::Broadcast;
 use crate::clock::Time;
 use crate::id::IncidentId;
-use crate::incident::{Facts, Incident, Occasion};
-use crate::ingest::Ingested;
+use crate::incident::{Change, Facts, Incident, Occasion};
+use crate::ingest::{IngestError, Ingested};
 use crate::plan::{Draw, Thread, Wrong};
 
 /// What is known before an event is applied.
@@ -19,12 +19,23 @@ pub struct Known {
     pub wrong: Vec<Wrong>,
 }
 
-#[derive(Debug)]
+/// An event applied to what is known: the change, and the broadcasts it calls for with the templates that they freeze.
+pub struct Applied {
+    pub change: Change,
+    pub draws: Vec<Draw>,
+    pub templates: [u8; 32],
+}
+
+/// Applies an event, purely: the store may ask more than once.
+pub type Apply = Box<dyn Fn(Known) -> Result<Applied, IngestError> + Send>;
+
 pub enum Committed {
     /// With the broadcasts that it drew, as they stand.
-    Done(Ingested, Vec<Broadcast>),
-    /// Someone was faster: decide again.
-    Stale,
+    Done { ingested: Ingested, drawn: Vec<Broadcast>, change: Box<Change> },
+    /// It came before: its digest, and what was answered.
+    Seen { digest: [u8; 32], ingested: Ingested },
+    /// It does not apply, and nothing of it is kept.
+    Refused(IngestError),
 }
 
 /// An update as it was taken.

@@ -19,10 +19,10 @@ use async_trait::async_trait;
 
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 pub use self::delivery::{
-    Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, ReceiptFact,
-    Replayed, Reported,
+    Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, QUIET,
+    ReceiptFact, Replayed, Reported, UNDECIDED, Written,
 };
-pub use self::ingest::{Committed, Known, Tick, UpdateRow};
+pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
 pub use self::recipient::Recipient;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
@@ -32,9 +32,10 @@ use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
-use crate::incident::{Change, Incident};
+use crate::incident::Incident;
 use crate::ingest::DeadRecord;
-use crate::plan::{Draw, Priority, Thread};
+use crate::ingest::event::Event;
+use crate::plan::{Priority, Thread};
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -53,9 +54,10 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     // Ingest.
     async fn known(&self, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known>;
-    /// One synced transaction: event, incident, update, broadcasts `held` or `running`, timers, supersession.
-    async fn commit(&self, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed>;
-    /// What the clock or a person calls for, likewise. `None`: stale.
+    /// One synced transaction: what is known is read, the event applied to it, and all that follows written: event, incident,
+    /// update, broadcasts `held` or `running`, timers, supersession.
+    async fn ingest(&self, event: Arc<Event>, apply: Apply) -> Result<Committed>;
+    /// What the clock or a person calls for is written likewise. `None`: the incident has changed since it was read.
     async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>>;
     async fn incident(&self, id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
     /// Its updates, oldest first.
@@ -92,8 +94,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<(Vec<Member>, bool)>;
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()>;
-    /// Merges facts and closes manifests. Returns for each broadcast how many recipients have ended by it.
-    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>>;
+    /// Merges facts and closes manifests.
+    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written>;
     /// Open rows due, most urgent first.
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     /// When the first open row of a lane after `now` is due.

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loudhailer::audience::route::{ChannelId, Way};
-use loudhailer::channel::ReceiptStatus;
+use loudhailer::channel::{Fault, ReceiptStatus};
 use loudhailer::clock::Time;
 use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
-use loudhailer::incident::{self, Change, Clearance};
-use loudhailer::ingest::Ingested;
-use loudhailer::ingest::event::{Principal, parse_value};
-use loudhailer::plan::{self, Draw, Plans, Priority};
+use loudhailer::incident::{self, Clearance};
+use loudhailer::ingest::event::{Event, Principal, parse_value};
+use loudhailer::ingest::{IngestError, Ingested};
+use loudhailer::plan::{self, Plans, Priority};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
-    BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Matching, ReceiptFact,
-    Store, StoreError, SubscriberDraft, TokenRow, Upserted,
+    Applied, Apply, BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Known, Manifest, ManifestKey,
+    Matching, ReceiptFact, Store, StoreError, SubscriberDraft, TokenRow, Upserted,
 };
 use serde_json::{Value, json};
 
@@ -42,34 +42,38 @@ fn at(seconds: u64) -> Time {
     NOW.plus(Duration::from_secs(seconds))
 }
 
-/// What an event would change, with all that the plan draws; decided on what the store knows now.
-async fn decide(store: &dyn Store, id: &str, when: Time, says: Value) -> (Change, Vec<Draw>) {
+/// An event, and how it is applied.
+fn happening(id: &str, when: Time, says: Value) -> (Arc<Event>, Apply) {
     let mut event =
         json!({ "source": "suite", "id": id, "incident": "web", "at": when, "title": "Web", "severity": "major" });
     for (name, value) in says.as_object().expect("an object") {
         event[name] = value.clone();
     }
-    let event = parse_value(event, &Principal::Machine("suite".into())).expect("an event");
-    let known = store.known("suite", id, "web", None).await.expect("read");
-    let change = incident::apply(known.incident, &event, when, Duration::from_secs(86_400)).expect("applies");
+    let event = Arc::new(parse_value(event, &Principal::Machine("suite".into())).expect("an event"));
     let plan = plan::parse("suite", "suite.toml", PLAN).expect("a plan");
     let audiences = [("staff".into(), Clearance::Internal), ("press".into(), Clearance::Public)].into();
     let plans = Plans::new(vec![plan], audiences, BTreeSet::new(), Duration::from_secs(86_400));
-    let draws = plan::draw(&change, &known.threads, &plans, None, when, &mut fastrand::Rng::with_seed(7));
-    (change, draws)
+    let applied = event.clone();
+    let apply = move |known: Known| {
+        let change = incident::apply(known.incident, &applied, when, Duration::from_secs(86_400))?;
+        let draws = plan::draw(&change, &known.threads, &plans, None, when, &mut fastrand::Rng::with_seed(7));
+        Ok(Applied { change, draws, templates: [0; 32] })
+    };
+    (event, Box::new(apply))
 }
 
 async fn take(store: &dyn Store, id: &str, when: Time, says: Value) -> Ingested {
-    let (change, draws) = decide(store, id, when, says).await;
-    match store.commit(change, draws, [0; 32]).await.expect("written") {
-        Committed::Done(ingested, drawn) => {
+    let (event, apply) = happening(id, when, says);
+    match store.ingest(event, apply).await.expect("written") {
+        Committed::Done { ingested, drawn, .. } => {
             for broadcast in drawn {
                 let written = store.broadcast(broadcast.id).await.expect("reads").expect("is there");
                 assert_eq!(format!("{broadcast:?}"), format!("{written:?}"));
             }
             ingested
         }
-        Committed::Stale => panic!("nobody else wrote"),
+        Committed::Seen { .. } => panic!("it came before"),
+        Committed::Refused(error) => panic!("{error}"),
     }
 }
 
@@ -132,16 +136,15 @@ async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
     let seen = store.known("suite", "1", "web", None).await.expect("read").seen.expect("the event is known").1;
     assert_eq!((seen.update, &seen.broadcasts, seen.duplicate), (first.update, &first.broadcasts, true));
 
-    // Two decisions on the same version: the second has to be made again.
-    let one = decide(store, "2", at(60), json!({ "title": "Web and mail", "components": ["web"] })).await;
-    let other = decide(store, "3", at(60), json!({ "title": "Mail and web" })).await;
-    let Committed::Done(second, _) = store.commit(one.0, one.1, [0; 32]).await.expect("written") else {
-        panic!("stale")
-    };
-    assert!(matches!(store.commit(other.0, other.1, [0; 32]).await.expect("answered"), Committed::Stale));
+    // Two at one moment: each finds what the one before it left, and one that does not apply leaves nothing.
+    let one = happening("2", at(60), json!({ "title": "Web and mail", "components": ["web"] }));
+    let other = happening("3", at(60), json!({ "title": "Drill", "mode": "exercise" }));
+    let (second, refused) = tokio::join!(store.ingest(one.0, one.1), store.ingest(other.0, other.1));
+    let Committed::Done { ingested: second, .. } = second.expect("written") else { panic!("it is new") };
+    assert!(matches!(refused.expect("answered"), Committed::Refused(IngestError::ModeConflict { .. })));
     assert!(
         store.known("suite", "3", "web", None).await.expect("read").seen.is_none(),
-        "half of a stale event is there"
+        "half of a refused event is there"
     );
 
     // The newer word replaces the older, and whom that left untold it tells; at_most holds the press's back.
@@ -209,6 +212,20 @@ fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
 async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId]) {
     let broadcast = store.broadcast(id).await.expect("read").expect("it is there");
     let epoch = store.epoch().await.expect("read");
+    // All shards in one go, two members at a time, in order.
+    let (mut read, mut after) = (Vec::new(), 0);
+    loop {
+        let (page, end) = store.page(&broadcast, 0..=63, after, 2).await.expect("read");
+        assert!(page.len() == 2 || end, "{} members, and more to come", page.len());
+        read.extend(page.iter().map(|member| member.subscriber.id));
+        after = read.last().map_or(0, |last| last.0);
+        if end {
+            break;
+        }
+    }
+    let mut sorted = people.to_vec();
+    sorted.sort();
+    assert_eq!(read, sorted);
     let mut members = BTreeMap::new();
     for shard in (0..64u8).filter(|shard| broadcast.shards >> shard & 1 == 1) {
         let (page, end) = store.page(&broadcast, shard..=shard, 0, 100).await.expect("read");
@@ -268,7 +285,7 @@ async fn deliveries(store: &dyn Store, id: BroadcastId, people: &[SubscriberId])
     let closed: Vec<ManifestKey> = members.values().copied().collect::<BTreeSet<_>>().into_iter().collect();
     let told = Fact { reference: Some("r-1".into()), indexed: true, ..fact(id, people[2], Told) };
     let rest = vec![fact(id, people[1], Unknown), told];
-    let ended = store.record(Arc::new(rest), closed).await.expect("written");
+    let ended = store.record(Arc::new(rest), closed).await.expect("written").ended;
     assert_eq!(ended.get(&id), Some(&2));
     let (counts, _) = store.counts(&broadcast).await.expect("read");
     assert_eq!((counts.selected, counts.told, counts.unknown, counts.open()), (3, 2, 1, 0));
@@ -340,6 +357,19 @@ async fn reports(store: &dyn Store, people: &[SubscriberId]) {
     store.receipt(report(second, people[2], ReceiptStatus::Delivered)).await.expect("written").expect("known");
     let (told, _) = row(people[2]).await;
     assert_eq!((told.state, told.receipt.as_deref()), (Told, Some("delivered")));
+
+    // A report that the address is gone, faster than the answer: it is suppressed when that is written, and whoever wrote it knows.
+    let said = take(store, "gone", at(9600), json!({ "severity": "critical", "title": "Gone" })).await;
+    let sent = DeliveryId { broadcast: said.broadcasts[0], ..delivery(people[0]) };
+    let matching = Matching::Delivery(sent);
+    let gone =
+        ReceiptFact { fault: Some(Fault::Address), matching, ..report(first, people[0], ReceiptStatus::Bounced) };
+    assert_eq!(store.receipt(gone).await.expect("kept"), None);
+    let told = fact(sent.broadcast, people[0], Told);
+    let written = store.record(Arc::new(vec![told]), Vec::new()).await.expect("written");
+    assert_eq!(written.suppressed, [people[0]].into());
+    let person = store.subscriber(people[0]).await.expect("read").expect("it is there");
+    assert!(person.addresses.iter().any(|address| address.suppressed), "{person:?}");
 }
 
 async fn tokens(store: &dyn Store) {

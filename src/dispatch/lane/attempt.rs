@@ -61,9 +61,12 @@ impl Lane {
             Outcome::Deferred { after, throttled: true, .. } => {
                 changed = inner.too_many(began, *after, now);
             }
-            Outcome::Deferred { holds: Holds::Channel | Holds::Account, after: Some(after), .. } => {
+            Outcome::Deferred { holds: Holds::Account, after: Some(after), .. } => {
+                // The others find out by themselves whether it lasts longer than anybody waits for it.
+                inner.limits.account_rests(now + (*after).min(LONG_HOLD));
                 changed = inner.hold(*after, now);
             }
+            Outcome::Deferred { holds: Holds::Channel, after: Some(after), .. } => changed = inner.hold(*after, now),
             Outcome::Deferred { after, .. } if host.is_some() => said = Said::Fails(*after),
             Outcome::Unknown { .. } if host.is_some() => said = Said::Fails(None),
             Outcome::Deferred { .. } | Outcome::Unknown { .. } => changed = inner.fails(now, false),

@@ -44,11 +44,17 @@ pub enum Why {
 const LOOK: usize = 64;
 
 impl Lane {
-    /// The most urgent delivery that may go now. Nothing is awaited between the look and the permit.
+    /// The most urgent delivery that may go now. Nothing is awaited between the look and the permit. The planner hears of it where
+    /// this leaves half of the lane free, which was not so before.
     pub(super) fn look(&self, engine: &Engine) -> Look {
         let mut inner = lock(&self.inner);
         inner.limits.looks();
+        let before = inner.lengths();
         let look = self.look_into(&mut inner, engine);
+        let freed = |(before, after)| !self.half_free(before) && self.half_free(after);
+        if before.into_iter().zip(inner.lengths()).any(freed) {
+            engine.plan.notify_one();
+        }
         if matches!(look, Look::Until(_) | Look::Nothing) {
             inner.limits.found_nobody(self.settings.id);
         }

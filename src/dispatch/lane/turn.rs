@@ -30,12 +30,7 @@ pub fn next(engine: &Arc<Engine>, lane: &Arc<Lane>) -> Option<(Delivery, OwnedSe
     {
         let ways = engine.ways();
         match lane.look(engine) {
-            Look::Go(delivery) => {
-                if lane.roomy(delivery.live.broadcast.priority) {
-                    engine.plan.notify_one();
-                }
-                return Some((*delivery, room));
-            }
+            Look::Go(delivery) => return Some((*delivery, room)),
             Look::Out(delivery, why) => recorder::leave(engine, lane, *delivery, why, ways),
             _ => break,
         }
@@ -51,18 +46,8 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
     let now = engine.clock.monotonic();
     let ways = engine.ways();
     match lane.look(engine) {
-        Look::Go(delivery) => {
-            if lane.roomy(delivery.live.broadcast.priority) {
-                engine.plan.notify_one();
-            }
-            crate::pipeline::deliver(engine, lane, *delivery, room);
-        }
-        Look::Out(delivery, why) => {
-            recorder::leave(engine, lane, *delivery, why, ways);
-            if lane.waiting().iter().all(|n| *n == 0) {
-                engine.plan.notify_one();
-            }
-        }
+        Look::Go(delivery) => crate::pipeline::deliver(engine, lane, *delivery, room),
+        Look::Out(delivery, why) => recorder::leave(engine, lane, *delivery, why, ways),
         Look::Until(due) => {
             drop(room);
             tokio::select! {

@@ -1,6 +1,6 @@
 //! Deliveries: facts merged by upsert in any order, counters moved with them, open rows read back when due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::hmac;
 use rusqlite::Connection;
@@ -11,7 +11,9 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
-use crate::store::{Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, Result};
+use crate::store::{
+    Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, Result, UNDECIDED, Written,
+};
 
 /// Recipients that have come to an end, or to another one: (broadcast, shard) → change of each counter.
 pub type Tally = BTreeMap<(i64, u8), BTreeMap<&'static str, i64>>;
@@ -25,13 +27,9 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
   WHERE excluded.state >= delivery.state OR delivery.state = 1
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 
-pub fn record(
-    db: &Connection,
-    key: &hmac::Key,
-    facts: &[Fact],
-    closed: &[ManifestKey],
-) -> Result<BTreeMap<BroadcastId, i64>> {
+pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
     let mut tally = Tally::new();
+    let mut suppressed = BTreeSet::new();
     let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
     let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
     for fact in facts {
@@ -89,9 +87,10 @@ pub fn record(
         }
         if fact.suppress {
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended)?;
+            suppressed.insert(subscriber);
         }
-        if early {
-            receipt::catch_up(db, key, fact, &mut tally)?;
+        if early && receipt::catch_up(db, key, fact, &mut tally)? {
+            suppressed.insert(subscriber);
         }
     }
     for ManifestKey { broadcast, shard, number } in closed {
@@ -101,7 +100,7 @@ pub fn record(
             (broadcast.0, shard, number),
         )?;
     }
-    count(db, &tally)
+    Ok(Written { ended: count(db, &tally)?, suppressed })
 }
 
 /// Where a recipient stands.
@@ -272,7 +271,7 @@ pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberI
 }
 
 pub fn wake(db: &Connection, blocked: &[ChannelId], now: Time) -> Result<()> {
-    for lane in [&[ChannelId(0)], blocked].into_iter().flatten() {
+    for lane in [&[UNDECIDED], blocked].into_iter().flatten() {
         run(db, "UPDATE delivery SET due = ?2 WHERE state = 0 AND lane = ?1 AND due > ?2", (lane.0, now.0))?;
     }
     Ok(())

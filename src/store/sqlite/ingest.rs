@@ -9,8 +9,9 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
 use crate::incident::{Change, Incident};
 use crate::ingest::Ingested;
+use crate::ingest::event::Event;
 use crate::plan::{Draw, Selection, Step, Thread, Wrong};
-use crate::store::{Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
+use crate::store::{Applied, Apply, Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
     let seen = seen(db, source, id)?;
@@ -144,13 +145,17 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
     Ok(wrong)
 }
 
-pub fn commit(db: &Connection, change: &Change, draws: &[Draw], templates: [u8; 32]) -> Result<Committed> {
-    let (source, id) = &change.event;
-    let taken = first(db, "SELECT 1 FROM event WHERE source = ?1 AND id = ?2", [source, id], |_| Ok(()))?;
-    if taken.is_some() {
-        return Ok(Committed::Stale); // the same event at the same moment: read again, and find it
+/// Reads what is known, applies the event to it, and writes what follows.
+pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed> {
+    let known = known(db, &event.source, &event.id, &event.incident, event.corrects)?;
+    if let Some((digest, ingested)) = known.seen {
+        return Ok(Committed::Seen { digest, ingested });
     }
-    let Some(incident) = write_incident(db, change)? else { return Ok(Committed::Stale) };
+    let Applied { change, draws, templates } = match apply(known) {
+        Ok(applied) => applied,
+        Err(refused) => return Ok(Committed::Refused(refused)),
+    };
+    let incident = write_incident(db, &change)?;
     let version = change.incident.version + 1;
     let update = &change.update;
     let number = update.number;
@@ -173,14 +178,14 @@ pub fn commit(db: &Connection, change: &Change, draws: &[Draw], templates: [u8; 
         ],
     )?;
     let key = &change.incident.key;
-    let drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, draws)?;
+    let drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws)?;
     let broadcasts: Vec<BroadcastId> = drawn.iter().map(|broadcast| broadcast.id).collect();
     run(
         db,
         "INSERT INTO event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        (source, id, &change.digest[..], incident.0, number, json(&broadcasts)?, change.at.0),
+        (&event.source, &event.id, &event.digest[..], incident.0, number, json(&broadcasts)?, change.at.0),
     )?;
-    commitment(db, incident, change)?;
+    commitment(db, incident, &change)?;
     journal(
         db,
         change.at,
@@ -197,23 +202,19 @@ pub fn commit(db: &Connection, change: &Change, draws: &[Draw], templates: [u8; 
         duplicate: false,
         late,
     };
-    Ok(Committed::Done(ingested, drawn))
+    Ok(Committed::Done { ingested, drawn, change: Box::new(change) })
 }
 
-/// The incident's row; `None` where somebody else has written it since it was read.
-fn write_incident(db: &Connection, change: &Change) -> Result<Option<IncidentId>> {
+fn write_incident(db: &Connection, change: &Change) -> Result<IncidentId> {
     let incident = &change.incident;
     let closed = incident.closed.map(|time| time.0);
     if incident.version > 0 {
-        let written = run(
+        run(
             db,
-            "UPDATE incident SET version = version + 1, state = ?3, last_number = ?4, closed = ?5 WHERE id = ?1 AND version = ?2",
-            (incident.id.0, incident.version, json(&incident.state)?, incident.last_number, closed),
+            "UPDATE incident SET version = version + 1, state = ?2, last_number = ?3, closed = ?4 WHERE id = ?1",
+            (incident.id.0, json(&incident.state)?, incident.last_number, closed),
         )?;
-        return Ok((written == 1).then_some(incident.id));
-    }
-    if first(db, "SELECT 1 FROM incident_alias WHERE name = ?1", [&incident.key], |_| Ok(()))?.is_some() {
-        return Ok(None);
+        return Ok(incident.id);
     }
     let id = IncidentId(next_id(db, "incident")?);
     run(
@@ -230,7 +231,7 @@ fn write_incident(db: &Connection, change: &Change) -> Result<Option<IncidentId>
         ),
     )?;
     run(db, "INSERT INTO incident_alias VALUES (?1, ?2)", (&incident.key, id.0))?;
-    Ok(Some(id))
+    Ok(id)
 }
 
 /// "Next update by": kept when the next update comes before it, broken when its timer fires.

@@ -191,9 +191,18 @@ pub fn wordings(db: &Connection, broadcast: BroadcastId) -> Result<Vec<(WordingK
 
 /// Since when the oldest open row of this urgency has been due.
 pub fn oldest_due(db: &Connection, priority: u8) -> Result<Option<Time>> {
-    let oldest = first(db, "SELECT min(due) FROM delivery WHERE state = 0 AND priority = ?1", [priority], |row| {
-        row.get::<_, Option<i64>>(0)
-    })?;
+    // Lane after lane, by the index: however many wait.
+    let oldest = first(
+        db,
+        "WITH RECURSIVE lanes (lane) AS (
+           SELECT min(lane) FROM delivery WHERE state = 0
+           UNION ALL SELECT (SELECT min(d.lane) FROM delivery d WHERE d.state = 0 AND d.lane > lanes.lane) FROM lanes
+           WHERE lanes.lane IS NOT NULL)
+         SELECT min((SELECT min(d.due) FROM delivery d WHERE d.state = 0 AND d.lane = lanes.lane AND d.priority = ?1))
+         FROM lanes WHERE lanes.lane IS NOT NULL",
+        [priority],
+        |row| row.get::<_, Option<i64>>(0),
+    )?;
     Ok(oldest.flatten().map(Time))
 }
 

@@ -77,8 +77,9 @@ fn reference(matching: &Matching) -> String {
     }
 }
 
-/// Receipts that came before this outcome.
-pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally) -> Result<()> {
+/// Receipts that came before this outcome; answers whether one of them suppressed the address.
+pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally) -> Result<bool> {
+    let mut suppressed = false;
     let mut names = vec![reference(&Matching::Delivery(fact.delivery))];
     names.extend(fact.reference.clone());
     for name in names {
@@ -98,7 +99,8 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
             },
         )?;
         for receipt in waiting {
-            if apply(db, key, fact.delivery, &receipt, tally)?.is_some() {
+            if let Some(applied) = apply(db, key, fact.delivery, &receipt, tally)? {
+                suppressed |= applied.suppressed;
                 run(
                     db,
                     "DELETE FROM receipt WHERE channel = ?1 AND ref = ?2 AND status = ?3",
@@ -107,7 +109,7 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
             }
         }
     }
-    Ok(())
+    Ok(suppressed)
 }
 
 /// What a receipt has led to.

@@ -18,14 +18,15 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
-use crate::incident::{Change, Incident};
+use crate::incident::Incident;
 use crate::ingest::DeadRecord;
-use crate::plan::{Draw, Priority, Thread};
+use crate::ingest::event::Event;
+use crate::plan::{Priority, Thread};
 use crate::store::{
-    Again, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts, DeliveryFilter,
-    DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow, ReceiptFact,
-    Recipient, Replayed, Reported, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind, TokenRow,
-    Unfinished, UpdateRow, Upserted, Wording, WordingKey,
+    Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
+    ReceiptFact, Recipient, Replayed, Reported, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind,
+    TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -35,8 +36,8 @@ impl Store for Sqlite {
         self.read(move |db| ingest::known(db, &source, &id, &key, corrects)).await
     }
 
-    async fn commit(&self, change: Change, draws: Vec<Draw>, templates: [u8; 32]) -> Result<Committed> {
-        self.take(move |db| ingest::commit(db, &change, &draws, templates)).await
+    async fn ingest(&self, event: Arc<Event>, apply: Apply) -> Result<Committed> {
+        self.take(move |db| ingest::ingest(db, &event, &apply)).await
     }
 
     async fn tick(&self, tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
@@ -123,12 +124,12 @@ impl Store for Sqlite {
         self.write(move |db| manifest::decide(db, &key, own, &manifests, &rows, &wordings)).await
     }
 
-    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<BTreeMap<BroadcastId, i64>> {
+    async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
         let key = self.key.clone();
         if fault::on(Fault::StaleOwnersOutcomeDropped) {
             let own = self.epoch.to_string();
             if self.meta("epoch").await? != Some(own) {
-                return Ok(BTreeMap::new());
+                return Ok(Written::default());
             }
         }
         self.write(move |db| delivery::record(db, &key, &facts, &closed)).await

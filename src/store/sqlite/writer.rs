@@ -24,7 +24,7 @@ pub(super) struct Job {
     /// Called where the store has undone what the work did.
     undo: Option<Undo>,
     answer: oneshot::Sender<Result<Answer>>,
-    /// In the queue, until it is answered.
+    /// Of what comes from outside, until it is answered.
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -87,14 +87,14 @@ impl Writer {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` in a transaction and answers when it is on disk; while the queue is full it waits for a place. It may be run
-    /// more than once, and what it did is undone in between.
+    /// Runs `work` in a transaction and answers when it is on disk. It may be run more than once, and what it did is undone in
+    /// between. The engine's own jobs are few, since each waits for the one before, and have always room.
     pub async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
-        self.queued(work, None, self.place().await?).await
+        self.queued(work, None, None).await
     }
 
     /// The same for work that leaves something outside the store, too, which `undo` takes back.
@@ -103,10 +103,10 @@ impl Writer {
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T> + Send + 'static,
     {
-        self.queued(work, Some(Box::new(undo)), self.place().await?).await
+        self.queued(work, Some(Box::new(undo)), None).await
     }
 
-    /// The same for what comes from outside, whose sender is better told to come again than kept waiting.
+    /// The same for what comes from outside: where as many wait as there is room for, that is the answer.
     pub async fn try_run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -117,13 +117,6 @@ impl Writer {
             Mode::Inline(_) => None,
         };
         self.queued(work, None, place).await
-    }
-
-    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>> {
-        match &self.mode {
-            Mode::Thread { places, .. } => places.clone().acquire_owned().await.map(Some).map_err(|_| stopped()),
-            Mode::Inline(_) => Ok(None),
-        }
     }
 
     async fn queued<T, F>(&self, work: F, undo: Option<Undo>, place: Option<OwnedSemaphorePermit>) -> Result<T>
@@ -172,6 +165,8 @@ pub fn failed(error: rusqlite::Error) -> StoreError {
 
 fn run(connection: Connection, jobs: Receiver<Job>, flag: &AtomicBool) {
     while let Ok(first) = jobs.recv() {
+        // Whoever is about to ask, too, goes first where they share a core, and then shares the commit.
+        std::thread::yield_now();
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
         answer(commit(&connection, std::iter::once(first).chain(more).take(SHARED).collect(), flag));
     }

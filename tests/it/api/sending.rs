@@ -1,5 +1,7 @@
 //! What goes out, and the hand on the brake.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::harness::{Broker, Reply, Request, Sink, event, outage, webhooks};
@@ -321,12 +323,10 @@ async fn a_repeated_event_is_taken_up_by_an_engine_that_did_not_hear_of_it() {
     )
     .expect("an event");
     let app = &broker.app;
-    let known = app.store.known(&event.source, &event.id, &event.incident, None).await.expect("read");
-    let now = broker.clock.calendar();
-    let change = loudhailer::incident::apply(known.incident, &event, now, app.max_event_age).expect("applies");
-    let mut chance = fastrand::Rng::with_seed(1);
-    let draws = loudhailer::plan::draw(&change, &[], &app.plans.load(), None, now, &mut chance);
-    app.store.commit(change, draws, app.templates.load().digest()).await.expect("committed");
+    let event = Arc::new(event);
+    let apply = loudhailer::pipeline::application(app, event.clone(), None);
+    let committed = app.store.ingest(event, apply).await.expect("committed");
+    assert!(matches!(committed, loudhailer::store::Committed::Done { .. }));
     let again = broker.post("/v1/events", &outage("a-1")).await;
     assert_eq!((again.status, &again.json()["duplicate"]), (200, &json!(true)), "{again:?}");
     sink.next().await;

@@ -238,6 +238,36 @@ fn the_limits_of_an_account_hold_for_its_channels_together_and_the_urgent_goes_f
 }
 
 #[test]
+fn an_account_that_asks_for_a_rest_rests_with_all_its_channels() {
+    const REST: Duration = Duration::from_secs(20);
+    simulated(async {
+        let mut stage = Stage::new();
+        let rests = |_| Outcome::Deferred {
+            after: Some(REST),
+            holds: Holds::Account,
+            throttled: false,
+            detail: "the account is to rest".into(),
+        };
+        let ours = |lane: lane::Settings| lane::Settings { account: Some("ours".into()), ..lane };
+        let lanes = vec![
+            ours(stage.lane(1, "phone", Rates::default(), Arc::new(Mutex::new(rests)))),
+            ours(stage.lane(2, "url", Rates::default(), accepts())),
+        ];
+        stage.open(lanes).await;
+        stage.people("staff", [("phone".into(), "+4900001".into())].into_iter()).await;
+        stage.event("a", &[]).await;
+        stage.pass(1_000).await;
+        let asked = stage.begun().last().map(|one| one.at).expect("the account was asked");
+        stage.people("press", urls("h{}", 0..50)).await;
+        stage.event("b", &[]).await;
+        stage.pass(60_000).await;
+        let others: Vec<Duration> = stage.begun().iter().filter(|one| one.lane == 2).map(|one| one.at).collect();
+        assert_eq!(others.len(), 50, "all of them in the end");
+        assert!(others.iter().all(|at| *at >= asked + REST), "{:?} after {asked:?}", others.iter().min());
+    });
+}
+
+#[test]
 fn a_host_with_a_limit_gets_what_it_allows_and_the_others_do_not_wait_for_it() {
     simulated(async {
         let mut stage = Stage::new();
