@@ -156,6 +156,11 @@ impl Rule {
             && self.when.json.iter().all(|(at, expected)| at.get(json).is_some_and(|value| expected.contains(value)))
     }
 
+    /// Whether it matches a status whatever else the answer says.
+    pub fn decides(&self, status: u16) -> bool {
+        self.matches_status(status) && self.when.json.is_empty() && self.when.body.is_none()
+    }
+
     fn matches_status(&self, status: u16) -> bool {
         self.when.status.as_ref().is_none_or(|list| list.codes.iter().any(|codes| codes.contains(&status)))
     }

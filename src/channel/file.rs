@@ -11,7 +11,7 @@ use super::Repeat;
 use super::answer::Rule;
 use super::auth::Auth;
 use super::example::Example;
-use super::template::{Name, Template, suggest};
+use super::template::{Name, Part, Template, suggest};
 use crate::config::ConfigError;
 use crate::quantity::{Limit, Span};
 use crate::receipt::Receipts;
@@ -172,6 +172,12 @@ fn patience() -> Span {
 }
 
 impl Platform {
+    /// Whether each address names a host of its own: the URL begins with it.
+    pub fn is_per_host(&self) -> bool {
+        let url = self.send.as_ref().and_then(|send| send.url.parts.first());
+        matches!(url, Some(Part::Slot { name: Name::To, .. }))
+    }
+
     /// Reads a file; `place` is what errors call it.
     pub fn parse(name: &str, text: &str, place: &str) -> Result<Platform, ConfigError> {
         let wrong = |line: Option<usize>, message: String| ConfigError::Wrong {

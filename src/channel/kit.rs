@@ -103,7 +103,7 @@ fn reading(
         let name = HeaderName::try_from(name).map_err(|error| error.to_string())?;
         headers.insert(name, HeaderValue::try_from(value).map_err(|error| error.to_string())?);
     }
-    let wide = if platform.driver == "webhook" { Holds::Host } else { Holds::Channel };
+    let wide = if platform.is_per_host() { Holds::Host } else { Holds::Channel };
     let answer = Answer { status: shown.status, headers: &headers, body: &shown.bytes() };
     let (outcome, rule) = answer::read(&platform.answers, &answer, wide, NOW);
     let then = match &outcome {
