@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use loudhailer::channel::smtp::Smtp;
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel};
-use loudhailer::clock::Time;
+use loudhailer::clock::{Clock, Time};
 use loudhailer::config::{Secret, Sender};
 use loudhailer::render::message::Filled;
 use mail_parser::{HeaderValue, MessageParser};
@@ -22,7 +22,7 @@ fn driver(settings: &[(&str, &str)]) -> Smtp {
         locale: "en".into(),
         zone: "UTC".into(),
     };
-    Smtp::new(&settings, &sender, 8).expect("settings")
+    Smtp::new(&settings, &sender, 8, Arc::new(Clock::system())).expect("settings")
 }
 
 fn parcel(to: &str) -> Parcel {

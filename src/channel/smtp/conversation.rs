@@ -16,8 +16,9 @@ use crate::channel::{Fault, Holds, Outcome};
 
 /// How long a connection waits for a mail.
 const IDLE: Duration = Duration::from_secs(60);
-/// Mails on one connection: servers have limits, and a relay behind a load balancer is met anew.
+/// Mails on one connection, and its life: servers have limits, and a relay behind a load balancer is met anew.
 const MAILS: usize = 500;
+const LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What the server said to an envelope.
 enum Envelope {
@@ -35,9 +36,14 @@ pub(super) async fn converse(
     settings: &Settings,
     queue: &Queue,
 ) {
+    let clock = &*queue.clock;
+    let end = clock.monotonic() + LIFE;
+    let worn_out = |mails: usize| mails >= MAILS || clock.monotonic() >= end;
     let mut mails = 0;
     let mut out: Vec<u8> = Vec::with_capacity(16 * 1024);
     let mut job = first;
+    // Since when the connection is free for the job.
+    let mut free = clock.monotonic();
     // Whether the job's envelope went out behind the body before it.
     let mut announced = false;
     loop {
@@ -63,7 +69,7 @@ pub(super) async fn converse(
             out.clear();
             out.extend_from_slice(body);
             let dot = out.len();
-            let next = if mails < MAILS { follower(&connection, queue, *serving) } else { None };
+            let next = if worn_out(mails) { None } else { follower(&connection, queue, *serving) };
             if let Some(next) = &next {
                 write_envelope(&next.mail, settings, &connection, &mut out);
             }
@@ -71,6 +77,10 @@ pub(super) async fn converse(
                 Ok(()) => connection.reply(settings.timeout * 5).await.map_err(|lost| (true, lost)),
                 Err(cut) => Err((cut.written >= dot, cut.lost)),
             };
+            if reply.is_ok() {
+                let now = clock.monotonic();
+                queue.took(now - std::mem::replace(&mut free, now));
+            }
             let lost = match &reply {
                 Err((_, lost)) => Some(*lost),
                 Ok(reply) if reply.code / 100 == 3 => Some(Lost::Garbled),
@@ -94,12 +104,12 @@ pub(super) async fn converse(
                 (None, None) => {}
             }
         }
-        if mails >= MAILS {
+        if worn_out(mails) {
             return connection.quit().await;
         }
         announced = false;
         match wait(&mut connection, serving, queue).await {
-            Some(next) => job = next,
+            Some(next) => (job, free) = (next, clock.monotonic()),
             None => return connection.quit().await,
         }
     }
@@ -115,7 +125,7 @@ async fn wait(connection: &mut Connection, serving: &mut Serving, queue: &Queue)
         biased;
         given = &mut receiver => given.ok(),
         () = connection.farewell() => None,
-        () = tokio::time::sleep(IDLE) => None,
+        () = queue.clock.sleep(IDLE) => None,
     };
     // One may have been handed over in the moment of giving up.
     let given = given.or_else(|| {
