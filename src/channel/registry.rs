@@ -158,7 +158,7 @@ fn channel(
         }
         "smtp" => {
             let settings = settings.iter().map(|(name, value)| (name.clone(), config::Secret::new(value.clone())));
-            Arc::new(Smtp::new(&settings.collect(), &config.sender, concurrency)?)
+            Arc::new(Smtp::new(&settings.collect(), &config.sender, concurrency, clock.clone())?)
         }
         other => return Err(format!("driver {other:?} is not there")),
     };

@@ -22,6 +22,8 @@ mod limit;
 mod log;
 mod once;
 mod peers;
+mod press;
+mod relay;
 mod simulation;
 mod smtp;
 mod store;

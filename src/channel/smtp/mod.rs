@@ -1,9 +1,10 @@
 //! SMTP. A parcel becomes a mail (`mail`), waits for a connection (`queue`), is sent in a conversation of our own (`connection`,
 //! `conversation`), and what the server says becomes its outcome (`verdict`). Each parcel gets the outcome that is its own, also
-//! where several are under way on one connection.
+//! where several are under way on one connection. Those who wait for the very same mail share a transaction.
 //!
-//! Connections are opened as mails wait for them, at most one for each attempt at one time, or half as many where the server
-//! offers PIPELINING, since each then has two mails under way. They close after a minute without mail.
+//! Connections are opened as mails wait for them, as many as the time that the server's answers take gives work to (`size`). At
+//! most there is one for each attempt at one time, or half as many where the server offers PIPELINING, since each then has two
+//! mails under way. They close after a minute without mail, after 500 mails, and after five minutes.
 
 mod connection;
 mod conversation;
@@ -15,6 +16,7 @@ mod reply;
 #[cfg(test)]
 mod script;
 mod settings;
+mod size;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -33,6 +35,7 @@ use self::mail::Head;
 use self::queue::{Job, Queue, Serving};
 use self::settings::Settings;
 use super::{Driver, Outcome, Parcel};
+use crate::clock::Clock;
 use crate::config::{Secret, Sender};
 
 pub struct Smtp {
@@ -46,12 +49,17 @@ pub struct Smtp {
 
 impl Smtp {
     /// `concurrency` is the number of parcels that may be under way at one time; further ones wait. An error names the setting.
-    pub fn new(settings: &BTreeMap<String, Secret>, sender: &Sender, concurrency: usize) -> Result<Smtp, String> {
+    pub fn new(
+        settings: &BTreeMap<String, Secret>,
+        sender: &Sender,
+        concurrency: usize,
+        clock: Arc<Clock>,
+    ) -> Result<Smtp, String> {
         let settings = Settings::read(settings, sender)?;
         Ok(Smtp {
             head: Head::new(&settings),
             settings: Arc::new(settings),
-            queue: Arc::new(Queue::new(concurrency)),
+            queue: Arc::new(Queue::new(concurrency, clock)),
             room: Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             workers: Mutex::default(),
         })

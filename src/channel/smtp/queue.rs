@@ -1,18 +1,24 @@
 //! Mails waiting for a connection, and connections waiting for a mail. A mail goes to an idle connection at once; else it waits,
-//! and another connection is opened while there are fewer than allowed. An eighth of the connections is kept from ordinary mail,
-//! so that an urgent one does not wait for answers to others.
+//! and another connection is opened while there are fewer than the server's answers make use of (`size`). An eighth of them is
+//! kept from ordinary mail, so that an urgent one does not wait for answers to others; where it would, it may open one more, up
+//! to the limit. Connections that are too many get no ordinary mail, and close once they have been idle for long enough.
 //!
 //! While a mail waits there is a worker that will ask for it: workers leave only under the lock, with nothing to take.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
+use super::connection::RECIPIENTS;
 use super::mail::Mail;
+use super::size::Size;
 use crate::channel::Outcome;
+use crate::clock::{Clock, Instant};
 
 /// After a connection was refused beside open ones, the server seems to allow no more.
 const NO_GROWTH: Duration = Duration::from_secs(5);
@@ -51,6 +57,7 @@ pub(super) enum Next {
 }
 
 pub(super) struct Queue {
+    pub clock: Arc<Clock>,
     concurrency: usize,
     state: Mutex<State>,
 }
@@ -65,6 +72,7 @@ struct State {
     connected: usize,
     serving_bulk: usize,
     stop_and_wait: bool,
+    size: Size,
     grow_from: Option<Instant>,
 }
 
@@ -74,16 +82,21 @@ impl State {
         if self.stop_and_wait { concurrency.max(1) } else { concurrency.div_ceil(2).max(1) }
     }
 
-    fn bulk_allowed(&self, concurrency: usize) -> bool {
-        let limit = self.limit(concurrency);
-        self.serving_bulk < limit - limit / 8
+    fn wanted(&self, concurrency: usize) -> usize {
+        self.size.wanted(self.limit(concurrency))
+    }
+
+    /// Connections that may serve ordinary mail at one time.
+    fn for_bulk(&self, concurrency: usize) -> usize {
+        let wanted = self.wanted(concurrency);
+        wanted - wanted / 8
     }
 
     fn take(&mut self, concurrency: usize) -> Option<Job> {
         if let Some(job) = pop(&mut self.urgent) {
             return Some(job);
         }
-        if !self.bulk_allowed(concurrency) {
+        if self.serving_bulk >= self.for_bulk(concurrency) {
             return None;
         }
         let job = pop(&mut self.bulk)?;
@@ -100,7 +113,7 @@ impl State {
 
     /// To an idle connection, or back.
     fn hand_over(&mut self, mut job: Job, concurrency: usize) -> Option<Job> {
-        if !job.urgent && !self.bulk_allowed(concurrency) {
+        if !job.urgent && self.serving_bulk >= self.for_bulk(concurrency) {
             return Some(job);
         }
         while let Some(idle) = self.idle.pop() {
@@ -129,8 +142,8 @@ fn pop(jobs: &mut VecDeque<Job>) -> Option<Job> {
 }
 
 impl Queue {
-    pub fn new(concurrency: usize) -> Queue {
-        Queue { concurrency, state: Mutex::default() }
+    pub fn new(concurrency: usize, clock: Arc<Clock>) -> Queue {
+        Queue { clock, concurrency, state: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,14 +154,16 @@ impl Queue {
     /// `true` asks for one worker more, which is counted already.
     pub fn push(&self, job: Job) -> bool {
         let mut state = self.lock();
+        let urgent = job.urgent;
         let Some(job) = state.hand_over(job, self.concurrency) else { return false };
-        if job.urgent {
-            state.urgent.push_back(job)
-        } else {
-            state.bulk.push_back(job)
-        }
-        let may_grow = state.grow_from.is_none_or(|from| Instant::now() >= from) || state.workers == 0;
-        let grow = may_grow && state.workers < state.limit(self.concurrency);
+        let jobs = if urgent { &mut state.urgent } else { &mut state.bulk };
+        // Whoever comes for the one before takes this one along, unless that transaction is full.
+        let along =
+            jobs.back().is_some_and(|last| last.mail.goes_with(&job.mail)) && !jobs.len().is_multiple_of(RECIPIENTS);
+        jobs.push_back(job);
+        let may_grow = state.grow_from.is_none_or(|from| self.clock.monotonic() >= from) || state.workers == 0;
+        let most = if urgent { state.limit(self.concurrency) } else { state.for_bulk(self.concurrency) };
+        let grow = may_grow && state.workers < most && !along;
         state.workers += usize::from(grow);
         grow
     }
@@ -160,6 +175,31 @@ impl Queue {
         if let Some(job) = state.hand_over(job, self.concurrency) {
             if job.urgent { state.urgent.push_front(job) } else { state.bulk.push_front(job) }
         }
+    }
+
+    /// For the next transaction on its connection: this one was full.
+    pub fn put_first(&self, job: Job) {
+        let mut state = self.lock();
+        if job.urgent { state.urgent.push_front(job) } else { state.bulk.push_front(job) }
+    }
+
+    /// With whoever waits for the same mail, up to so many in all.
+    pub fn together(&self, job: Job, most: usize) -> Vec<Job> {
+        if !job.mail.is_shared() {
+            return vec![job];
+        }
+        let mut state = self.lock();
+        let waiting = if job.urgent { &mut state.urgent } else { &mut state.bulk };
+        let mut jobs = vec![job];
+        let mut at = 0;
+        while at < waiting.len() && jobs.len() < most {
+            if !waiting[at].mail.goes_with(&jobs[0].mail) {
+                at += 1;
+            } else if let Some(job) = waiting.remove(at).filter(|job| !job.answer.is_closed()) {
+                jobs.push(job);
+            }
+        }
+        jobs
     }
 
     /// For a worker without a connection: `None` means that it has left.
@@ -202,9 +242,16 @@ impl Queue {
         match serving {
             Serving::Nothing => None,
             Serving::Urgent => pop(&mut state.urgent),
-            Serving::Bulk if state.urgent.is_empty() => pop(&mut state.bulk),
-            Serving::Bulk => None,
+            Serving::Bulk if !state.urgent.is_empty() => None,
+            // This one is too many.
+            Serving::Bulk if state.serving_bulk > state.for_bulk(self.concurrency) => None,
+            Serving::Bulk => pop(&mut state.bulk),
         }
+    }
+
+    /// How long a mail kept its connection, from when that was free for it to the answer.
+    pub fn took(&self, time: Duration) {
+        self.lock().size.took(time);
     }
 
     pub fn connected(&self, pipelining: bool) {
@@ -222,7 +269,7 @@ impl Queue {
     pub fn unreachable(&self, job: Job, outcome: Outcome, serving: &mut Serving) -> bool {
         let mut state = self.lock();
         state.release(serving);
-        state.grow_from = Some(Instant::now() + NO_GROWTH);
+        state.grow_from = Some(self.clock.monotonic() + NO_GROWTH);
         if state.connected > 0 {
             state.workers -= 1;
             drop(state);
@@ -244,100 +291,5 @@ impl Queue {
         let mut state = self.lock();
         state.release(&mut serving);
         state.workers -= 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn job(urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
-        Job::new(
-            Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Vec::new() },
-            urgent,
-        )
-    }
-
-    #[test]
-    fn workers_grow_to_half_the_concurrency_and_to_all_of_it_without_pipelining() {
-        let queue = Queue::new(8);
-        let mut kept = Vec::new();
-        let mut push = |queue: &Queue| {
-            let (job, outcome) = job(false);
-            kept.push(outcome);
-            queue.push(job)
-        };
-        assert_eq!((0..8).filter(|_| push(&queue)).count(), 4);
-        queue.connected(false);
-        assert_eq!((0..8).filter(|_| push(&queue)).count(), 4);
-    }
-
-    #[test]
-    fn bulk_leaves_connections_for_the_urgent() {
-        let queue = Queue::new(16);
-        let kept: Vec<_> = (0..20).map(|_| job(false)).map(|(job, outcome)| (queue.push(job), outcome)).collect();
-        let mut serving = [Serving::Nothing; 8];
-        let taken = serving.iter_mut().filter_map(|serving| match queue.take_or_wait(serving) {
-            Next::Job(job) => Some(job),
-            Next::Wait(_) => None,
-        });
-        assert_eq!(taken.count(), 7);
-        let mut waiting = Serving::Nothing;
-        let Next::Wait(mut receiver) = queue.take_or_wait(&mut waiting) else { panic!("took an eighth bulk mail") };
-        let (urgent, _outcome) = job(true);
-        assert!(!queue.push(urgent), "an idle connection was there");
-        assert!(receiver.try_recv().is_ok_and(|job| job.urgent));
-        drop(kept);
-    }
-
-    #[test]
-    fn nothing_follows_a_body_while_an_urgent_mail_waits() {
-        let queue = Queue::new(2);
-        let (first, _first) = job(false);
-        queue.push(first);
-        assert!(queue.take_behind(Serving::Urgent).is_none());
-        let (urgent, _urgent) = job(true);
-        queue.push(urgent);
-        assert!(queue.take_behind(Serving::Bulk).is_none());
-        let mut serving = Serving::Nothing;
-        assert!(queue.take_or_leave(&mut serving).is_some_and(|job| job.urgent));
-        assert!(queue.take_behind(Serving::Bulk).is_some());
-    }
-
-    #[test]
-    fn what_nobody_waits_for_is_not_sent() {
-        let queue = Queue::new(2);
-        let (gone, outcome) = job(false);
-        queue.push(gone);
-        drop(outcome);
-        assert!(queue.take_or_leave(&mut Serving::Nothing).is_none());
-    }
-
-    #[test]
-    fn without_any_connection_all_that_waits_is_answered() {
-        let queue = Queue::new(2);
-        let outcome = Outcome::Unknown { detail: "x".into() };
-        let (first, mut first_outcome) = job(false);
-        let (second, mut second_outcome) = job(true);
-        queue.push(second);
-        let mut serving = Serving::Nothing;
-        assert!(!queue.unreachable(first, outcome.clone(), &mut serving));
-        assert_eq!(first_outcome.try_recv(), Ok(outcome.clone()));
-        assert_eq!(second_outcome.try_recv(), Ok(outcome));
-    }
-
-    #[test]
-    fn beside_an_open_connection_the_mail_is_left_to_it() {
-        let queue = Queue::new(8);
-        queue.connected(true);
-        let Next::Wait(mut idle) = queue.take_or_wait(&mut Serving::Nothing) else { panic!("nothing waits") };
-        let (mail, mut outcome) = job(false);
-        // The worker that fails is one of those counted by a push.
-        let (other, _other) = job(false);
-        queue.lock().workers = 2;
-        assert!(queue.unreachable(mail, Outcome::Unknown { detail: "x".into() }, &mut Serving::Nothing));
-        assert!(idle.try_recv().is_ok());
-        assert!(outcome.try_recv().is_err());
-        assert!(!queue.push(other), "grew right after a refusal");
     }
 }

@@ -1,5 +1,8 @@
 //! The driver against a scripted server. Each test is a timeline: what the server hears, what it says, what came of it.
 
+mod press;
+mod sized;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,6 +14,7 @@ use super::script::{Server, Session, crowd};
 use super::settings::tests::{sender, settings};
 use super::*;
 use crate::channel::{Fault, Holds};
+use crate::clock::Time;
 use crate::render::message::Filled;
 
 const PIPELINING: &[&str] = &["PIPELINING"];
@@ -29,11 +33,15 @@ AQH/MAoGCCqGSM49BAMCA0gAMEUCIQCvO30eNOrOOy+w7/JWDXpH71CUnTaP6FYT
 ";
 
 fn driver(server: &Server, concurrency: usize, more: &[(&str, &str)]) -> Arc<Smtp> {
+    by_clock(server, concurrency, more, Arc::new(Clock::manual(Time(0))))
+}
+
+fn by_clock(server: &Server, concurrency: usize, more: &[(&str, &str)], clock: Arc<Clock>) -> Arc<Smtp> {
     let url = server.url();
     let mut pairs = vec![("url", url.as_str()), ("timeout", "5s")];
     pairs.retain(|(name, _)| !more.iter().any(|(other, _)| name == other));
     pairs.extend(more);
-    Arc::new(Smtp::new(&settings(&pairs), &sender(), concurrency).expect("settings"))
+    Arc::new(Smtp::new(&settings(&pairs), &sender(), concurrency, clock).expect("settings"))
 }
 
 fn send(driver: &Arc<Smtp>, to: &str) -> JoinHandle<Outcome> {
