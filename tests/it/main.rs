@@ -9,6 +9,7 @@ mod confirm;
 mod console;
 mod counterparties;
 mod demo;
+mod documents;
 mod explain;
 mod failover;
 mod faults;
