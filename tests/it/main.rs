@@ -10,6 +10,7 @@ mod console;
 mod counterparties;
 mod demo;
 mod documents;
+mod environment;
 mod explain;
 mod failover;
 mod faults;
