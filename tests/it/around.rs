@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, Request, Sink, event, outage, plan, webhooks};
+use crate::harness::{Broker, Reply, Request, Sink, accepting, event, kannel, outage, plan, webhooks};
 
 /// An SMS channel that sends one at a time.
 fn sms(name: &str, port: u16) -> String {
-    format!(
-        "[channels.{name}]\nplatform = \"kannel\"\nconcurrency = 1\n[channels.{name}.settings]\n\
-         url = \"http://127.0.0.1:{port}\"\nusername = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n"
-    )
+    kannel(name, port, "concurrency = 1")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +18,7 @@ async fn a_channel_that_refuses_us_is_asked_once_and_everyone_is_told_by_the_oth
     const PEOPLE: usize = 60;
     let broken =
         Sink::answering(|_, _| Reply::Full(403, String::new(), "Authorization failed for sendsms".into())).await;
-    let works = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let works = accepting().await;
     let broker = Broker::start(&(sms("broken", broken.port()) + &sms("works", works.port()))).await;
     for n in 0..PEOPLE {
         let phone = format!("+49151000000{n:02}");
@@ -36,7 +33,7 @@ async fn a_channel_that_refuses_us_is_asked_once_and_everyone_is_told_by_the_oth
 async fn what_waits_for_a_channel_that_an_incident_says_is_down_moves_and_who_has_no_other_is_told_when_it_is_back() {
     const BOTH: usize = 5;
     let hooks = Sink::answering(|_, _| Reply::Hold).await;
-    let phones = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let phones = accepting().await;
     let broker = Broker::start(&(webhooks("") + "concurrency = 1\n" + &sms("phones", phones.port()))).await;
     for n in 0..BOTH {
         let (url, phone) = (format!("{}/{n}", hooks.url()), format!("+4915100000{n:02}"));
@@ -85,7 +82,7 @@ async fn what_waits_for_a_later_try_moves_at_once_when_the_breaker_opens_or_an_i
             _ => Reply::Full(403, String::new(), "Authorization failed for sendsms".into()),
         });
         let broken = broken.await;
-        let works = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+        let works = accepting().await;
         let channels = sms("broken", broken.port()) + &sms("works", works.port());
         let broker = Broker::start(&(config + &channels)).await;
         broker.subscriber("first", "businesses", &[("phone", "+4915100000001")], |_| ()).await;
@@ -115,10 +112,10 @@ async fn nobody_who_has_another_way_waits_for_a_channel_that_asks_for_a_long_res
     let (_plans, config) = plan(&by("\"resting\", \"works\""));
     let rests = |n: usize, _: &Request| match n {
         0 => Reply::Full(503, "Retry-After: 86400\r\n".into(), "Temporal failure, try again later.".into()),
-        _ => Reply::Full(202, String::new(), "0: Accepted for delivery".into()),
+        _ => Reply::accepted(),
     };
     let resting = Sink::answering(rests).await;
-    let works = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
+    let works = accepting().await;
     let channels = sms("resting", resting.port()) + &sms("works", works.port());
     let broker = Broker::start(&(config + &channels)).await;
     for n in 0..PEOPLE {
@@ -158,7 +155,7 @@ async fn ten_minutes_with_every_breaker_open_make_no_dead_letter() {
                 true => Reply::Full(status, String::new(), text.into()),
                 false => {
                     accepted.fetch_add(1, Ordering::SeqCst);
-                    Reply::Full(202, String::new(), "0: Accepted for delivery".into())
+                    Reply::accepted()
                 }
             }
         };

@@ -406,14 +406,15 @@ async fn a_backup_taken_in_mid_broadcast_sends_the_rest_after_it_is_restored() {
     let narrow = "[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n";
     let broker = Broker::start(narrow).await;
     broker.crowd(20, "businesses", &sink.url()).await;
-    let mut happenings = broker.app.engine.happenings();
     assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
     for _ in 0..4 {
         sink.next().await;
     }
-    while broker.get("/v1/broadcasts?state=running").await.json()["items"][0]["counts"]["told"] != 3 {
-        happenings.changed().await.expect("the engine lives");
-    }
+    let three = async || {
+        let running = broker.get("/v1/broadcasts?state=running").await.json();
+        (running["items"][0]["counts"]["told"] == 3).then_some(())
+    };
+    broker.until("told three", three).await;
     let (folder, url) = (broker.folder().to_path_buf(), broker.url());
     let copied = run(&folder, Some(&url), &["backup", "copy.db"], "").await;
     assert_eq!(copied.code, Some(0), "{copied:?}");

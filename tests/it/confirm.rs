@@ -5,7 +5,7 @@ use std::time::Duration;
 use loudhailer::clock::{Clock, Time};
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Reply, Request, START, Sink, outage, plan, within};
+use crate::harness::{Broker, Reply, Request, START, Sink, accepting, event, kannel, outage, plan, report};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,40 +16,45 @@ fn steps(routes: &str) -> String {
     )
 }
 
-async fn accepting() -> Sink {
-    Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await
-}
-
 /// An SMS channel by Kannel's protocol, whose reports are sent by the test.
 fn sms(name: &str, sink: &Sink) -> String {
-    format!(
-        "[channels.{name}]\nplatform = \"kannel\"\n[channels.{name}.settings]\nurl = \"http://127.0.0.1:{}\"\n\
-         username = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n",
-        sink.port()
-    )
+    kannel(name, sink.port(), "")
 }
 
 const HOOKS: &str = "[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\n";
 
-/// Kannel's report about a message: 1 is delivered, 2 is not.
-async fn report(broker: &Broker, sent: &Request, kind: &str) {
-    let asked = url::Url::parse(&format!("http://x{}", sent.path)).expect("a url");
-    let callback = asked.query_pairs().find(|(name, _)| name == "dlr-url").expect("a callback").1.into_owned();
-    // Whatever port the broker that sent it had.
-    let path = &callback[callback.find("/v1/receipts/").expect("ours")..];
-    let answer = broker.get(&path.replace("%d", kind)).await;
+/// Kannel's report that a message was delivered.
+async fn delivered(broker: &Broker, sent: &Request) {
+    let answer = report(broker, sent, "1").await;
     assert_eq!((answer.status, &answer.json()["matched"]), (200, &json!(1)), "{answer:?}");
 }
 
+/// The broadcast that told of the outage.
 async fn broadcast(broker: &Broker) -> Value {
     let listed = broker.get("/v1/broadcasts").await.json();
-    listed["items"][0].clone()
+    listed["items"].as_array().expect("a list").last().expect("one").clone()
+}
+
+async fn deliveries_of(broker: &Broker, broadcast: &Value) -> Vec<Value> {
+    let id = broadcast["id"].as_str().expect("an id");
+    let listed = broker.get(&format!("/v1/deliveries?broadcast={id}")).await.json();
+    listed["items"].as_array().expect("a list").clone()
 }
 
 async fn deliveries(broker: &Broker) -> Vec<Value> {
-    let id = broadcast(broker).await["id"].as_str().expect("an id").to_string();
-    let listed = broker.get(&format!("/v1/deliveries?broadcast={id}")).await.json();
-    listed["items"].as_array().expect("a list").clone()
+    deliveries_of(broker, &broadcast(broker).await).await
+}
+
+/// When the attempt by the next route began, by the broker's calendar.
+async fn next_began(broker: &Broker, channel: &str) -> Time {
+    let rows = deliveries(broker).await;
+    let row =
+        rows.iter().find(|row| row["channel"] == channel).unwrap_or_else(|| panic!("none by {channel}: {rows:?}"));
+    Time::parse(row["began"].as_str().expect("a time")).expect("a time")
+}
+
+fn after(span: Duration) -> Time {
+    Time::parse(START).expect("a time").plus(span)
 }
 
 /// Why the one recipient was told, and what comes next.
@@ -62,10 +67,24 @@ async fn explained(broker: &Broker) -> Value {
 
 /// Waits until the deliveries are as asked.
 async fn until(broker: &Broker, what: &str, fits: impl Fn(&[Value]) -> bool) {
-    let mut happenings = broker.app.engine.happenings();
-    while !fits(&deliveries(broker).await) {
-        within(what, happenings.changed()).await.expect("the engine lives");
-    }
+    broker.until(what, async || fits(&deliveries(broker).await).then_some(())).await;
+}
+
+/// Another incident is told by `first`, and nothing confirms that either: its wait ends later than any before, so when `next` has
+/// got its message, all that those were to bring has come.
+async fn another_goes_on(broker: &Broker, first: &Sink, next: &Sink) {
+    let other = event("b-1", json!({ "incident": "mail-down", "title": "Mail is down" }));
+    let taken = broker.post("/v1/events", &other).await;
+    assert_eq!(taken.status, 202, "{taken:?}");
+    let taken = json!({ "id": taken.json()["broadcasts"][0] });
+    first.next().await;
+    let told = async || {
+        let rows = deliveries_of(broker, &taken).await;
+        rows.iter().any(|row| row["state"] == "told").then_some(())
+    };
+    broker.until("told of the other incident", told).await;
+    broker.clock.advance(SECOND * 90);
+    next.next().await;
 }
 
 /// Alex, with a phone and a webhook; the outage is said, and the first message has been accepted.
@@ -90,13 +109,10 @@ async fn without_a_receipt_in_time_the_next_route_is_taken_too_and_once() {
     assert_eq!((&waits["outcome"], &waits["next"][0]["what"]), (&json!("told"), &json!("confirmation")), "{waits}");
     broker.clock.advance(SECOND * 89);
     assert_eq!(broadcast(&broker).await["state"], "running");
-    assert_eq!(hooks.all().len(), 0);
     broker.clock.advance(SECOND);
     hooks.next().await;
     broker.settled().await;
-    broker.clock.advance(SECOND * 3600);
-    broker.settled().await;
-    assert_eq!((phones.all().len(), hooks.all().len()), (1, 1));
+    assert_eq!(next_began(&broker, "hooks").await, after(SECOND * 90));
     let done = broadcast(&broker).await;
     assert_eq!((&done["state"], &done["counts"]["told"]), (&json!("done"), &json!(1)), "{done}");
     let rows = deliveries(&broker).await;
@@ -109,7 +125,11 @@ async fn without_a_receipt_in_time_the_next_route_is_taken_too_and_once() {
         "{told}"
     );
     assert!(told["text"].to_string().contains("the next route, too, since no receipt came in time"), "{told}");
+    // The third route is for nobody, whatever time goes by.
+    broker.clock.advance(SECOND * 3600);
+    another_goes_on(&broker, &phones, &hooks).await;
     broker.stop().await;
+    assert_eq!((phones.all().len(), hooks.all().len()), (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,12 +139,12 @@ async fn a_receipt_in_time_ends_the_wait() {
     let broker = Broker::start(&(config + &sms("phones", &phones) + HOOKS)).await;
     let sent = told_by_phone(&broker, &phones, &hooks).await;
     broker.clock.advance(SECOND * 89);
-    report(&broker, &sent, "1").await;
+    delivered(&broker, &sent).await;
     broker.settled().await;
     assert_eq!(broadcast(&broker).await["state"], "done");
-    broker.clock.advance(SECOND * 3600);
+    another_goes_on(&broker, &phones, &hooks).await;
     broker.stop().await;
-    assert_eq!((phones.all().len(), hooks.all().len()), (1, 0));
+    assert_eq!((phones.all().len(), hooks.all().len()), (2, 1), "by the next route goes the other alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +159,10 @@ async fn what_waits_for_its_receipt_still_does_after_a_restart() {
     let broker = Broker::open(&config, Clock::manual(later), folder).await;
     broker.clock.advance(SECOND * 39);
     assert_eq!(broadcast(&broker).await["state"], "running");
-    assert_eq!(hooks.all().len(), 0);
     broker.clock.advance(SECOND);
     hooks.next().await;
+    broker.settled().await;
+    assert_eq!(next_began(&broker, "hooks").await, after(SECOND * 90));
     broker.stop().await;
     assert_eq!((phones.all().len(), hooks.all().len()), (1, 1));
 }
@@ -158,8 +179,9 @@ async fn after_a_stop_no_next_route_is_taken_and_who_was_told_counts_as_told() {
     until(&broker, "given up", |rows| rows.iter().any(|row| row["receipt"] == "unconfirmed")).await;
     let stopped = broadcast(&broker).await;
     assert_eq!((&stopped["state"], &stopped["counts"]["told"]), (&json!("cancelled"), &json!(1)), "{stopped}");
+    another_goes_on(&broker, &phones, &hooks).await;
     broker.stop().await;
-    assert_eq!((phones.all().len(), hooks.all().len()), (1, 0));
+    assert_eq!((phones.all().len(), hooks.all().len()), (2, 1), "by the next route goes the other alone");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,15 +216,19 @@ async fn a_late_receipt_ends_what_the_next_route_has_not_done_yet() {
         let deferred = |row: &Value| row["state"] == "open" && row["tries"] == 1 && row["channel"] == other;
         until(&broker, "deferred", |rows| rows.iter().any(deferred)).await;
         let before = second.all().len();
-        report(&broker, &sent, "1").await;
-        for _ in 0..4 {
-            broker.clock.advance(SECOND * 60);
-        }
+        delivered(&broker, &sent).await;
+        // Its next try would have been due by now.
+        broker.clock.advance(SECOND * 240);
         broker.settled().await;
         let done = broadcast(&broker).await;
         assert_eq!((&done["state"], &done["counts"]["told"]), (&json!("done"), &json!(1)), "{done}");
-        assert_eq!(second.all().len(), before, "{routes}");
-        broker.stop().await;
+        // One address has one attempt at a time, the one that has waited longest first.
+        another_goes_on(&broker, &first, &second).await;
+        let rows = deliveries(&broker).await;
+        assert!(rows.iter().all(|row| row["tries"].as_u64() <= Some(1)), "{routes}: {rows:?}");
+        assert_eq!(second.all().len(), before + 1, "{routes}: the other's alone");
+        // What it answers with leads to tries that nobody waits for.
+        broker.stop_as_it_is().await;
     }
 }
 
@@ -217,13 +243,17 @@ async fn where_the_next_route_is_blocked_it_is_taken_when_it_opens_unless_a_rece
         broker.clock.advance(SECOND * 90);
         until(&broker, "given up", |rows| rows.iter().any(|row| row["receipt"] == "unconfirmed")).await;
         if receipt {
-            report(&broker, &sent, "1").await;
+            delivered(&broker, &sent).await;
             broker.settled().await;
         }
         assert_eq!(broker.post("/v1/channels/hooks:resume", &json!({})).await.status, 200);
+        if !receipt {
+            hooks.next().await;
+        }
         broker.settled().await;
-        assert_eq!(hooks.all().len(), usize::from(!receipt));
+        another_goes_on(&broker, &phones, &hooks).await;
         broker.stop().await;
+        assert_eq!(hooks.all().len(), 1 + usize::from(!receipt), "the other's, and this one's unless a receipt came");
     }
 }
 

@@ -33,18 +33,12 @@ async fn to(broker: &Broker, audience: &str) -> Value {
 
 /// Waits until the broker's own page of a broadcast says so.
 async fn until(broker: &Broker, audience: &str, so: impl Fn(&Value) -> bool) -> Value {
-    let mut happenings = broker.app.engine.happenings();
-    let waiting = async {
-        loop {
-            let id = to(broker, audience).await["id"].as_str().expect("an id").to_string();
-            let deliveries = broker.get(&format!("/v1/deliveries?broadcast={id}")).await.json();
-            if so(&deliveries["items"]) {
-                return deliveries["items"].clone();
-            }
-            happenings.changed().await.expect("the engine lives");
-        }
+    let known = async || {
+        let id = to(broker, audience).await["id"].as_str()?.to_string();
+        let deliveries = broker.get(&format!("/v1/deliveries?broadcast={id}")).await.json();
+        so(&deliveries["items"]).then(|| deliveries["items"].clone())
     };
-    within("is known", waiting).await
+    broker.until(&format!("showed the deliveries to {audience} as they were to be"), known).await
 }
 
 /// What the SMSC has for a number, the parts together: the alphabet that it is coded in, and the text.

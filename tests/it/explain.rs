@@ -6,7 +6,7 @@ use loudhailer::audience::{Quiet, Subscriber};
 use loudhailer::id::{DeliveryId, SubscriberId};
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, Reply, Sink, event, outage, plan, webhooks};
+use crate::harness::{Broker, Reply, Sink, event, kannel, outage, plan, webhooks};
 
 /// By phone, else by webhook; and the staff before the others, by webhook alone.
 const PLAN: &str = r#"
@@ -26,11 +26,7 @@ priority = "normal"
 /// The plan above with a webhook channel, and an SMS channel that asks `port`.
 async fn start(port: u16) -> (tempfile::TempDir, Broker) {
     let (plans, config) = plan(PLAN);
-    let sms = format!(
-        "[channels.phones]\nplatform = \"kannel\"\n[channels.phones.settings]\nurl = \"http://127.0.0.1:{port}\"\n\
-         username = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n"
-    );
-    let broker = Broker::start(&webhooks(&(config + &sms))).await;
+    let broker = Broker::start(&webhooks(&(config + &kannel("phones", port, "")))).await;
     (plans, broker)
 }
 
@@ -144,14 +140,11 @@ async fn who_waits_and_for_what() {
     let retried = broker.webhook("retried", "businesses", &format!("{}/retried", sink.url())).await;
     let broadcast = send(&broker, &outage("a-1"), "businesses").await;
     sink.next().await;
-    let mut happenings = broker.app.engine.happenings();
-    let waits = loop {
+    let waiting = async || {
         let waits = explained(&broker, &broadcast, retried).await;
-        if waits["next"][0]["what"] == "retry" {
-            break waits;
-        }
-        happenings.changed().await.expect("the engine lives");
+        (waits["next"][0]["what"] == "retry").then_some(waits)
     };
+    let waits = broker.until("explained that a retry comes next", waiting).await;
     assert_eq!((&waits["outcome"], outcomes(&waits)), (&json!("open"), vec!["deferred"]), "{waits:#}");
     assert_eq!((&waits["next"][0]["channel"], &waits["next"][0]["place"]), (&json!("hooks"), &json!(1)), "{waits:#}");
     let asleep = equal(&broker, &broadcast, sleeper).await;
@@ -178,10 +171,7 @@ async fn who_waits_since_no_way_works_and_which_ways_those_are() {
     let alex = broker.webhook("alex", "businesses", &sink.url()).await;
     assert_eq!(broker.post("/v1/channels/hooks:pause", &json!({})).await.status, 200);
     let broadcast = send(&broker, &outage("a-1"), "businesses").await;
-    let mut happenings = broker.app.engine.happenings();
-    while explained(&broker, &broadcast, alex).await["decision"].is_null() {
-        happenings.changed().await.expect("the engine lives");
-    }
+    broker.decided().await;
     let waits = equal(&broker, &broadcast, alex).await;
     let left_out = json!([{ "place": 1, "kind": "url", "channel": "hooks", "why": "paused" }]);
     assert_eq!((&waits["decision"]["what"], &waits["decision"]["left_out"]), (&json!("waits"), &left_out), "{waits:#}");
@@ -252,10 +242,7 @@ async fn what_was_superseded_and_what_was_stopped() {
     }
     let first = send(&broker, &outage("a-1"), "businesses").await;
     sink.next().await;
-    let mut happenings = broker.app.engine.happenings();
-    while broker.app.store.live().await.expect("read").iter().any(|broadcast| broadcast.shards != 0) {
-        happenings.changed().await.expect("the engine lives");
-    }
+    broker.decided().await;
     let newer = event("a-2", json!({ "sequence": 2, "at": "2021-10-04T15:50:30Z", "summary": "More is known." }));
     let second = send(&broker, &newer, "businesses").await;
     assert_eq!(broker.post(&format!("/v1/broadcasts/{second}:stop"), &json!({})).await.status, 200);

@@ -5,6 +5,7 @@ mod live;
 mod notify;
 mod trace;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use loudhailer::dispatch::failover::{Peer, STEP, Share, choose};
@@ -12,6 +13,7 @@ use loudhailer::dispatch::observed::{Answer, Observed};
 
 use self::notify::Notify;
 use self::trace::{Rule, Score, replay};
+use super::documents::read;
 
 /// The configured weights of `sms-a` and `sms-b`.
 pub const WEIGHTS: [u32; 2] = [70, 30];
@@ -66,6 +68,36 @@ fn turns(line: &[f64], least: f64) -> usize {
     turns
 }
 
+/// The figures of each scenario under the four rules, and those of all together, as docs/PERFORMANCE.md writes them.
+fn figures(scores: [&trace::Scores; 4]) -> BTreeMap<String, Vec<String>> {
+    let shown = |score: &Score| format!("{} + {}", grouped(score.failed), grouped(score.late));
+    let row = |name: &String| (name.clone(), scores.map(|scores| shown(&scores[name])).to_vec());
+    let mut rows: BTreeMap<String, Vec<String>> = scores[0].keys().map(row).collect();
+    let sum = |scores: &trace::Scores| grouped(scores.values().map(Score::bad).sum());
+    rows.insert("all".into(), scores.map(sum).to_vec());
+    rows
+}
+
+/// `12345` as `12,345`.
+fn grouped(number: u64) -> String {
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1000), number % 1000),
+    }
+}
+
+/// The rows of the table in docs/PERFORMANCE.md, by the word with which each begins.
+fn published(document: &str) -> BTreeMap<String, Vec<String>> {
+    let (_, table) = document.split_once("| failed + late |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let read = |line: &str| {
+        let mut cells = line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('*').to_string());
+        let name = cells.next().expect("a name");
+        (name.split([' ', ':']).next().expect("a word").to_string(), cells.collect())
+    };
+    rows.map(read).collect()
+}
+
 #[test]
 fn on_the_trace_fewer_messages_fail_or_are_late_than_under_the_rule_of_govuk_notify_and_weight_does_not_flap() {
     let trace = trace::read(include_str!("failover/trace.csv"));
@@ -89,6 +121,16 @@ fn on_the_trace_fewer_messages_fail_or_are_late_than_under_the_rule_of_govuk_not
         );
     }
     let swings = turns(&ours.parts, 0.2);
+    let document = read("docs/PERFORMANCE.md");
+    let scores = [&own, &as_published, &at_its_fastest, &fixed];
+    assert_eq!(
+        published(&document),
+        figures(scores),
+        "the table in docs/PERFORMANCE.md is not what this test computes"
+    );
+    let turned = format!("turned {swings} times");
+    assert!(document.contains(&turned), "docs/PERFORMANCE.md does not say that the weight {turned}");
+    assert!(own.values().all(|score| score.sent == 45_000) && document.contains("45,000 messages each"));
     println!("weight moved by more than a fifth and turned {swings} times");
     for theirs in [&as_published, &at_its_fastest] {
         let sum = |scores: &trace::Scores| scores.values().map(Score::bad).sum::<u64>();

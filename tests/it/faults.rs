@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 
 use self::catcher::{Catcher, HOSTS};
 use self::process::{BINARY, Place, Process, ask, command, until};
-use super::harness::{SECRET, event, within};
+use super::harness::{Broker, SECRET, event, number, within};
 use super::peers::peer;
 
 const RECIPIENTS: usize = 20_000;
@@ -178,7 +178,7 @@ impl Posting {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_kills_lose_nothing_and_repeat_at_most_what_was_open() {
-    let seed = std::env::var("FAULTS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let seed = number("FAULTS_SEED").unwrap_or(1);
     let mut chance = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let catcher = Catcher::start(folder.path(), Duration::from_millis(5)).await;
@@ -385,4 +385,14 @@ async fn the_log_is_synced_between_an_event_and_its_answer() {
         begun && ended
     });
     assert!(synced, "no sync of the log before the answer:\n{}", between.join("\n"));
+}
+
+/// A panic of a part cannot be made from outside; what follows from one can be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_engine_that_panicked_ends_the_process_with_an_error() {
+    let broker = Broker::start("").await;
+    assert_eq!(broker.get("/readyz").await.status, 200);
+    broker.app.engine.broken.cancel();
+    let error = broker.ended().await.expect_err("it ends as if nothing had been");
+    assert!(error.to_string().contains("a part of the engine panicked"), "{error:#}");
 }

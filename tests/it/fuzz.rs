@@ -7,6 +7,8 @@ use std::path::Path;
 
 use loudhailer::fuzz::{Property, TARGETS};
 
+use super::harness::number;
+
 /// What parsers stumble over.
 const WORDS: &[&[u8]] = &[
     b"{{",
@@ -41,10 +43,6 @@ const WORDS: &[&[u8]] = &[
     b",",
     b"retry-after: 99999999999\n",
 ];
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn mutated(chance: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = seeds[chance.usize(..seeds.len())].clone();
@@ -86,8 +84,8 @@ fn holds(name: &str, property: Property, what: &str, bytes: &[u8]) {
 
 #[test]
 fn what_parses_bears_whatever_comes_in() {
-    let cases = number("FUZZ_CASES", 3000);
-    let first = number("FUZZ_SEED", 1);
+    let cases = number("FUZZ_CASES").unwrap_or(3000);
+    let first = number("FUZZ_SEED").unwrap_or(1);
     for (name, property) in TARGETS {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(name);
         let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

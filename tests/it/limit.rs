@@ -9,7 +9,7 @@ use loudhailer::clock::{Clock, Time};
 use loudhailer::id::DeliveryId;
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, START, Sink, event, outage, webhooks};
+use crate::harness::{Broker, Reply, START, Sink, event, kannel, outage, webhooks};
 
 const RATE: usize = 20;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -252,33 +252,27 @@ async fn what_an_answer_taught_is_kept_and_shown() {
     // Kannel's queue to an SMSC that throttles is full, once.
     let sink = Sink::answering(|number, _| match number {
         0 => Reply::Full(503, String::new(), "Temporal failure, try again later.".into()),
-        _ => Reply::Full(202, String::new(), "0: Accepted for delivery".into()),
+        _ => Reply::accepted(),
     })
     .await;
-    let broker = Broker::start(&format!(
-        "[channels.sms]\nplatform = \"kannel\"\nconcurrency = 1\n[channels.sms.settings]\n\
-         url = \"http://127.0.0.1:{}\"\nusername = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n",
-        sink.port()
-    ))
-    .await;
+    let broker = Broker::start(&kannel("sms", sink.port(), "concurrency = 1")).await;
     for n in 0..PEOPLE {
         let phone = format!("+49151000000{n:02}");
         broker.subscriber(&format!("p{n}"), "businesses", &[("phone", &phone)], |_| ()).await;
     }
     assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
     sink.next().await;
-    let mut happenings = broker.app.engine.happenings();
     // One a second was too much.
-    while broker.get("/v1/channels/sms").await.json()["limits"]["learned"] != "1/2s" {
-        happenings.changed().await.expect("the engine lives");
-    }
+    let learned = async || {
+        let shown = broker.get("/v1/channels/sms").await.json();
+        (shown["limits"]["learned"] == "1/2s").then_some(())
+    };
+    broker.until("learned 1/2s", learned).await;
     let metrics = broker.get("/metrics").await.text;
     assert!(metrics.contains("loudhailer_learned_limit_per_second{channel=\"sms\"} 0.5"), "{metrics}");
     // The first of them again, too.
     for told in 1..=PEOPLE {
-        while broker.get("/v1/channels/sms").await.json()["on_wire"] != 0 {
-            happenings.changed().await.expect("the engine lives");
-        }
+        broker.off_the_wire("sms").await;
         broker.clock.advance(Duration::from_millis(1_990));
         assert_eq!(broker.get("/v1/channels/sms").await.json()["on_wire"], 0);
         assert_eq!(sink.all().len(), told, "too early");

@@ -9,6 +9,8 @@ mod confirm;
 mod console;
 mod counterparties;
 mod demo;
+mod documents;
+mod environment;
 mod explain;
 mod failover;
 mod faults;

@@ -1,5 +1,5 @@
-//! The pipeline, the engine and the SQLite store under one seeded clock on one thread. Only sockets, time, chance and the disk are
-//! simulated: people who come, go, move and fall silent; channels that fail in every way; events, stops, pauses and receipts at
+//! The pipeline, the engine and the SQLite store under one seeded clock on one thread; docs/PROMISES.md says what these worlds leave
+//! out. Channels, time, chance and the disk are simulated: people who come, go, move and fall silent; channels that fail in every way; events, stops, pauses and receipts at
 //! random moments; a process that dies between any two turns of its tasks or in the middle of a commit, or hands over to another.
 //! After each seed every promise is checked against what the channels saw and what the store says.
 //!
@@ -25,24 +25,30 @@ use std::io::Write;
 
 use run::{Report, run, seeds};
 
+use super::harness::number;
+
 /// Seeds that once failed, and run first ever since.
 const ONCE_FAILED: &[u64] = &[1617, 493, 88];
 
 /// What CI runs.
 const SEEDS: u64 = 1000;
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is to be a number, not {text:?}")))
-}
-
 /// To the terminal also where the test passes and its output is kept back.
 fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// How many seeds are run: none would prove nothing.
+fn count(otherwise: u64) -> u64 {
+    let count = number("SEEDS").unwrap_or(otherwise);
+    assert_ne!(count, 0, "SEEDS in the environment is 0, and that proves nothing: ask for one at least");
+    count
+}
+
 #[test]
 fn simulate() {
+    #[cfg(not(feature = "faults"))]
+    assert_eq!(std::env::var_os("FAULT"), None, "FAULT needs a build with the feature faults: run tests/faults");
     if let Some(seed) = number("SEED") {
         let report = run(seed, true);
         report.trace.iter().for_each(say);
@@ -51,7 +57,7 @@ fn simulate() {
         return;
     }
     let base = number("SEED_BASE").unwrap_or(0);
-    let all = ONCE_FAILED.iter().copied().chain(base..base + number("SEEDS").unwrap_or(SEEDS));
+    let all = ONCE_FAILED.iter().copied().chain(base..base + count(SEEDS));
     let report = seeds(all, |report| report.broken.is_empty());
     say(&report);
     if let Some((seed, broken)) = report.failed() {

@@ -22,7 +22,7 @@ async fn everyone_who_waited_for_a_channel_is_told_when_it_is_back() {
     assert_eq!(broker.post("/v1/channels/hooks:pause", &json!({})).await.status, 200);
     assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
     // Everyone has been decided: to wait.
-    decided(&broker).await;
+    broker.decided().await;
     assert_eq!(sink.all().len(), 0);
     assert_eq!(broker.post("/v1/channels/hooks:resume", &json!({})).await.status, 200);
     broker.stop().await;
@@ -69,14 +69,6 @@ async fn with_plans(plans: &std::path::Path) -> Broker {
     Broker::start(&webhooks(&format!("[paths]\nplans = {plans:?}"))).await
 }
 
-/// Waits until every recipient of what runs has been decided.
-async fn decided(broker: &Broker) {
-    let mut happenings = broker.app.engine.happenings();
-    while broker.app.store.live().await.expect("read").iter().any(|broadcast| broadcast.shards != 0) {
-        happenings.changed().await.expect("the engine lives");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn quiet_hours_hold_a_message_until_they_end_unless_it_is_critical() {
     let (sink, plans) = (Sink::start().await, tempfile::tempdir().expect("a folder"));
@@ -89,7 +81,7 @@ async fn quiet_hours_hold_a_message_until_they_end_unless_it_is_critical() {
     broker.subscriber("sleeper", "businesses", &[("url", &sink.url())], set).await;
     let minor = event("a-1", json!({ "incident": "small", "severity": "minor" }));
     assert_eq!(broker.post("/v1/events", &minor).await.status, 202);
-    decided(&broker).await;
+    broker.decided().await;
     assert_eq!(broker.post("/v1/events", &outage("a-2")).await.status, 202);
     assert_eq!(sink.next().await.json()["data"]["incident"], "web-down");
     broker.clock.advance(Duration::from_secs(38 * 60));
@@ -108,7 +100,7 @@ async fn a_broadcast_ends_at_its_deadline_and_nobody_is_told_afterwards() {
     assert_eq!(broker.post("/v1/channels/hooks:pause", &json!({})).await.status, 200);
     let taken = broker.post("/v1/events", &event("a-1", json!({ "severity": "minor" }))).await.json();
     let place = format!("/v1/broadcasts/{}", taken["broadcasts"][0].as_str().expect("an id"));
-    decided(&broker).await;
+    broker.decided().await;
     broker.clock.advance(Duration::from_secs(2 * 3600 - 60));
     assert_eq!(broker.get(&place).await.json()["state"], "running");
     broker.clock.advance(Duration::from_secs(60));

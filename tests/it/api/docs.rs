@@ -6,7 +6,7 @@ use loudhailer::id::{Confirmation, Withdrawal};
 use serde_json::{Value, json};
 
 use super::schema::wrong;
-use crate::harness::{Answer, Broker, Client, Reply, Sink, event, outage, webhooks, within};
+use crate::harness::{Answer, Broker, Client, Reply, Sink, event, kannel, outage, webhooks, within};
 
 /// An operation of the description.
 struct Operation {
@@ -86,8 +86,8 @@ impl Scene {
         .await;
         let more = format!(
             "[components.web]\ntitle = \"Website\"\n[regions.global]\ntitle = \"The world\"\n\
-             [channels.sms]\nplatform = \"kannel\"\n[channels.sms.settings]\nurl = \"{}\"\nusername = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n",
-            sink.url()
+             {}",
+            kannel("sms", sink.port(), "")
         );
         let broker = Broker::start(&webhooks(&more)).await;
         let id = broker.webhook("alex", "businesses", &sink.url()).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, Request, Sink, event, outage, webhooks};
+use crate::harness::{Broker, Reply, Sink, accepting, event, kannel, outage, webhooks};
 
 /// One attempt at a time.
 const NARROW: &str = "\n[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n";
@@ -225,31 +225,15 @@ async fn a_held_broadcast_goes_when_a_person_releases_it() {
     broker.stop().await;
 }
 
-/// A channel by Kannel's protocol.
-fn kannel(sink: &Sink) -> String {
-    format!(
-        "[channels.sms]\nplatform = \"kannel\"\n[channels.sms.settings]\nurl = \"http://127.0.0.1:{}\"\nusername = \"u\"\n\
-         password = \"p\"\nfrom = \"ALERT\"\n",
-        sink.port()
-    )
-}
-
-/// Where Kannel reports what became of a message, with the type that it gives.
-fn reported(broker: &Broker, sent: &Request, kind: &str) -> String {
-    let asked = url::Url::parse(&format!("http://x{}", sent.path)).expect("a url");
-    let callback = asked.query_pairs().find(|(name, _)| name == "dlr-url").expect("a callback").1.into_owned();
-    callback.strip_prefix(&broker.url()).expect("ours").replace("%d", kind)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_of_the_platform_changes_what_is_known() {
-    let sms = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
-    let broker = Broker::start(&kannel(&sms)).await;
+    let sms = accepting().await;
+    let broker = Broker::start(&kannel("sms", sms.port(), "")).await;
     broker.subscriber("alex", "businesses", &[("phone", "+4915112345678")], |_| ()).await;
     broker.post("/v1/events", &outage("a-1")).await;
     let sent = sms.next().await;
     broker.settled().await;
-    let callback = reported(&broker, &sent, "1");
+    let callback = sent.report_path("1");
     let answer = broker.get(&callback).await;
     assert_eq!((answer.status, &answer.json()["matched"]), (200, &json!(1)), "{callback}: {answer:?}");
     let listed = broker.get("/v1/broadcasts?state=done").await.json();
@@ -265,15 +249,15 @@ async fn a_receipt_of_the_platform_changes_what_is_known() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bounces_that_come_together_are_each_counted_once() {
     const PEOPLE: usize = 60;
-    let sms = Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into())).await;
-    let broker = Broker::start(&kannel(&sms)).await;
+    let sms = accepting().await;
+    let broker = Broker::start(&kannel("sms", sms.port(), "")).await;
     for n in 0..PEOPLE {
         broker.subscriber(&format!("p{n}"), "businesses", &[("phone", &format!("+49151000000{n:02}"))], |_| ()).await;
     }
     assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
     let mut callbacks = Vec::new();
     for _ in 0..PEOPLE {
-        callbacks.push(reported(&broker, &sms.next().await, "2"));
+        callbacks.push(sms.next().await.report_path("2"));
     }
     // Some come while the broadcast is under way, the others when everyone has been told.
     futures_util::future::join_all(callbacks.iter().map(|callback| broker.get(callback))).await;

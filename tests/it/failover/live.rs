@@ -4,26 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, Request, Sink, event, plan};
+use crate::harness::{Broker, Request, Sink, accepting, event, kannel, plan, report};
 
 const PEOPLE: usize = 80;
 
 const PLAN: &str = "title = \"Text messages\"\n[[step]]\nname = \"businesses\"\naudience = \"businesses\"\npriority = \"high\"\n\
     routes = [\"sms\"]\n";
 
-fn sms(name: &str, weight: u32, sink: &Sink) -> String {
-    format!(
-        "[channels.{name}]\nplatform = \"kannel\"\nweight = {weight}\n[channels.{name}.settings]\nurl = \"http://127.0.0.1:{}\"\n\
-         username = \"u\"\npassword = \"p\"\nfrom = \"ALERT\"\n",
-        sink.port()
-    )
-}
-
 async fn delivered(broker: &Broker, sent: &Request) {
-    let asked = url::Url::parse(&format!("http://x{}", sent.path)).expect("a url");
-    let callback = asked.query_pairs().find(|(name, _)| name == "dlr-url").expect("a callback").1.into_owned();
-    let path = callback.strip_prefix(&broker.url()).expect("ours").replace("%d", "1");
-    assert_eq!(broker.get(&path).await.status, 200);
+    assert_eq!(report(broker, sent, "1").await.status, 200);
 }
 
 /// Tells everyone of a new incident; answers what each of the two got.
@@ -42,16 +31,16 @@ async fn weight(broker: &Broker, name: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weight_moves_away_from_a_provider_whose_receipts_stay_away_and_drifts_back() {
-    let accepting = || Sink::answering(|_, _| Reply::Full(202, String::new(), "0: Accepted for delivery".into()));
     let (a, b) = (accepting().await, accepting().await);
     let (_plans, config) = plan(PLAN);
-    let broker = Broker::start(&(config + &sms("sms-a", 70, &a) + &sms("sms-b", 30, &b))).await;
+    let channels = kannel("sms-a", a.port(), "weight = 70") + &kannel("sms-b", b.port(), "weight = 30");
+    let broker = Broker::start(&(config + &channels)).await;
     for n in 0..PEOPLE {
         broker.subscriber(&format!("p{n}"), "businesses", &[("phone", &format!("+49151000000{n:02}"))], |_| ()).await;
     }
     let [by_a, by_b] = tell(&broker, 1, [&a, &b]).await;
     assert!(by_a.len() > by_b.len() && !by_b.is_empty(), "{} and {}", by_a.len(), by_b.len());
-    let people = |requests: &[Request]| requests.iter().map(|r| r.path.clone()).map(to).collect::<Vec<_>>();
+    let people = |requests: &[Request]| requests.iter().map(|r| r.query("to").expect("a number")).collect::<Vec<_>>();
     for sent in by_a.iter().chain(&by_b) {
         delivered(&broker, sent).await;
     }
@@ -78,10 +67,4 @@ async fn weight_moves_away_from_a_provider_whose_receipts_stay_away_and_drifts_b
     broker.clock.advance(Duration::from_secs(1800));
     assert_eq!(weight(&broker, "sms-a").await, 70.0, "it drifts back");
     broker.stop().await;
-}
-
-/// Whom a request of Kannel's tells.
-fn to(path: String) -> String {
-    let asked = url::Url::parse(&format!("http://x{path}")).expect("a url");
-    asked.query_pairs().find(|(name, _)| name == "to").expect("a number").1.into_owned()
 }

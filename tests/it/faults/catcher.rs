@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::process::{ask, until};
-use crate::harness::read_request;
+use crate::harness::{number, read_request, within};
 
 /// Receivers on addresses of their own: each host gets only so many webhooks at one time.
 pub const HOSTS: u8 = 16;
@@ -70,6 +70,22 @@ impl Catcher {
         self.control("state").await["seen"].as_u64().expect("a number")
     }
 
+    /// Waits until every connection of a process that is dead has been read to its end: what it had written to its sockets has come,
+    /// and nothing more can. Nothing may be held meanwhile.
+    pub async fn drained(&self) {
+        // Connections are accepted in the order in which they were made: behind one of ours, none of theirs waits.
+        for hook in &self.hooks {
+            ask(hook, "GET", "/control/state", "").await.expect("the catcher lives");
+        }
+        let mail = TcpStream::connect(&self.mail).await.expect("connects");
+        let greeting = within("greeted", BufReader::new(mail).lines().next_line()).await.expect("the catcher lives");
+        assert!(greeting.is_some_and(|line| line.starts_with("220")), "the catcher's mail server lives");
+        until("the dead process's connections have ended", async || {
+            (self.control("state").await["connections"] == 0).then_some(())
+        })
+        .await;
+    }
+
     /// All that came, as (address, id).
     pub fn caught(&self) -> Vec<(String, String)> {
         self.caught_from(0)
@@ -92,6 +108,7 @@ impl Drop for Catcher {
 
 struct Shared {
     record: Mutex<File>,
+    connections: AtomicUsize,
     open: AtomicUsize,
     seen: AtomicUsize,
     held: watch::Sender<bool>,
@@ -115,7 +132,24 @@ impl Shared {
             "go" => drop(self.held.send_replace(false)),
             _ => {}
         }
-        json!({ "open": self.open.load(Ordering::SeqCst), "seen": self.seen.load(Ordering::SeqCst) })
+        let of = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        json!({ "open": of(&self.open), "seen": of(&self.seen), "connections": of(&self.connections) })
+    }
+}
+
+/// A connection that has been accepted and not yet been read to its end.
+struct Connection(Arc<Shared>);
+
+impl Connection {
+    fn begins(shared: &Arc<Shared>) -> Connection {
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        Connection(shared.clone())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -123,12 +157,13 @@ impl Shared {
 #[test]
 fn process() {
     let Some(folder) = std::env::var_os("CATCHER_FOLDER").map(PathBuf::from) else { return };
-    let delay = std::env::var("CATCHER_DELAY").ok().and_then(|delay| delay.parse().ok()).unwrap_or(0);
+    let delay = number("CATCHER_DELAY").unwrap_or(0);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let shared = Arc::new(Shared {
             record: Mutex::new(File::create(folder.join("caught")).expect("a file")),
+            connections: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             seen: AtomicUsize::new(0),
             held: watch::Sender::new(false),
@@ -141,7 +176,7 @@ fn process() {
             let shared = shared.clone();
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(hook(shared.clone(), stream));
+                    tokio::spawn(hook(Connection::begins(&shared), stream));
                 }
             });
         }
@@ -149,7 +184,7 @@ fn process() {
         ports.push_str(&format!("{}\n", listener.local_addr().expect("an address")));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(mail(shared.clone(), stream));
+                tokio::spawn(mail(Connection::begins(&shared), stream));
             }
         });
         std::fs::write(folder.join("ports.new"), ports).expect("written");
@@ -160,10 +195,12 @@ fn process() {
     std::process::exit(0);
 }
 
-async fn hook(shared: Arc<Shared>, mut stream: TcpStream) -> std::io::Result<()> {
+async fn hook(connection: Connection, mut stream: TcpStream) -> std::io::Result<()> {
+    let shared = connection.0.clone();
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer).await? {
         if let Some(what) = request.path.strip_prefix("/control/") {
+            drop(connection); // those of the broker are counted, not ours
             let text = shared.control(what).to_string();
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", text.len());
             return stream.write_all(format!("{head}{text}").as_bytes()).await;
@@ -176,7 +213,8 @@ async fn hook(shared: Arc<Shared>, mut stream: TcpStream) -> std::io::Result<()>
     Ok(())
 }
 
-async fn mail(shared: Arc<Shared>, mut stream: TcpStream) -> std::io::Result<()> {
+async fn mail(connection: Connection, mut stream: TcpStream) -> std::io::Result<()> {
+    let shared = connection.0.clone();
     let (read, mut write) = stream.split();
     let mut lines = BufReader::new(read).lines();
     write.write_all(b"220 catcher.test ESMTP\r\n").await?;

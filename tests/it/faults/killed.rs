@@ -14,10 +14,7 @@ use ring::hmac;
 use super::catcher::Catcher;
 use super::process::{Place, Process, until};
 use super::{PLANS, addresses, broadcast, happening, import, people, send};
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use crate::harness::number;
 
 /// What the sinks have seen: each id as often as it came, and to which addresses.
 #[derive(Default)]
@@ -55,8 +52,9 @@ fn recorded(store: &Path) -> Vec<DeliveryId> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_at_random_moments_lose_nobody_and_repeat_only_what_had_no_outcome_on_disk() {
-    let (recipients, kills) = (number("FAULTS_RECIPIENTS", 100_000), number("FAULTS_KILLS", 20));
-    let seed = number("FAULTS_SEED", 1);
+    let recipients = number("FAULTS_RECIPIENTS").unwrap_or(100_000);
+    let kills = number("FAULTS_KILLS").unwrap_or(20);
+    let seed = number("FAULTS_SEED").unwrap_or(1);
     let mut chance = fastrand::Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a folder");
     let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
@@ -81,13 +79,7 @@ async fn twenty_kills_at_random_moments_lose_nobody_and_repeat_only_what_had_no_
         until("so many had come", async || (catcher.seen().await >= goal).then_some(())).await;
         process.kill();
         // What the dead process had written to its sockets still arrives.
-        let mut last = (0, 0);
-        until("the sinks are still", async || {
-            let now = catcher.seen().await;
-            last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
-            (last.1 >= 2).then_some(())
-        })
-        .await;
+        catcher.drained().await;
         let on_disk = recorded(&store);
         seen.read(&catcher, &key);
         for id in &on_disk {

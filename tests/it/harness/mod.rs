@@ -19,6 +19,7 @@
 //! request open until `sink.release()`. `Mailbox` is the same for mail: a server that takes everything.
 
 mod http;
+mod kannel;
 mod mailbox;
 mod sink;
 
@@ -34,6 +35,7 @@ use loudhailer::store::{SubscriberDraft, TokenRow, Upserted};
 use serde_json::{Value, json};
 
 pub use http::{Answer, Client};
+pub use kannel::{accepting, kannel, report};
 pub use mailbox::{Mail, Mailbox};
 pub use sink::{Reply, Request, Sink, read as read_request};
 
@@ -170,38 +172,54 @@ impl Broker {
         token
     }
 
+    /// Waits until `look` finds something: it looks now, and again whenever something has happened in the engine. Says `what` never
+    /// came about, as `within` does.
+    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let mut happenings = self.app.engine.happenings();
+        let looking = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                happenings.changed().await.expect("the engine lives");
+            }
+        };
+        within(what, looking).await
+    }
+
+    async fn channel(&self, name: &str) -> Value {
+        self.get(&format!("/v1/channels/{name}")).await.json()
+    }
+
     /// Waits until so many deliveries of that priority are in a channel's lane.
     pub async fn queued(&self, channel: &str, priority: &str, least: usize) {
-        let mut happenings = self.app.engine.happenings();
-        loop {
-            let shown = self.get(&format!("/v1/channels/{channel}")).await.json();
-            if shown["queue"][priority].as_u64() >= Some(least as u64) {
-                return;
-            }
-            within("queued", happenings.changed()).await.expect("the engine lives");
-        }
+        let enough = async || (self.channel(channel).await["queue"][priority].as_u64()? >= least as u64).then_some(());
+        self.until(&format!("had {least} {priority} deliveries in the lane of {channel}"), enough).await;
     }
 
     /// Waits until nothing is in a channel's lane, and nothing on its wire.
     pub async fn emptied(&self, channel: &str) {
-        let mut happenings = self.app.engine.happenings();
-        loop {
-            let shown = self.get(&format!("/v1/channels/{channel}")).await.json();
-            let queued =
-                shown["queue"].as_object().expect("by priority").values().filter_map(|n| n.as_u64()).sum::<u64>();
-            if (queued, shown["on_wire"].as_u64()) == (0, Some(0)) {
-                return;
-            }
-            within("emptied", happenings.changed()).await.expect("the engine lives");
-        }
+        let empty = async || {
+            let shown = self.channel(channel).await;
+            let queued = shown["queue"].as_object()?.values().filter_map(Value::as_u64).sum::<u64>();
+            (queued == 0 && shown["on_wire"] == 0).then_some(())
+        };
+        self.until(&format!("emptied the lane of {channel}"), empty).await;
     }
 
     /// Waits until nothing is on a channel's wire: what its lane holds may wait for the clock.
     pub async fn off_the_wire(&self, channel: &str) {
-        let mut happenings = self.app.engine.happenings();
-        while self.get(&format!("/v1/channels/{channel}")).await.json()["on_wire"] != 0 {
-            within("came off the wire", happenings.changed()).await.expect("the engine lives");
-        }
+        let off = async || (self.channel(channel).await["on_wire"] == 0).then_some(());
+        self.until(&format!("had nothing on the wire of {channel}"), off).await;
+    }
+
+    /// Waits until every recipient of what runs has been decided.
+    pub async fn decided(&self) {
+        let all = async || {
+            let live = self.app.store.live().await.expect("read");
+            live.iter().all(|broadcast| broadcast.shards == 0).then_some(())
+        };
+        self.until("decided everyone", all).await;
     }
 
     /// Waits until every broadcast has ended or is held.
@@ -213,6 +231,11 @@ impl Broker {
     pub async fn stop(self) -> tempfile::TempDir {
         self.settled().await;
         self.stop_as_it_is().await
+    }
+
+    /// How the application ends by itself.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        within("ended", self.running).await.expect("no panic")
     }
 
     /// Ends in order, whatever is still to be done.
@@ -258,9 +281,24 @@ pub fn draft(key: &str, audience: &str, addresses: &[(&str, &str)]) -> Subscribe
     }
 }
 
-/// What takes longer than this hangs: a test says so instead of waiting for ever.
+/// A number in the environment, where one is given.
+///
+/// # Panics
+/// If it is no number: a test that then ran with another one would prove something else.
+pub fn number(name: &str) -> Option<u64> {
+    let text = std::env::var_os(name).filter(|text| !text.is_empty())?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(
+        number.unwrap_or_else(|| panic!("{name} in the environment is to be a number, not {text:?}: mend or unset it")),
+    )
+}
+
+/// Longer than anything takes on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What takes longer than a minute hangs: a test says so instead of waiting for ever.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(std::time::Duration::from_secs(30), future).await {
+    match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
         Err(_) => panic!("it never {what}"),
     }

@@ -102,7 +102,7 @@ pub fn config(plans: &std::path::Path, http: u16, smtp: u16) -> String {
 pub fn answer(request: &Request) -> Reply {
     let json = |status, body: &str| Reply::Full(status, "Content-Type: application/json\r\n".into(), body.into());
     match request.path.split(['/', '?']).nth(1) {
-        Some("kannel") => Reply::Full(202, String::new(), "0: Accepted for delivery".into()),
+        Some("kannel") => Reply::accepted(),
         Some("twilio") => json(201, r#"{"sid":"SM1","status":"queued"}"#),
         Some("telegram") => json(200, r#"{"ok":true,"result":{"message_id":17}}"#),
         Some("slack") => json(200, r#"{"ok":true,"ts":"1633363740.000100"}"#),

@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use loudhailer::app::App;
-use loudhailer::audience::{Address, Subscriber};
 use loudhailer::channel::registry::Rates;
 use loudhailer::channel::{Driver, Holds, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
 use loudhailer::dispatch::lane;
-use loudhailer::id::SubscriberId;
-use loudhailer::incident::Severity;
 use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::quantity::Limit;
@@ -24,6 +21,7 @@ use serde_json::json;
 use super::channels::lane_of;
 use super::life::started;
 use super::world::START;
+use crate::harness::draft;
 
 /// What a channel's other side does with an attempt that begins then, after so many others.
 type Does = dyn FnMut(Duration) -> Outcome + Send;
@@ -132,26 +130,7 @@ impl Stage {
 }
 
 fn subscriber(audience: &str, kind: &str, value: String) -> SubscriberDraft {
-    let key = Some(value.clone());
-    let (kind, verified, suppressed) = (kind.to_string(), true, false);
-    let address = Address { place: 0, kind, value, verified, suppressed, secrets: Vec::new() };
-    let subscriber = Subscriber {
-        id: SubscriberId(0),
-        version: 0,
-        key,
-        name: None,
-        locale: "en".into(),
-        zone: "UTC".into(),
-        quiet: None,
-        severity: Severity::Info,
-        exercises: false,
-        withdrawn: false,
-        audiences: [audience.to_string()].into(),
-        components: Default::default(),
-        regions: Default::default(),
-        addresses: vec![address],
-    };
-    SubscriberDraft { id: None, subscriber }
+    SubscriberDraft { id: None, subscriber: draft(&value, audience, &[(kind, &value)]) }
 }
 
 fn urls(host: &str, numbers: std::ops::Range<usize>) -> impl Iterator<Item = (String, String)> {

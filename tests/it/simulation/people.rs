@@ -2,10 +2,10 @@
 
 use loudhailer::audience::{Address, Subscriber};
 use loudhailer::id::SubscriberId;
-use loudhailer::incident::Severity;
 use loudhailer::store::SubscriberDraft;
 
 use super::words::AUDIENCES;
+use crate::harness::draft;
 
 #[derive(Debug, Clone)]
 pub struct Person {
@@ -26,22 +26,8 @@ pub fn draw(chance: &mut fastrand::Rng) -> Vec<Person> {
                     addresses.push(address(kind, n, 0, chance.u32(..10) > 0));
                 }
             }
-            let wanted = Subscriber {
-                id: SubscriberId(0),
-                version: 0,
-                key: Some(format!("k{n}")),
-                name: None,
-                locale: "en".into(),
-                zone: "UTC".into(),
-                quiet: None,
-                severity: Severity::Info,
-                exercises: chance.bool(),
-                withdrawn: false,
-                audiences,
-                components: Default::default(),
-                regions: Default::default(),
-                addresses,
-            };
+            let exercises = chance.bool();
+            let wanted = Subscriber { audiences, addresses, exercises, ..draft(&format!("k{n}"), "", &[]) };
             Person { id: SubscriberId(-1), wanted, moves: 0 }
         })
         .collect()

@@ -5,11 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use loudhailer::audience::{Address, Subscriber};
 use loudhailer::channel::{Driver, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
-use loudhailer::id::SubscriberId;
-use loudhailer::incident::Severity;
 use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::store::sqlite::Sqlite;
@@ -20,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::channels::lane_of;
 use super::life::started;
 use super::world::START;
+use crate::harness::draft;
 
 /// Answers as often as it was allowed to.
 struct Held(Arc<Semaphore>);
@@ -46,31 +44,8 @@ async fn others() {
 }
 
 fn subscriber(n: usize) -> SubscriberDraft {
-    let address = Address {
-        place: 0,
-        kind: "url".into(),
-        value: format!("https://h{n}.example"),
-        verified: true,
-        suppressed: false,
-        secrets: Vec::new(),
-    };
-    let subscriber = Subscriber {
-        id: SubscriberId(0),
-        version: 0,
-        key: Some(format!("k{n}")),
-        name: None,
-        locale: "en".into(),
-        zone: "UTC".into(),
-        quiet: None,
-        severity: Severity::Info,
-        exercises: false,
-        withdrawn: false,
-        audiences: ["press".to_string()].into(),
-        components: Default::default(),
-        regions: Default::default(),
-        addresses: vec![address],
-    };
-    SubscriberDraft { id: None, subscriber }
+    let url = format!("https://h{n}.example");
+    SubscriberDraft { id: None, subscriber: draft(&format!("k{n}"), "press", &[("url", &url)]) }
 }
 
 #[test]
