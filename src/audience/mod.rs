@@ -147,27 +147,38 @@ impl Quiet {
 
     /// When quiet ends, if `now` lies within it.
     pub fn ends(self, zone: &str, now: Time) -> Option<Time> {
-        let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
-        let local = now.timestamp().to_zoned_datetime(zone);
-        let minute = (local.hour() as u16) * 60 + local.minute() as u16;
+        let local = local(zone, now);
+        let minute = minute_of(&local);
         let within = match self.from < self.to {
             true => (self.from..self.to).contains(&minute),
             false => minute >= self.from || minute < self.to,
         };
-        if !within {
-            return None;
-        }
-        let day = if minute < self.to { local.clone() } else { local.tomorrow().ok()? };
-        let end = day
-            .with()
-            .hour((self.to / 60) as i8)
-            .minute((self.to % 60) as i8)
-            .second(0)
-            .subsec_nanosecond(0)
-            .build()
-            .ok()?;
-        Some(Time(end.timestamp().as_millisecond()))
+        within.then(|| next(&local, self.to)).flatten()
     }
+
+    /// When quiet begins next: `now`, if it lies within.
+    pub fn begins(self, zone: &str, now: Time) -> Option<Time> {
+        if self.ends(zone, now).is_some() {
+            return Some(now);
+        }
+        next(&local(zone, now), self.from)
+    }
+}
+
+fn local(zone: &str, now: Time) -> jiff::ZonedDateTime {
+    let zone = jiff::tz::TimeZone::get(zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    now.timestamp().to_zoned_datetime(zone)
+}
+
+fn minute_of(local: &jiff::ZonedDateTime) -> u16 {
+    (local.hour() as u16) * 60 + local.minute() as u16
+}
+
+/// When it is that minute of the day next, there.
+fn next(local: &jiff::ZonedDateTime, minute: u16) -> Option<Time> {
+    let day = if minute_of(local) < minute { local.clone() } else { local.tomorrow().ok()? };
+    let at = day.with().hour((minute / 60) as i8).minute((minute % 60) as i8).second(0).subsec_nanosecond(0).build();
+    Some(Time(at.ok()?.timestamp().as_millisecond()))
 }
 
 impl std::fmt::Display for Quiet {
@@ -290,6 +301,20 @@ pub mod tests {
             let (mut selection, mut subscriber) = (selection(), subscriber(&[]));
             set(&mut selection, &mut subscriber);
             assert_eq!(select(&selection, &subscriber, *told), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn quiet_hours_begin_in_the_subscribers_zone_or_have_begun() {
+        let quiet = Quiet::parse("22:00-07:00").expect("reads");
+        let at = |text: &str| Time::parse(text).expect("time");
+        for (now, begins) in [
+            ("2021-10-04T19:59:59Z", "2021-10-04T20:00:00Z"),
+            ("2021-10-04T20:00:00Z", "2021-10-04T20:00:00Z"),
+            ("2021-10-05T04:59:59Z", "2021-10-05T04:59:59Z"),
+            ("2021-10-05T05:00:00Z", "2021-10-05T20:00:00Z"),
+        ] {
+            assert_eq!(quiet.begins("Europe/Berlin", at(now)), Some(at(begins)), "{now}");
         }
     }
 

@@ -143,6 +143,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         return Ok(());
     }
     let overflows = lock(&engine.changed).overflows;
+    let confirmations = lock(&live.confirmed).count();
     let candidates = engine.candidates();
     let down = down(engine, live);
     let mut wordings = Wordings::default();
@@ -189,9 +190,10 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                         facts.push(fact);
                     }
                     if has_room
-                        && let Some(delivery) =
+                        && let Some(mut delivery) =
                             delivery(engine, live, subscriber, way, message, at, overflows, tries, None)
                     {
+                        delivery.confirmations = Some(confirmations);
                         deliveries.push((way.channel, delivery));
                     }
                 }

@@ -1,16 +1,40 @@
 //! Plans that ask for a confirmation: a delivery that was accepted waits for its receipt, on disk, and where none comes in time
 //! its recipient is told by the next route, too.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::lane::Lane;
 use super::{Engine, lock, recorder};
 use crate::clock::Time;
+use crate::id::SubscriberId;
 use crate::plan::{Priority, Route, Step};
 use crate::store::{CONFIRMS, Result, UNDECIDED};
 
 /// Confirmations that are given up in one commit.
 const ROWS: usize = 512;
+
+/// Who has confirmed after they were given up: what is in memory for want of it is decided afresh before it is sent.
+#[derive(Default)]
+pub(crate) struct Confirmed {
+    late: BTreeMap<SubscriberId, u64>,
+    count: u64,
+}
+
+impl Confirmed {
+    pub fn note(&mut self, id: SubscriberId) {
+        self.count += 1;
+        self.late.insert(id, self.count);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn since(&self, id: SubscriberId, count: u64) -> bool {
+        self.late.get(&id).is_some_and(|confirmed| *confirmed > count)
+    }
+}
 
 /// When the confirmation of what a channel has accepted now is given up; `None` if none is waited for: the plan asks for none, the
 /// channel reports nothing, or there is no further route.

@@ -38,6 +38,14 @@ pub fn quiet_until(priority: Priority, subscriber: &Subscriber, now: Time) -> Op
     subscriber.quiet.and_then(|quiet| quiet.ends(&subscriber.zone, now))
 }
 
+/// From when on that person wants quiet: `now`, if they do already. `None`: never, or this does not ask.
+pub fn quiet_from(priority: Priority, subscriber: &Subscriber, now: Time) -> Option<Time> {
+    if priority == Priority::Critical {
+        return None;
+    }
+    subscriber.quiet.and_then(|quiet| quiet.begins(&subscriber.zone, now))
+}
+
 /// The recipient's own, so that the same recipient gets the same channel again.
 pub fn chance(id: SubscriberId) -> u64 {
     let mut n = (id.0 as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::confirm::Confirmed;
 use super::feeds::Feeds;
 use super::lock;
 use super::pace::Pace;
@@ -22,6 +23,7 @@ pub struct Live {
     pub(super) words: Mutex<BTreeMap<WordingKey, Arc<Message>>>,
     pace: Mutex<Pace>,
     pub(super) feeds: Mutex<Feeds>,
+    pub(super) confirmed: Mutex<Confirmed>,
 }
 
 pub(super) struct Pages {
@@ -64,6 +66,8 @@ pub struct Delivery {
     pub subscriber: SubscriberId,
     pub version: i64,
     pub overflows: u64,
+    /// As many had confirmed late when it was decided; `None` where that does not matter.
+    pub confirmations: Option<u64>,
     pub place: u16,
     pub to: Box<str>,
     pub secrets: Box<[String]>,
@@ -71,6 +75,8 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// Tries that ended before.
     pub tries: u32,
+    /// From then on its recipient wants quiet.
+    pub quiet_from: Option<Time>,
     /// When its broadcast was released: part of the bytes, the same at every try.
     pub at: Time,
     pub queued: std::time::Duration,
@@ -96,6 +102,7 @@ impl Live {
             words: Mutex::default(),
             pace: Mutex::default(),
             feeds: Mutex::default(),
+            confirmed: Mutex::default(),
             broadcast,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::decide::{decide, quiet_until};
+use super::decide::{decide, quiet_from, quiet_until};
 use super::live::{Delivery, Live, OpenManifest};
 use super::wordings::Wordings;
 use super::{Engine, lock, recorder};
@@ -223,12 +223,14 @@ pub(super) fn delivery(
         subscriber: subscriber.id,
         version: subscriber.version,
         overflows,
+        confirmations: None,
         place: way.place,
         to: address.value.as_str().into(),
         secrets: address.secrets.clone().into(),
         name: subscriber.name.as_deref().map(Into::into),
         message,
         tries,
+        quiet_from: quiet_from(live.broadcast.priority, subscriber, engine.clock.calendar()),
         // Whichever way it came here: a later try is the same mail.
         at: live.broadcast.released.unwrap_or(at),
         queued: engine.clock.monotonic(),

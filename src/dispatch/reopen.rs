@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, recorder};
+use super::{Engine, lock, recorder};
 use crate::channel::ReceiptStatus;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId};
@@ -59,7 +59,8 @@ impl Engine {
                 lane.reported(arrived, self.clock.calendar().since(began), self.clock.monotonic());
             }
         };
-        let Some(Reported { delivery, ended, first, opened, suppressed }) = self.store.receipt(fact).await? else {
+        let Some(Reported { delivery, ended, first, opened, suppressed, late }) = self.store.receipt(fact).await?
+        else {
             // It was faster than the record of its attempt.
             observed(self.clock.calendar());
             return Ok(false);
@@ -68,6 +69,10 @@ impl Engine {
         let live = self.live(delivery.broadcast);
         if let Some(live) = &live {
             live.ended(ended);
+            if late {
+                lock(&live.confirmed).note(delivery.subscriber);
+                self.barrier();
+            }
         }
         drop(counted);
         if suppressed && let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {

@@ -41,7 +41,7 @@ impl Engine {
         let mut live = lock(&self.live);
         let (id, state) = (broadcast.id, broadcast.state);
         let released = matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done);
-        if released && !lock(&self.threads).is_latest(&broadcast) {
+        if released && !lock(&self.threads).is_latest(broadcast.incident, &broadcast.audience, broadcast.version) {
             // Two events were answered at one time, and whoever brought the newer one was here first.
             if let Some(known) = live.remove(&id) {
                 known.set_state(BroadcastState::Superseded);

@@ -1,5 +1,6 @@
 //! Corrections. Enter: a change that corrects or withdraws an update, and the broadcasts that told it. Leave: the draws that tell
-//! exactly those whom the wrong words reached or may have, and the true state to those whom they had not reached yet.
+//! exactly those whom the wrong words reached or may have, and the true state to those whom they had not reached yet. What was still
+//! held says the true state in its place, held as it was; the store ends it (`end_held`).
 
 use std::collections::BTreeSet;
 
@@ -15,6 +16,8 @@ pub struct Wrong {
     pub broadcasts: Vec<i64>,
     /// Whom the last of them was for, if it is still under way or was stopped.
     pub unfinished: Option<Selection>,
+    /// What was held, and whom for, where nothing was released.
+    pub held: Option<(Held, Selection)>,
 }
 
 /// One broadcast for each audience that the wrong update was told to, for exactly those whom it reached or may have; and where it
@@ -32,12 +35,12 @@ pub fn corrections(
     let retracts = change.occasion == Occasion::Retraction;
     let mut draws = Vec::new();
     for wrong in wrong {
-        let mut draw = |purpose, occasion, selection| {
+        let mut draw = |purpose, occasion, held, selection| {
             draws.push(Draw {
                 plan: wrong.plan.clone(),
                 purpose,
                 occasion,
-                held: if wrong.step.approval { Held::Approval } else { Held::Not },
+                held,
                 deadline: now.plus(wrong.step.deadline.map_or(plans.deadline, |span| span.0)),
                 selection,
                 facts: change.after.clone(),
@@ -45,6 +48,14 @@ pub fn corrections(
                 step: wrong.step.clone(),
             });
         };
+        if wrong.broadcasts.is_empty() {
+            // What they have not heard needs no withdrawal.
+            if let Some((held, selection)) = wrong.held.clone().filter(|_| !retracts) {
+                draw(Purpose::Update, Occasion::Update, held, selection);
+            }
+            continue;
+        }
+        let held = if wrong.step.approval { Held::Approval } else { Held::Not };
         let reached = Selection {
             told_by: wrong.broadcasts.clone(),
             untold_by: Vec::new(),
@@ -56,12 +67,12 @@ pub fn corrections(
             not_in: Vec::new(),
             listed: Vec::new(),
         };
-        draw(if retracts { Purpose::Retraction } else { Purpose::Correction }, change.occasion, reached);
+        draw(if retracts { Purpose::Retraction } else { Purpose::Correction }, change.occasion, held, reached);
         // Nobody is told that what they never heard is withdrawn.
         let untold = wrong.unfinished.as_ref().filter(|selection| !retracts && !selection.only_if_told);
         if let Some(selection) = untold.filter(|selection| selection.told_by.is_empty()) {
             let untold = Selection { untold_by: wrong.broadcasts.clone(), ..selection.clone() };
-            draw(Purpose::Update, Occasion::Update, untold);
+            draw(Purpose::Update, Occasion::Update, held, untold);
         }
     }
     draws

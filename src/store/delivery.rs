@@ -155,6 +155,8 @@ pub struct Reported {
     pub opened: bool,
     /// The address is suppressed from now on.
     pub suppressed: bool,
+    /// It arrived, and somebody was given up for want of that: the next route may be under way.
+    pub late: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -3,6 +3,7 @@
 mod docs;
 mod door;
 mod events;
+mod held;
 mod looks;
 mod schema;
 mod sending;

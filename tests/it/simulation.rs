@@ -6,15 +6,19 @@
 //! `SEEDS=n` changes how many are run and `SEED_BASE=n` where they begin; `SEED=n` runs one and prints its trace.
 
 mod act;
+mod changes;
 mod channels;
 mod check;
 mod explained;
+mod full;
 mod known;
 mod life;
 mod pace;
 mod people;
+mod reports;
 mod resumption;
 mod run;
+mod variety;
 mod words;
 mod world;
 

@@ -174,6 +174,9 @@ fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
         BroadcastState::Expired => return Some(Why::Ended(DeliveryState::Expired)),
         BroadcastState::Cancelled | BroadcastState::Done => return Some(Why::Ended(DeliveryState::Cancelled)),
     }
+    let quiet = delivery.quiet_from.is_some_and(|from| engine.clock.calendar() >= from);
+    let confirmed =
+        delivery.confirmations.is_some_and(|known| lock(&delivery.live.confirmed).since(delivery.subscriber, known));
     let changed = lock(&engine.changed).since(delivery.subscriber, delivery.version, delivery.overflows);
-    (down || changed && !fault::on(Fault::ChangeIgnored)).then_some(Why::Afresh)
+    (down || quiet || confirmed || changed && !fault::on(Fault::ChangeIgnored)).then_some(Why::Afresh)
 }

@@ -241,6 +241,27 @@ pub fn change_state(
     Ok(true)
 }
 
+/// Ends what was drawn for an update and is still held; answers it.
+pub fn end_held(
+    db: &Connection,
+    incident: IncidentId,
+    number: i64,
+    state: BroadcastState,
+    now: Time,
+) -> Result<Vec<Broadcast>> {
+    let held = all(
+        db,
+        &format!("{BROADCAST} WHERE b.incident = ?1 AND b.number = ?2 AND b.state = 0 ORDER BY b.id"),
+        (incident.0, number),
+        read,
+    )?;
+    for broadcast in &held {
+        end(db, broadcast.id, state, now)?;
+        journal(db, now, "broadcast", &json!({ "broadcast": broadcast.id, "state": state, "by": "a correction" }))?;
+    }
+    Ok(held.into_iter().map(|broadcast| Broadcast { state, ended: Some(now), ..broadcast }).collect())
+}
+
 /// Ending costs one write: what is open or unread derives its state from this one.
 fn end(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time) -> Result<()> {
     run(db, "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1", (id.0, state.number(), now.0))?;

@@ -91,6 +91,17 @@ pub fn confirmed(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<
     .map(drop)
 }
 
+/// Whether a confirmation of theirs did not come in time.
+pub fn given_up(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<bool> {
+    let found = first(
+        db,
+        "SELECT 1 FROM attempt WHERE broadcast = ?1 AND subscriber = ?2 AND outcome = 'unconfirmed' LIMIT 1",
+        (id.0, who.0),
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
 pub fn next(db: &Connection, priority: Priority) -> Result<Option<Time>> {
     let next =
         first(db, "SELECT min(due) FROM delivery WHERE lane = 65535 AND priority = ?1", [priority.rank()], |row| {

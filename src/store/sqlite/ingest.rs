@@ -7,10 +7,10 @@ use super::broadcast::{self, Drawn};
 use super::rows::{all, digest, first, journal, json, next_id, parsed, run, word};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
-use crate::incident::{Change, Incident};
+use crate::incident::{Change, Incident, Occasion};
 use crate::ingest::Ingested;
 use crate::ingest::event::Event;
-use crate::plan::{Draw, Selection, Step, Thread, Wrong};
+use crate::plan::{Draw, Held, Selection, Step, Thread, Wrong};
 use crate::store::{Applied, Apply, Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
@@ -122,24 +122,29 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
     let mut wrong: Vec<Wrong> = Vec::new();
     let rows = all(
         db,
-        "SELECT id, plan, step, selection, state FROM broadcast
-         WHERE incident = ?1 AND number = ?2 AND released IS NOT NULL ORDER BY id",
+        "SELECT id, plan, step, selection, state, held FROM broadcast
+         WHERE incident = ?1 AND number = ?2 AND (released IS NOT NULL OR state = 0) ORDER BY id",
         (incident.0, number),
         |row| {
             let state = BroadcastState::from_number(row.get(4)?);
             let unfinished =
                 matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Cancelled);
-            let selection: Option<Selection> = unfinished.then(|| parsed(row, 3)).transpose()?;
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<Step>(row, 2)?, selection))
+            let held = (state == BroadcastState::Held).then(|| parsed::<Held>(row, 5)).transpose()?;
+            let selection: Selection = parsed(row, 3)?;
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<Step>(row, 2)?, selection, unfinished, held))
         },
     )?;
-    for (id, plan, step, unfinished) in rows {
-        match wrong.iter_mut().find(|entry| entry.step.audience == step.audience) {
-            Some(entry) => {
-                entry.broadcasts.push(id);
-                entry.unfinished = unfinished;
+    for (id, plan, step, selection, unfinished, held) in rows {
+        let at = wrong.iter().position(|entry| entry.step.audience == step.audience).unwrap_or(wrong.len());
+        if at == wrong.len() {
+            wrong.push(Wrong { plan, step, broadcasts: Vec::new(), unfinished: None, held: None });
+        }
+        match held {
+            Some(held) => wrong[at].held = Some((held, selection)),
+            None => {
+                wrong[at].broadcasts.push(id);
+                wrong[at].unfinished = unfinished.then_some(selection);
             }
-            None => wrong.push(Wrong { plan, step, broadcasts: vec![id], unfinished }),
         }
     }
     Ok(wrong)
@@ -178,7 +183,15 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
         ],
     )?;
     let key = &change.incident.key;
-    let drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws)?;
+    // What is wrong is not released any more.
+    let ended = match update.corrects.filter(|_| !update.late) {
+        Some(wrong) if change.occasion == Occasion::Retraction => {
+            broadcast::end_held(db, incident, wrong, BroadcastState::Cancelled, change.at)?
+        }
+        Some(wrong) => broadcast::end_held(db, incident, wrong, BroadcastState::Superseded, change.at)?,
+        None => Vec::new(),
+    };
+    let mut drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws)?;
     let broadcasts: Vec<BroadcastId> = drawn.iter().map(|broadcast| broadcast.id).collect();
     run(
         db,
@@ -193,6 +206,7 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
         &json!({ "incident": incident, "key": change.incident.key, "number": number, "status": change.after.status,
                  "severity": change.after.severity, "occasion": change.occasion, "late": update.late, "broadcasts": broadcasts }),
     )?;
+    drawn.extend(ended);
     let late = update.late;
     let ingested = Ingested {
         incident,

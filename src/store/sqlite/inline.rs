@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::writer::{Answers, Job, answer, commit};
-use crate::store::Result;
+use crate::store::{Result, StoreError};
 
 /// After so many more commits the disk stops: that commit may be on it in part, and neither it nor anything later is answered.
 pub struct Crash {
@@ -25,6 +25,8 @@ pub struct Inline {
     stopped: AtomicBool,
     /// Nothing can be written for now.
     refuses: AtomicBool,
+    /// Nothing can be read for now.
+    unreadable: AtomicBool,
     /// What a stopped disk never answers.
     unanswered: Mutex<Answers>,
 }
@@ -42,6 +44,7 @@ impl Inline {
             failed,
             stopped: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             unanswered: Mutex::default(),
         }
     }
@@ -53,6 +56,11 @@ impl Inline {
     /// From here on every write fails, or none does any more.
     pub fn refuse(&self, refuses: bool) {
         self.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// From here on every read fails, or none does any more.
+    pub fn unreadable(&self, unreadable: bool) {
+        self.unreadable.store(unreadable, Ordering::Relaxed);
     }
 
     /// Takes a job; it is written after whoever else is ready now has had a turn, so that they share the commit.
@@ -104,6 +112,9 @@ impl Inline {
     pub async fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if self.stopped.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
+        }
+        if self.unreadable.load(Ordering::Relaxed) {
+            return Err(StoreError::Failed("the disk can't be read".into()));
         }
         work(&lock(&self.connection))
     }

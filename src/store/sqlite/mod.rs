@@ -116,6 +116,11 @@ impl Sqlite {
         self.writer.refuse(refuses);
     }
 
+    /// For simulation: the same of every read.
+    pub fn unreadable(&self, unreadable: bool) {
+        self.writer.unreadable(unreadable);
+    }
+
     pub fn crash_after(&self, crash: Crash) {
         self.writer.crash_after(crash);
     }

@@ -37,10 +37,10 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
         None => None,
     };
     if let Some(delivery) = delivery
-        && let Some(Applied { opened, suppressed }) = apply(db, key, delivery, receipt, &mut tally)?
+        && let Some(Applied { opened, suppressed, late }) = apply(db, key, delivery, receipt, &mut tally)?
     {
         let ended = count(db, &tally)?.values().sum();
-        return Ok(Some(Reported { delivery, ended, first: began, opened, suppressed }));
+        return Ok(Some(Reported { delivery, ended, first: began, opened, suppressed, late }));
     }
     run(
         db,
@@ -117,6 +117,7 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
 struct Applied {
     opened: bool,
     suppressed: bool,
+    late: bool,
 }
 
 /// `None` where the outcome that it is about is not known yet.
@@ -187,6 +188,7 @@ fn apply(
     }
     if arrived {
         confirm::confirmed(db, broadcast, who)?;
+        applied.late = confirm::given_up(db, broadcast, who)?;
     }
     moved(tally, broadcast, who, before, ending(db, broadcast, who)?);
     journal(

@@ -76,6 +76,12 @@ impl Writer {
         }
     }
 
+    pub fn unreadable(&self, unreadable: bool) {
+        if let Mode::Inline(inline) = &self.mode {
+            inline.unreadable(unreadable);
+        }
+    }
+
     pub fn crash_after(&self, crash: Crash) {
         if let Mode::Inline(inline) = &self.mode {
             inline.crash_after(crash);

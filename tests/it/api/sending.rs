@@ -198,34 +198,6 @@ async fn a_dead_letter_is_looked_at_and_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_broadcast_goes_when_a_person_releases_it() {
-    let plans = tempfile::tempdir().expect("a folder");
-    let plan = "title = \"Ask first\"\n[match]\nkind = [\"incident\"]\n[[step]]\nname = \"b\"\naudience = \"businesses\"\n\
-        routes = [\"webhook\"]\npriority = \"high\"\napproval = true\n";
-    std::fs::write(plans.path().join("outage.toml"), plan).expect("written");
-    let sink = Sink::start().await;
-    let broker =
-        Broker::start(&webhooks(&format!("[paths]\nplans = {:?}\n", plans.path().display().to_string()))).await;
-    broker.webhook("alex", "businesses", &sink.url()).await;
-    let taken = broker.post("/v1/events", &outage("a-1")).await.json();
-    let id = taken["broadcasts"][0].as_str().expect("a broadcast").to_string();
-    let held = broker.get(&format!("/v1/broadcasts/{id}")).await.json();
-    assert_eq!((&held["state"], &held["waits_for"]), (&json!("held"), &json!("approval")), "{held}");
-    let preview = broker.get(&format!("/v1/broadcasts/{id}/messages")).await.json();
-    assert_eq!(preview["preview"], json!(true));
-    assert!(preview["items"][0]["text"].is_string(), "{preview}");
-    assert!(sink.all().is_empty());
-    let released = broker.post(&format!("/v1/broadcasts/{id}:release"), &json!({})).await;
-    assert_eq!(released.status, 200, "{released:?}");
-    sink.next().await;
-    broker.settled().await;
-    let messages = broker.get(&format!("/v1/broadcasts/{id}/messages")).await.json();
-    assert_eq!(messages["preview"], json!(false));
-    assert_eq!(messages["items"][0]["format"], "webhook", "{messages}");
-    broker.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_of_the_platform_changes_what_is_known() {
     let sms = accepting().await;
     let broker = Broker::start(&kannel("sms", sms.port(), "")).await;

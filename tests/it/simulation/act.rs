@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use loudhailer::channel::{Fault, ReceiptStatus};
-use loudhailer::id::{BroadcastId, DeliveryId};
+use loudhailer::id::BroadcastId;
 use loudhailer::ingest::Ingested;
 use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::pipeline;
-use loudhailer::store::{BroadcastState, DeliveryState, Matching, ReceiptFact, Store, Upserted};
+use loudhailer::plan;
+use loudhailer::store::{BroadcastState, Store};
 use serde_json::{Value, json};
 
-use super::channels::Channel;
+use super::changes::{change, suppress};
 use super::known::{Interval, Known};
 use super::life::Life;
 use super::people::Person;
-use super::words::AUDIENCES;
-use super::world::{Answer, World, lock};
+use super::reports::{receipt, replay};
+use super::world::{World, lock};
 
 const INCIDENTS: [&str; 4] = ["outage", "outage", "delay", "drill"];
 const STATUSES: [&str; 6] = ["investigating", "identified", "monitoring", "investigating", "identified", "resolved"];
@@ -33,6 +33,9 @@ pub struct Outside {
 }
 
 pub async fn act(life: &Life, world: &World, outside: &mut Outside) {
+    if world.variety.approval && world.percent(50) {
+        approve(life, world, &mut outside.known).await;
+    }
     let choice = world.chance().u32(..100);
     match choice {
         0..34 => events(life, world, outside).await,
@@ -41,7 +44,7 @@ pub async fn act(life: &Life, world: &World, outside: &mut Outside) {
         45..53 => pause(life, world, &mut outside.known).await,
         53..59 => suppress(life, world, outside).await,
         59..74 => change(life, world, outside).await,
-        74..87 => receipt(life, world, &mut outside.known).await,
+        74..87 => receipt(life, world).await,
         87..92 => replay(life, world, &mut outside.known).await,
         92..96 => {
             let until = life.now() + world.span(Duration::from_secs(90));
@@ -96,6 +99,12 @@ fn event(life: &Life, world: &World, outside: &mut Outside) -> Told {
         event["status"] = json!(status);
         event["severity"] = json!("major");
         event["summary"] = json!(format!("Word number {number}."));
+    }
+    if world.variety.corrections && !new && world.percent(40) {
+        let of = outside.known.events.iter().filter(|(event, ..)| event["incident"] == incident);
+        let said: Vec<i64> = of.filter_map(|(_, said, _)| Some(said.update?.number)).collect();
+        event["corrects"] = json!(said[world.pick(said.len())]);
+        event["retracts"] = json!(world.percent(30));
     }
     if incident == "drill" {
         event["mode"] = json!("exercise");
@@ -222,6 +231,24 @@ async fn stop(life: &Life, world: &World, known: &mut Known) {
     }
 }
 
+/// A person releases what is held for approval, or rejects it.
+async fn approve(life: &Life, world: &World, known: &mut Known) {
+    use BroadcastState::{Cancelled, Held};
+    let mut held = life.store.live().await.expect("reads");
+    held.retain(|broadcast| broadcast.state == Held && broadcast.held == plan::Held::Approval);
+    let Some(id) = held.get(world.pick(held.len())).map(|broadcast| broadcast.id) else { return };
+    if world.percent(70) {
+        known.approved.push((id, life.now()));
+        if life.store.release(id, life.clock.calendar(), "world").await.expect("releases") {
+            life.app.engine.notice(&[id]).await.expect("takes it up");
+            world.say(|| format!("{:?} released {id}", life.now()));
+        }
+    } else if life.app.engine.change_state(id, vec![Held], Cancelled, "world").await.expect("rejects") {
+        world.say(|| format!("{:?} rejected {id}", life.now()));
+        known.stopped.push((id, life.now()));
+    }
+}
+
 async fn pause(life: &Life, world: &World, known: &mut Known) {
     use BroadcastState::{Paused, Running};
     let Some(id) = one_of(world, known) else { return };
@@ -235,151 +262,4 @@ async fn pause(life: &Life, world: &World, known: &mut Known) {
         life.app.engine.change_state(id, vec![Paused], Running, "world").await.expect("resumes");
         world.say(|| format!("{:?} resumed {id}", life.now()));
     }
-}
-
-async fn suppress(life: &Life, world: &World, outside: &mut Outside) {
-    let Outside { known, people, .. } = outside;
-    let person = &people[world.pick(people.len())];
-    let addresses = &person.wanted.addresses;
-    let Some(address) = addresses.get(world.pick(addresses.len())) else { return };
-    known.changed.push((person.id, life.now()));
-    let now = life.clock.calendar();
-    let whose = life.store.suppress(&address.kind, &address.value, "wish", now).await.expect("suppresses");
-    if let Some(id) = whose {
-        let version = life.store.subscriber(id).await.expect("reads").map_or(0, |now| now.version);
-        life.app.engine.subscriber_changed(id, version);
-        world.say(|| format!("{:?} suppressed {}", life.now(), address.value));
-        known.silent.push((address.value.clone(), life.now()));
-    }
-}
-
-/// Somebody withdraws, moves, joins, leaves, or has an address verified.
-async fn change(life: &Life, world: &World, outside: &mut Outside) {
-    let Outside { known, people, .. } = outside;
-    let at = world.pick(people.len());
-    let asked = life.now();
-    let person = &mut people[at];
-    let what = world.chance().u32(..10);
-    let which = world.pick(3);
-    match what {
-        0..2 => {
-            person.wanted.withdrawn = true;
-            write(life, person, known).await;
-            known.withdrawn.push((person.id, life.now()));
-        }
-        2..5 => {
-            let Some(old) = person.moves(at, which) else { return };
-            write(life, person, known).await;
-            known.silent.push((old, life.now()));
-        }
-        5..8 => {
-            let (audience, _) = AUDIENCES[world.pick(AUDIENCES.len())];
-            if person.wanted.audiences.remove(audience) {
-                write(life, person, known).await;
-                known.left.push((person.id, audience.into(), Interval::since(life.now())));
-            } else {
-                person.wanted.audiences.insert(audience.into());
-                known.joined.push((person.id, audience.into(), asked));
-                let of = |(who, what, away): &&mut (_, String, Interval)| {
-                    *who == person.id && what == audience && away.to.is_none()
-                };
-                known.left.iter_mut().filter(of).for_each(|(_, _, away)| away.to = Some(asked));
-                write(life, person, known).await;
-            }
-        }
-        _ => {
-            let Some(address) = person.wanted.addresses.iter_mut().find(|address| !address.verified) else { return };
-            address.verified = true;
-            known.unverified.entry(address.value.clone()).or_default().get_or_insert(asked);
-            write(life, person, known).await;
-        }
-    }
-    world.say(|| format!("{:?} changed {} since {asked:?}: {what}", life.now(), person.id));
-}
-
-async fn write(life: &Life, person: &Person, known: &mut Known) {
-    known.changed.push((person.id, life.now()));
-    known.touched.insert(person.id);
-    let written = life.store.upsert(vec![person.draft()], life.clock.calendar()).await.expect("writes");
-    match written[..] {
-        [Upserted::Updated(id) | Upserted::Unchanged(id)] => {
-            let version = life.store.subscriber(id).await.expect("reads").map_or(0, |now| now.version);
-            life.app.engine.subscriber_changed(id, version);
-        }
-        _ => panic!("{written:?}"),
-    }
-    known.changed.push((person.id, life.now()));
-}
-
-/// A platform reports on one of the last attempts: perhaps before its answer, perhaps once more.
-async fn receipt(life: &Life, world: &World, known: &mut Known) {
-    let attempt = {
-        let attempts = lock(&world.attempts);
-        let last = attempts.len().saturating_sub(40);
-        let arrived: Vec<_> =
-            attempts[last..].iter().filter(|a| matches!(a.answer, Answer::Accepted | Answer::Unknown)).collect();
-        match arrived.get(world.pick(arrived.len())) {
-            Some(attempt) => (*attempt).clone(),
-            None => return,
-        }
-    };
-    let Ok(id) = DeliveryId::read(&attempt.id, &life.app.key) else { return };
-    let channel = Channel::of(attempt.channel);
-    let matching = match channel.by_reference {
-        // Nobody heard what the platform calls it.
-        true if attempt.answer == Answer::Unknown => return,
-        true => Matching::Reference(attempt.reference.clone()),
-        false => Matching::Delivery(id),
-    };
-    let before = known.reported.iter().find(|reported| (reported.id, reported.channel) == (id, attempt.channel));
-    let bounced = before.map_or_else(|| world.percent(35), |before| before.bounced);
-    let fault = if world.percent(30) { Fault::Address } else { Fault::Message };
-    known.changed.push((id.subscriber, life.now()));
-    let at = known.reported.len();
-    let report =
-        Reported { id, channel: attempt.channel, bounced, began: attempt.at, asked: life.now(), answered: false };
-    known.reported.push(report);
-    let fact = ReceiptFact {
-        channel: loudhailer::audience::route::ChannelId(attempt.channel),
-        matching,
-        status: if bounced { ReceiptStatus::Bounced } else { ReceiptStatus::Delivered },
-        fault: bounced.then_some(fault),
-        at: life.clock.calendar(),
-        detail: "simulated".into(),
-    };
-    let matched = life.app.engine.receipt(fact).await.expect("takes a receipt");
-    known.reported[at].answered = true;
-    world.say(|| format!("{:?} receipt of {id:?}: bounced {bounced}, matched {matched}", life.now()));
-}
-
-/// A person wants something sent again that came to nothing.
-async fn replay(life: &Life, world: &World, known: &mut Known) {
-    let text = {
-        let attempts = lock(&world.attempts);
-        let last = attempts.len().saturating_sub(60);
-        match attempts.get(last + world.pick(attempts.len() - last)) {
-            Some(attempt) => attempt.id.clone(),
-            None => return,
-        }
-    };
-    let Ok(id) = DeliveryId::read(&text, &life.app.key) else { return };
-    let Some((row, _)) = life.store.delivery(id).await.expect("reads") else { return };
-    if matches!(row.state, DeliveryState::Rejected | DeliveryState::Unknown | DeliveryState::Expired) {
-        known.replayed.push((id, life.now()));
-        known.changed.push((id.subscriber, life.now()));
-        let replayed = life.app.engine.replay(id, "world").await.expect("replays");
-        world.say(|| format!("{:?} replay of {id:?}: {replayed:?}", life.now()));
-    }
-}
-
-/// A receipt that a platform sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Reported {
-    pub id: DeliveryId,
-    pub channel: u16,
-    pub bounced: bool,
-    /// When its attempt began.
-    pub began: Duration,
-    pub asked: Duration,
-    pub answered: bool,
 }

@@ -12,6 +12,7 @@ use loudhailer::dispatch::lane;
 use loudhailer::quantity::Limit;
 use loudhailer::render::message::{Format, Markup};
 
+use super::variety::Variety;
 use super::world::{Answer, Attempt, World};
 
 pub struct Channel {
@@ -25,7 +26,12 @@ pub struct Channel {
     pub repeat: Repeat,
     /// Its platform tells a delivery by its own reference, not by our id.
     pub by_reference: bool,
+    /// Where its platform says that it reports deliveries: how many of a hundred.
+    reports: Option<u32>,
 }
+
+/// Longer than any step of a world waits.
+const REPORTED_WITHIN: Duration = Duration::from_secs(40);
 
 pub const CHANNELS: [Channel; 4] = [
     Channel {
@@ -37,6 +43,7 @@ pub const CHANNELS: [Channel; 4] = [
         concurrency: 4,
         repeat: Repeat::Unsafe,
         by_reference: true,
+        reports: Some(80),
     },
     Channel {
         id: 2,
@@ -47,6 +54,7 @@ pub const CHANNELS: [Channel; 4] = [
         concurrency: 4,
         repeat: Repeat::Safe,
         by_reference: false,
+        reports: Some(0),
     },
     Channel {
         id: 3,
@@ -57,6 +65,7 @@ pub const CHANNELS: [Channel; 4] = [
         concurrency: 2,
         repeat: Repeat::Unsafe,
         by_reference: true,
+        reports: None,
     },
     Channel {
         id: 4,
@@ -67,8 +76,16 @@ pub const CHANNELS: [Channel; 4] = [
         concurrency: 3,
         repeat: Repeat::Safe,
         by_reference: false,
+        reports: Some(50),
     },
 ];
+
+/// Where the SMS channels share an account, its limits; long windows are kept in the store.
+pub const ACCOUNT: [&str; 2] = ["6/s", "24/2min"];
+
+pub fn limits(rates: &[&str]) -> Vec<Limit> {
+    rates.iter().map(|rate| rate.parse().expect("a limit")).collect()
+}
 
 impl Channel {
     pub fn of(id: u16) -> &'static Channel {
@@ -76,20 +93,37 @@ impl Channel {
     }
 
     pub fn limits(&self) -> Vec<Limit> {
-        self.rates.iter().map(|rate| rate.parse().expect("a limit")).collect()
+        limits(self.rates)
     }
 
     pub fn is_in(&self, domain: &str) -> bool {
         domain == self.name || domain.strip_suffix("-net") == Some(self.kind)
     }
 
+    /// Whether a step that asks for confirmations waits for its reports.
+    pub fn confirms(&self, variety: &Variety) -> bool {
+        variety.confirmations && self.reports.is_some()
+    }
+
+    /// Whether its account is the one that worlds may have.
+    pub fn in_account(&self) -> bool {
+        self.kind == "sms"
+    }
+
     fn settings(&self, world: &Arc<World>, clock: &Arc<Clock>, base: Duration) -> lane::Settings {
+        let shares = world.variety.account && self.in_account();
         let driver = Simulated { world: world.clone(), clock: clock.clone(), channel: self.id, base };
         lane::Settings {
-            rates: Rates { channel: self.limits(), ..Rates::default() },
+            rates: Rates {
+                channel: self.limits(),
+                account: if shares { limits(&ACCOUNT) } else { Vec::new() },
+                ..Rates::default()
+            },
+            account: shares.then(|| "telecom".into()),
             concurrency: self.concurrency,
             repeat: self.repeat,
             by_reference: self.by_reference,
+            confirms: self.confirms(&world.variety),
             ..lane_of(self.id, self.name, self.kind, self.address_kind, Arc::new(driver))
         }
     }
@@ -153,6 +187,13 @@ impl Driver for Simulated {
         self.clock.sleep(latency).await;
         let now = self.base + self.clock.monotonic();
         self.world.ends(number, now);
+        let channel = Channel::of(self.channel);
+        if channel.confirms(&self.world.variety) && matches!(outcome, Outcome::Accepted { .. }) {
+            let within = self.world.span(REPORTED_WITHIN);
+            if self.world.percent(channel.reports.unwrap_or(0)) {
+                self.world.will_report(now + within, number);
+            }
+        }
         self.world.say(|| format!("{now:?} channel {} answers {short} {}", self.channel, outcome.word()));
         outcome
     }

@@ -1,6 +1,8 @@
 //! After a world has ended: every promise, against what the channels saw, what was answered and what the store says.
 
 mod around;
+mod confirmed;
+mod corrected;
 mod evidence;
 mod leaks;
 mod limits;
@@ -30,6 +32,8 @@ pub struct Broken {
 pub struct Found {
     /// How often each promise was really put to the test.
     pub applied: [u64; 9],
+    /// What is varied, as `COUNTED` names it.
+    pub varied: [u64; 5],
     /// The first of each promise.
     pub broken: Vec<Broken>,
     pub supersessions: u64,
@@ -53,6 +57,8 @@ pub async fn check(life: &Life, world: &World, known: &Known, people: &[Person])
     urgent::check(&evidence, &mut found);
     limits::check(&evidence, &mut found);
     order::check(&evidence, &mut found);
+    corrected::check(&evidence, &mut found);
+    confirmed::check(&evidence, &mut found);
     around::check(&evidence, &mut found);
     wanted::check(&evidence, &mut found);
     leaks::check(&evidence, &mut found);

@@ -10,10 +10,11 @@ use loudhailer::id::{BroadcastId, SubscriberId};
 use loudhailer::store::{Broadcast, BroadcastState, Store};
 use ring::hmac;
 
-use super::act::{Outside, Reported};
+use super::act::Outside;
 use super::channels::{CHANNELS, Channel, lane_of};
 use super::life::Life;
 use super::people::Person;
+use super::reports::Reported;
 use super::run::lives;
 use super::world::{Answer, Attempt, START, World, lock};
 
@@ -102,6 +103,11 @@ async fn check(
     Ok(explanations)
 }
 
+/// Not a try, but what was decided between two.
+fn decided(one: &serde_json::Value) -> bool {
+    one["outcome"] == "replayed" || one["outcome"] == "unconfirmed"
+}
+
 /// Every try that is explained was seen by that channel, at that time, with that answer.
 fn tries(
     explained: &Explained,
@@ -112,7 +118,7 @@ fn tries(
     let mut count = 0;
     for delivery in &explained.deliveries {
         let id = delivery["id"].as_str().unwrap_or_default();
-        for one in delivery["attempts"].as_array().into_iter().flatten().filter(|one| one["outcome"] != "replayed") {
+        for one in delivery["attempts"].as_array().into_iter().flatten().filter(|one| !decided(one)) {
             let began = loudhailer::clock::Time::parse(one["began"].as_str().unwrap_or_default());
             let began = began.map_err(|error| error.to_string())?.0 - START;
             let bounced = |attempt: &Attempt| {

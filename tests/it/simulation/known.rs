@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use loudhailer::audience::{Quiet, Subscriber};
 use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::ingest::Ingested;
 use loudhailer::store::Broadcast;
 use serde_json::Value;
 
-use super::act::Reported;
+use super::reports::Reported;
 
 /// While something held.
 #[derive(Debug, Clone, Copy)]
@@ -45,12 +46,16 @@ pub enum Ending {
 pub struct Known {
     pub events: Vec<(Value, Ingested, Duration)>,
     pub stopped: Vec<(BroadcastId, Duration)>,
+    /// When a person was about to release it.
+    pub approved: Vec<(BroadcastId, Duration)>,
     pub paused: Vec<(BroadcastId, Interval)>,
     /// While the disk was full, and what failed for it may not have been tried again.
     pub full: Vec<Interval>,
     /// Nothing to this address begins later.
     pub silent: Vec<(String, Duration)>,
     pub withdrawn: Vec<(SubscriberId, Duration)>,
+    /// Who wanted quiet when, and while they wanted it so.
+    pub quiet: Vec<(SubscriberId, Quiet, String, Interval)>,
     pub left: Vec<(SubscriberId, String, Interval)>,
     /// When somebody asked to join: earlier they were no member.
     pub joined: Vec<(SubscriberId, String, Duration)>,
@@ -103,10 +108,27 @@ impl Known {
         self.changed.iter().any(|(id, at)| *id == who && from <= *at && *at <= to)
     }
 
+    /// What platforms have reported changes somebody, too.
+    pub fn reports(&mut self, reported: &[Reported]) {
+        self.reported = reported.to_vec();
+        self.changed.extend(reported.iter().map(|report| (report.id.subscriber, report.asked)));
+    }
+
     /// Whether a person's wish or a bounce called for another try between two.
     pub fn asked_again(&self, id: DeliveryId, from: Duration, to: Duration) -> bool {
         let bounced = |r: &Reported| r.bounced && r.id == id && r.asked <= to;
         self.replayed.iter().any(|(of, at)| *of == id && from <= *at && *at <= to) || self.reported.iter().any(bounced)
+    }
+
+    /// From now on somebody wants no quiet hours that they wanted before.
+    pub fn no_quiet(&mut self, who: SubscriberId, now: Duration) {
+        let theirs = self.quiet.iter_mut().filter(|(of, .., wanted)| *of == who && wanted.to.is_none());
+        theirs.for_each(|(.., wanted)| wanted.to = Some(now));
+    }
+
+    pub fn wants_quiet(&mut self, who: SubscriberId, wanted: &Subscriber, now: Duration) {
+        let quiet = wanted.quiet.map(|quiet| (who, quiet, wanted.zone.clone(), Interval::since(now)));
+        self.quiet.extend(quiet);
     }
 
     pub fn is_down(&self, incident: &str, domain: &str) -> bool {

@@ -10,12 +10,15 @@ use loudhailer::config::Config;
 use loudhailer::dispatch::lane;
 use loudhailer::id::BroadcastId;
 use loudhailer::incident::Mode;
+use loudhailer::plan::{Held, Plans};
 use loudhailer::store::sqlite::{Crash, Sqlite};
 use loudhailer::store::{BroadcastState, Frozen, Manifest, ManifestKey, Store, StoreError, Upserted};
 
 use super::act::{Outside, act, last_word};
 use super::channels::lanes;
 use super::known::{Ending, LINGERS};
+use super::reports::reports;
+use super::variety::Variety;
 use super::words::{DEADLINE, plans, templates};
 use super::world::{START, World, lock};
 
@@ -62,7 +65,7 @@ impl Life {
         static CONFIG: OnceLock<Config> = OnceLock::new();
         let config =
             CONFIG.get_or_init(|| Config::from_toml(SMALL, "small", std::iter::empty()).expect("a configuration"));
-        let app = started_with(config.clone(), &clock, &store, lanes, seed).await;
+        let app = started_with(config.clone(), plans(&world.variety), &clock, &store, lanes, seed).await;
         Life { app, store, clock, base }
     }
 }
@@ -73,17 +76,18 @@ const SMALL: &str = "[engine]\nlane = 4\npage = 2\nattempt_room = 16";
 /// The application over simulated lanes, of the usual size, with its engine running.
 pub async fn started(clock: &Arc<Clock>, store: &Arc<Sqlite>, lanes: Vec<lane::Settings>, seed: u64) -> Arc<App> {
     let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
-    started_with(config, clock, store, lanes, seed).await
+    started_with(config, plans(&Variety::default()), clock, store, lanes, seed).await
 }
 
 async fn started_with(
     config: Config,
+    plans: Plans,
     clock: &Arc<Clock>,
     store: &Arc<Sqlite>,
     lanes: Vec<lane::Settings>,
     seed: u64,
 ) -> Arc<App> {
-    let assembled = App::assemble(config, clock.clone(), store.clone(), plans(), templates(), lanes, seed).await;
+    let assembled = App::assemble(config, clock.clone(), store.clone(), plans, templates(), lanes, seed).await;
     let (app, outcomes) = assembled.expect("assembles");
     app.engine.start(outcomes);
     Arc::new(app)
@@ -159,6 +163,7 @@ pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outs
         biased;
         () = end => {}
         () = script => {}
+        () = reports(&life, world) => {}
     }
     let known = &mut outside.known;
     // An event may have been taken and not answered: what is down from here on, nobody outside knows.
@@ -221,7 +226,10 @@ async fn be_known(life: &Life, outside: &mut Outside) {
     let written = life.store.upsert(drafts, Time(START)).await.expect("writes");
     for (person, written) in outside.people.iter_mut().zip(written) {
         match written {
-            Upserted::Created(id) | Upserted::Unchanged(id) => person.id = id,
+            Upserted::Created(id) | Upserted::Unchanged(id) => {
+                person.id = id;
+                outside.known.wants_quiet(id, &person.wanted, Duration::ZERO);
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -246,6 +254,8 @@ async fn settle(life: &Life, world: &World, outside: &mut Outside) {
     let running = life.store.live().await.expect("reads");
     // What an exercise says is down stays so for its own broadcasts.
     let stuck = running.into_iter().filter(|b| now.since(b.created) > patience && b.selection.mode == Mode::Real);
+    // What nobody has approved is held until its deadline.
+    let stuck = stuck.filter(|b| (b.state, b.held) != (BroadcastState::Held, Held::Approval));
     outside.known.stuck = stuck.collect();
     if world.percent(60) {
         last_word(life, world, outside, true).await;

@@ -1,6 +1,6 @@
 //! The people of a world, as the outside has written them: who belongs where, and which addresses they have.
 
-use loudhailer::audience::{Address, Subscriber};
+use loudhailer::audience::{Address, Quiet, Subscriber};
 use loudhailer::id::SubscriberId;
 use loudhailer::store::SubscriberDraft;
 
@@ -42,7 +42,20 @@ fn address(kind: &str, n: usize, moves: u32, verified: bool) -> Address {
     Address { place: 0, kind: kind.into(), value, verified, suppressed: false, secrets: Vec::new() }
 }
 
+/// Where people live who want quiet hours, and what their clocks are ahead of UTC by, in minutes.
+const ZONES: [(&str, u16); 3] = [("UTC", 0), ("Europe/Berlin", 120), ("Asia/Kolkata", 330)];
+
 impl Person {
+    /// Wants other quiet hours, or none; they begin around when the world does, and end before everything has to have ended.
+    pub fn wants_quiet(&mut self, chance: &mut fastrand::Rng) {
+        let (zone, ahead) = ZONES[chance.usize(..ZONES.len())];
+        self.wanted.zone = zone.into();
+        // A world begins at 15:39 UTC.
+        let from = 15 * 60 + 30 + chance.u16(..30);
+        let quiet = Quiet { from: from + ahead, to: from + ahead + chance.u16(2..50) };
+        self.wanted.quiet = (chance.u32(..4) > 0).then_some(quiet);
+    }
+
     pub fn known_as(&self, id: SubscriberId) -> Person {
         Person { id, ..self.clone() }
     }

@@ -9,6 +9,7 @@ use super::act::Outside;
 use super::check::{Broken, Found, check};
 use super::life::{Fate, Life, empty_store, live};
 use super::people::{self, Person};
+use super::variety::COUNTED;
 use super::world::{World, lock};
 
 /// What happened in one world or in many, and what was found of it.
@@ -23,6 +24,8 @@ pub struct Report {
     pub receipts: u64,
     /// How often each promise was checked.
     pub promises: [u64; 9],
+    /// As `COUNTED` names it.
+    pub varied: [u64; 5],
     /// At most one of each promise for each seed.
     pub broken: Vec<(u64, Broken)>,
     pub trace: Vec<String>,
@@ -57,7 +60,10 @@ pub fn lives<T>(seed: u64, world: &Arc<World>, end: impl AsyncFn(&Life, &Outside
     let folder = folder();
     let mut path = folder.path().join("0.db");
     std::fs::write(&path, empty_store()).expect("writes");
-    let people = people::draw(&mut world.chance());
+    let mut people = people::draw(&mut world.chance());
+    if world.variety.quiet {
+        people.iter_mut().for_each(|person| person.wants_quiet(&mut world.chance()));
+    }
     let mut outside = Outside { people, ..Outside::default() };
     for person in &outside.people {
         let unverified = person.wanted.addresses.iter().filter(|address| !address.verified);
@@ -74,6 +80,7 @@ pub fn lives<T>(seed: u64, world: &Arc<World>, end: impl AsyncFn(&Life, &Outside
         runtime.block_on(async {
             let life = live(world, &path, &next, fate, &mut outside, seed).await;
             if n == lives {
+                outside.known.reports(&lock(&world.reported));
                 let ids = outside.people.iter().map(|person| person.id);
                 let first: Vec<_> = first.iter().zip(ids).map(|(person, id)| person.known_as(id)).collect();
                 found = Some(end(&life, &outside, &first).await);
@@ -97,6 +104,7 @@ fn reported(seed: u64, world: &World, outside: &Outside, found: Found) -> Report
         unknowns: found.unknowns,
         receipts: outside.known.reported.len() as u64,
         promises: found.applied,
+        varied: found.varied,
         broken: found.broken.into_iter().map(|broken| (seed, broken)).collect(),
         trace: Vec::new(),
     }
@@ -139,6 +147,7 @@ impl Report {
         self.supersessions += other.supersessions;
         self.unknowns += other.unknowns;
         self.receipts += other.receipts;
+        self.varied.iter_mut().zip(other.varied).for_each(|(sum, more)| *sum += more);
         self.promises.iter_mut().zip(other.promises).for_each(|(sum, more)| *sum += more);
     }
 
@@ -158,7 +167,8 @@ impl Report {
         ];
         let promises =
             self.promises.iter().enumerate().map(|(n, times)| (format!("promise {} checked", n + 1), *times));
-        counted.map(|(name, times)| (name.to_string(), times)).into_iter().chain(promises).collect()
+        let varied = COUNTED.iter().zip(self.varied).map(|(name, times)| (name.to_string(), times));
+        counted.map(|(name, times)| (name.to_string(), times)).into_iter().chain(varied).chain(promises).collect()
     }
 
     /// What never happened, so that nothing was proved by it.

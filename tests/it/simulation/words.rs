@@ -1,4 +1,4 @@
-//! The plan that every world follows, and words as short as they can be, so that a seed spends its time in the engine.
+//! The plan that every world follows, with what only some want, and words as short as they can be, so that a seed spends its time in the engine.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -7,6 +7,8 @@ use std::time::Duration;
 use loudhailer::incident::Clearance;
 use loudhailer::plan::{self, Plans};
 use loudhailer::render::Templates;
+
+use super::variety::Variety;
 
 /// Who is spoken to, in the order in which a person of several is told once.
 pub const AUDIENCES: [(&str, Clearance); 4] = [
@@ -51,8 +53,18 @@ const UPDATE: &str = r#"{{#*inline "headline"}}Update {{update_number}}{{/inline
 {{#*inline "body"}}{{#if summary}}{{summary}}{{/if}}{{/inline}}
 "#;
 
-pub fn plans() -> Plans {
-    let plan = plan::parse("simulated", "simulated.toml", PLAN).expect("plan");
+pub fn plans(variety: &Variety) -> Plans {
+    let mut text = PLAN.to_string();
+    let mut add = |to: &str, line: &str| text = text.replace(to, &format!("{to}\n{line}"));
+    if variety.approval {
+        add("audience = \"customers\"", "approval = true");
+    }
+    if variety.confirmations {
+        add("audience = \"staff\"", "confirm_within = \"20s\"");
+        add("audience = \"customers\"", "confirm_within = \"30s\"");
+        add("audience = \"press\"", "confirm_within = \"25s\"");
+    }
+    let plan = plan::parse("simulated", "simulated.toml", &text).expect("plan");
     let audiences = AUDIENCES.map(|(name, clearance)| (name.to_string(), clearance)).into();
     Plans::new(vec![plan], audiences, BTreeSet::new(), DEADLINE)
 }

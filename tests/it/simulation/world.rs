@@ -1,10 +1,16 @@
 //! What outlives a death: chance, the time that has passed, and what the channels saw.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use loudhailer::channel::{Fault, Outcome};
+
+use tokio::sync::Notify;
+
+use super::reports::Reported;
+use super::variety::Variety;
 
 /// The first moment of every world.
 pub const START: i64 = 1_633_361_940_000;
@@ -41,6 +47,7 @@ impl Attempt {
 }
 
 pub struct World {
+    pub variety: Variety,
     chance: Mutex<fastrand::Rng>,
     pub attempts: Mutex<Vec<Attempt>>,
     /// Simulated time that former lives have used.
@@ -48,6 +55,11 @@ pub struct World {
     /// Until when a channel fails at everything.
     pub storms: Mutex<[Duration; 4]>,
     calm: AtomicBool,
+    /// What platforms have reported.
+    pub reported: Mutex<Vec<Reported>>,
+    /// When platforms will report which attempts, by their numbers.
+    due: Mutex<BTreeMap<Duration, usize>>,
+    pub more_due: Notify,
     /// Where somebody wants to read it.
     trace: Option<Mutex<Vec<String>>>,
 }
@@ -59,11 +71,15 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl World {
     pub fn new(seed: u64, traced: bool) -> World {
         World {
+            variety: Variety::of(seed),
             chance: Mutex::new(fastrand::Rng::with_seed(seed)),
             attempts: Mutex::default(),
             passed: Mutex::default(),
             storms: Mutex::default(),
             calm: AtomicBool::new(false),
+            reported: Mutex::default(),
+            due: Mutex::default(),
+            more_due: Notify::new(),
             trace: traced.then(Mutex::default),
         }
     }
@@ -108,6 +124,20 @@ impl World {
 
     pub fn ends(&self, number: usize, at: Duration) {
         lock(&self.attempts)[number].answered = Some(at);
+    }
+
+    pub fn will_report(&self, at: Duration, number: usize) {
+        lock(&self.due).insert(at, number);
+        self.more_due.notify_one();
+    }
+
+    /// When which attempt will be reported next.
+    pub fn next_report(&self) -> Option<(Duration, usize)> {
+        lock(&self.due).first_key_value().map(|(at, number)| (*at, *number))
+    }
+
+    pub fn reported_at(&self, at: Duration) {
+        lock(&self.due).remove(&at);
     }
 
     /// What a channel will answer, and after how long.

@@ -12,6 +12,7 @@ use loudhailer::store::{AttemptRow, Broadcast, Counts, Decision, DeliveryFilter,
 use crate::simulation::known::Known;
 use crate::simulation::life::Life;
 use crate::simulation::people::Person;
+use crate::simulation::variety::Variety;
 use crate::simulation::world::{Answer, Attempt, START, World, lock};
 
 /// An attempt and the delivery that its id names, if that is one of ours.
@@ -29,6 +30,7 @@ impl Deref for Seen {
 
 pub struct Evidence<'a> {
     pub known: &'a Known,
+    pub variety: Variety,
     /// As they were when the world began.
     pub people: &'a [Person],
     pub attempts: Vec<Seen>,
@@ -58,6 +60,7 @@ impl<'a> Evidence<'a> {
         let attempts: Vec<Seen> = lock(&world.attempts).iter().map(seen).collect();
         let mut evidence = Evidence {
             known,
+            variety: world.variety,
             people,
             attempts,
             broadcasts: BTreeMap::new(),

@@ -80,7 +80,7 @@ fn ends(evidence: &Evidence<'_>, found: &mut Found, broadcast: &Broadcast) {
             let given_up = |who: &SubscriberId, state: &DeliveryState| match state {
                 DeliveryState::Superseded | DeliveryState::Expired => true,
                 // Who has left, or was told by nobody before.
-                DeliveryState::Cancelled => !evidence.known.touched.contains(who) && !broadcast.selection.only_if_told,
+                DeliveryState::Cancelled => !evidence.known.touched.contains(who) && !asks_who_was_told(broadcast),
                 _ => false,
             };
             let lost = best.iter().find(|(who, state)| given_up(who, state));
@@ -91,6 +91,12 @@ fn ends(evidence: &Evidence<'_>, found: &mut Found, broadcast: &Broadcast) {
         }
         _ => {}
     }
+}
+
+/// Whether it is only for those whom an earlier one told, or did not.
+fn asks_who_was_told(broadcast: &Broadcast) -> bool {
+    let selection = &broadcast.selection;
+    selection.only_if_told || !selection.told_by.is_empty() || !selection.untold_by.is_empty()
 }
 
 fn recount(evidence: &Evidence<'_>, id: BroadcastId, best: &BTreeMap<SubscriberId, DeliveryState>) -> Counts {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use loudhailer::audience::Omission;
 use loudhailer::channel::Fault;
 use loudhailer::id::{BroadcastId, SubscriberId};
-use loudhailer::store::Decision;
+use loudhailer::store::{Broadcast, Decision};
 
 use super::Found;
 use super::evidence::{Evidence, Seen};
@@ -33,7 +33,9 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     }
     told_once(evidence, found);
     for ((id, who), (_, decision)) in &evidence.decided {
-        if evidence.broadcasts.get(id).is_some_and(|broadcast| broadcast.step.also) {
+        // The true state is only for those whom the wrong words had not reached.
+        let also = |of: &Broadcast| of.step.also && of.selection.untold_by.is_empty();
+        if evidence.broadcasts.get(id).is_some_and(also) {
             let kept = *decision != Decision::Omitted(Omission::ToldElsewhere);
             found.holds(2, kept, || format!("{id} tells its audience also, and {who} is left to another step"));
         }

@@ -29,7 +29,7 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
             });
         }
     }
-    for report in known.reported.iter().filter(|report| report.answered && !report.bounced) {
+    for report in known.reported.iter().filter(|report| report.answered.is_some() && !report.bounced) {
         let bounced = known.reported.iter().any(|other| other.id == report.id && other.bounced);
         let replayed = known.replayed.iter().any(|(of, _)| *of == report.id);
         let tries = evidence.attempts.iter().filter(|seen| seen.delivery == Some(report.id));
