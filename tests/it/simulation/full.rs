@@ -152,11 +152,11 @@ fn who_waits_for_a_way_that_opened_while_nothing_could_be_written_is_woken_once_
     let folder = tempfile::tempdir().expect("a folder");
     runtime().block_on(async {
         let process = Process::start(&folder.path().join("0.db"), 1, Answers::Accepted).await;
-        process.app.engine.platforms_changed(IncidentId(99), ["hook-net".to_string()].into());
+        process.app.engine.platforms_changed(IncidentId(99), 1, ["hook-net".to_string()].into());
         process.says(None).await;
         assert_eq!(process.after(60).await, 0, "its platform is down");
         process.store.refuse(true);
-        process.app.engine.platforms_changed(IncidentId(99), Default::default());
+        process.app.engine.platforms_changed(IncidentId(99), 2, Default::default());
         assert_eq!(process.after(15).await, 0);
         process.store.refuse(false);
         assert_eq!(process.after(30).await, 1, "the wake is owed");
