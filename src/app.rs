@@ -127,6 +127,12 @@ impl App {
             lanes,
             key: key.clone(),
             public_url: config.public_url(),
+            without_unsubscribe: config
+                .audiences
+                .iter()
+                .filter(|(_, audience)| !audience.unsubscribe)
+                .map(|(name, _)| name.clone())
+                .collect(),
             settings: dispatch::Settings {
                 lane: config.engine.lane,
                 page: config.engine.page,

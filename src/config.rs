@@ -138,6 +138,9 @@ pub struct Audience {
     /// Which templates speak to it, by default those of its own name.
     #[serde(default)]
     pub templates: Option<String>,
+    /// Whether its messages carry a link to unsubscribe.
+    #[serde(default = "yes")]
+    pub unsubscribe: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -164,6 +167,10 @@ pub struct Channel {
     pub allow_private: bool,
     #[serde(default)]
     pub settings: BTreeMap<String, Secret>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn one() -> u32 {

@@ -113,15 +113,18 @@ fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
         id.place += 1000;
     }
     let id = id.public(&engine.key);
-    let unsubscribes = driver.writes_unsubscribe() || delivery.message.mentions("unsubscribe_url");
+    let broadcast = &delivery.live.broadcast;
+    let unsubscribes = (driver.writes_unsubscribe() || delivery.message.mentions("unsubscribe_url"))
+        && !engine.without_unsubscribe.contains(&broadcast.audience);
     Parcel {
         id,
+        broadcast: Some(broadcast.id),
         to: delivery.to.to_string(),
         secrets: delivery.secrets.to_vec(),
         message: delivery.message.clone(),
         name: delivery.name.clone(),
         unsubscribe_url: unsubscribes.then(|| engine.unsubscribe_url(delivery.subscriber, delivery.place)),
-        urgent: delivery.live.broadcast.priority == Priority::Critical,
+        urgent: broadcast.priority == Priority::Critical,
         at: if fault::on(Fault::RetryWithOtherBytes) { engine.clock.calendar() } else { delivery.at },
     }
 }

@@ -73,6 +73,7 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
         let id = format!("msg_{}", random()?);
         let parcel = Parcel {
             id: id.clone(),
+            broadcast: None,
             to: value.clone(),
             secrets: secrets.clone(),
             message: Arc::new(filled.into()),

@@ -83,6 +83,7 @@ impl Example {
     pub fn parcel(&self, to: &str) -> Parcel {
         Parcel {
             id: self.id.clone().unwrap_or(ID.into()),
+            broadcast: None,
             to: self.to.clone().unwrap_or(to.into()),
             secrets: self.secrets.clone(),
             message: Arc::new(

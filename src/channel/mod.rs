@@ -71,6 +71,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
+use crate::id::BroadcastId;
 use crate::incident::words;
 use crate::render::message::{Fields, Filled, Message};
 
@@ -88,6 +89,8 @@ words!(
 pub struct Parcel {
     /// The delivery's public id, `dlv_…`; it travels as `webhook-id`, `Idempotency-Key`, `Message-ID`.
     pub id: String,
+    /// What the mails that its recipients share are known by; `None` for what belongs to no broadcast.
+    pub broadcast: Option<BroadcastId>,
     /// The address, of the platform's kind.
     pub to: String,
     /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.

@@ -95,6 +95,7 @@ mod tests {
     fn parcel(secrets: &[&str]) -> Parcel {
         Parcel {
             id: ID_OF_EXAMPLE.into(),
+            broadcast: None,
             to: "https://example.com/hook".into(),
             secrets: secrets.iter().map(|s| s.to_string()).collect(),
             message: Arc::new(Filled::default().into()),

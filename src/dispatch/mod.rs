@@ -71,6 +71,8 @@ pub struct Engine {
     pub words: Arc<dyn Words>,
     pub key: hmac::Key,
     pub public_url: String,
+    /// Audiences whose members did not subscribe by themselves: no link to unsubscribe stands in their messages.
+    pub without_unsubscribe: BTreeSet<String>,
     pub settings: Settings,
     pub epoch: i64,
     pub lanes: BTreeMap<ChannelId, Arc<Lane>>,

@@ -1,7 +1,7 @@
 //! How the engine starts and stops. Enter: its parts, and from the store what is live, what is down, what breakers and limits
 //! remember. Leave: the engine, with nothing sent before `start`; `shut_down` lets what is on the wire end and records it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub struct Parts {
     pub lanes: Vec<lane::Settings>,
     pub key: hmac::Key,
     pub public_url: String,
+    pub without_unsubscribe: BTreeSet<String>,
     pub settings: Settings,
     pub seed: u64,
 }
@@ -100,6 +101,7 @@ impl Engine {
             words: parts.words,
             key: parts.key,
             public_url: parts.public_url,
+            without_unsubscribe: parts.without_unsubscribe,
             settings: parts.settings,
         };
         for incident in engine.store.open_incidents().await?.into_iter().filter(|incident| incident.mode == Mode::Real)

@@ -159,6 +159,7 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
     let to = if platform.driver == "webhook" { format!("{url}/hook") } else { platform.address.example.clone() };
     Parcel {
         id: "dlv_1_2_3_abcdefghjk".into(),
+        broadcast: None,
         to,
         secrets: vec![SECRET.into()],
         message: Arc::new(Filled { title: None, text: "{\"a\":1}".into(), html: None, locale: "en".into() }.into()),

@@ -22,6 +22,7 @@ mod limit;
 mod log;
 mod once;
 mod peers;
+mod press;
 mod simulation;
 mod smtp;
 mod store;

@@ -1,18 +1,23 @@
 //! The SMTP driver against Postfix: what it refuses, and that what it accepts lies in the mailbox as it was meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use loudhailer::channel::smtp::Smtp;
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
 use loudhailer::config::{Secret, Sender};
+use loudhailer::id::BroadcastId;
 use loudhailer::render::message::Filled;
 use mail_parser::{HeaderValue, MessageParser};
 
 use crate::peers::{eventually, mails_to, peer, peers};
 
 fn driver(settings: &[(&str, &str)]) -> Smtp {
+    driver_for(settings, 8)
+}
+
+fn driver_for(settings: &[(&str, &str)], concurrency: usize) -> Smtp {
     let settings: BTreeMap<String, Secret> =
         settings.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect();
     let sender = Sender {
@@ -22,12 +27,13 @@ fn driver(settings: &[(&str, &str)]) -> Smtp {
         locale: "en".into(),
         zone: "UTC".into(),
     };
-    Smtp::new(&settings, &sender, 8, Arc::new(Clock::system())).expect("settings")
+    Smtp::new(&settings, &sender, concurrency, Arc::new(Clock::system())).expect("settings")
 }
 
 fn parcel(to: &str) -> Parcel {
     Parcel {
         id: "dlv_7_8_0_abcdefghjk".into(),
+        broadcast: Some(BroadcastId(7)),
         to: to.into(),
         secrets: Vec::new(),
         message: Arc::new(
@@ -146,6 +152,52 @@ async fn each_recipient_has_its_own_answer() {
     assert!(matches!(outcome, Outcome::Deferred { holds: Holds::Channel, .. }), "{outcome:?}");
 }
 
+/// As the press is told: nothing in the mail is anybody's own.
+fn impersonal(to: &str) -> Parcel {
+    Parcel { unsubscribe_url: None, urgent: false, ..parcel(to) }
+}
+
+/// Half of them are refused, and Postfix ends a session after twenty errors.
+#[tokio::test]
+async fn one_mail_to_many_arrives_at_each_and_names_none_of_them() {
+    let Some(postfix) = peer("postfix") else { return };
+    let url = format!("smtp://{postfix}");
+    let driver = driver_for(&[("url", &url), ("tls", "none")], 64);
+    let run = std::process::id();
+    let kinds = ["ok", "550", "ok", "450"];
+    let parcels: Vec<_> = (0..40)
+        .map(|n| match kinds[n % kinds.len()] {
+            "ok" => (n, impersonal(&format!("press-{n}-{run}@example.com"))),
+            kind => (n, impersonal(&format!("answer-{kind}-press-{n}@example.com"))),
+        })
+        .collect();
+    let sends = parcels.into_iter().map(|(n, parcel)| {
+        let to = parcel.to.clone();
+        let outcome = driver.send(parcel);
+        async move { (kinds[n % kinds.len()], to, outcome.await) }
+    });
+    let (mut references, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for (kind, to, outcome) in futures_util::future::join_all(sends).await {
+        match (kind, outcome) {
+            ("ok", Outcome::Accepted { reference: Some(reference) }) => {
+                references.insert(reference);
+                let raw = eventually(|| mails_to(&to).pop()).expect("the mail did not arrive");
+                assert_eq!(mails_to(&to).len(), 1, "{to}");
+                assert!(raw.contains("\nTo: undisclosed-recipients:;\n") && !raw.contains("List-Unsubscribe"), "{raw}");
+                // But for what Postfix writes at the top, which each reads of themselves.
+                assert_eq!(raw.matches("press-").count(), raw.matches(&to).count(), "{raw}");
+                let mail = MessageParser::default().parse(raw.as_bytes()).expect("parses").into_owned();
+                ids.insert(mail.message_id().expect("an id").to_string());
+            }
+            ("550", Outcome::Rejected { fault: Fault::Address, .. }) => {}
+            ("450", Outcome::Deferred { holds: Holds::Address, .. }) => {}
+            (_, outcome) => panic!("{to}: {outcome:?}"),
+        }
+    }
+    assert_eq!((references.len(), ids.len()), (1, 1), "one mail in Postfix's queue, under one id");
+    assert!(ids.iter().all(|id| id.starts_with("brd_7_")), "{ids:?}");
+}
+
 /// A server that answers at once, whatever is sent.
 #[tokio::test]
 async fn a_fast_server_takes_every_mail_of_a_crowd() {
@@ -154,6 +206,11 @@ async fn a_fast_server_takes_every_mail_of_a_crowd() {
     let parcels: Vec<Parcel> = (0..400).map(|n| parcel(&format!("crowd-{n}@example.com"))).collect();
     let sends = parcels.into_iter().map(|parcel| driver.send(parcel));
     for outcome in futures_util::future::join_all(sends).await {
+        assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
+    }
+    let press = driver_for(&[("url", &format!("smtp://{sink}")), ("tls", "none")], 400);
+    let parcels: Vec<Parcel> = (0..400).map(|n| impersonal(&format!("press-{n}@example.com"))).collect();
+    for outcome in futures_util::future::join_all(parcels.into_iter().map(|parcel| press.send(parcel))).await {
         assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");
     }
 }

@@ -68,6 +68,7 @@ pub async fn direct(door: &Door, kind: &str, parcel: Parcel) -> Result<Outcome, 
 fn parcel(door: &Door, id: String, address: &Address, filled: Filled) -> Parcel {
     Parcel {
         id,
+        broadcast: None,
         to: address.value.clone(),
         secrets: address.secrets.clone(),
         message: Arc::new(filled.into()),

@@ -17,6 +17,8 @@ use super::verdict::{Phase, refusal};
 use crate::channel::{Fault, Holds, Outcome};
 
 const CONNECT: Duration = Duration::from_secs(10);
+/// Every server takes a hundred (RFC 5321 section 4.5.3.1.8); half of that is what relays see every day.
+pub(super) const RECIPIENTS: usize = 50;
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -101,6 +103,8 @@ pub(super) struct Connection {
     pub offers: Offers,
     /// The server has said that it ends this session (421).
     pub closing: bool,
+    /// Recipients of one transaction, as far as the server is known to take them.
+    pub recipients: usize,
 }
 
 impl Connection {
@@ -138,7 +142,7 @@ impl Connection {
 
     fn over(stream: impl Stream + 'static) -> Connection {
         let (incoming, offers) = (Vec::with_capacity(1024), Offers::default());
-        Connection { stream: Box::new(stream), incoming, offers, closing: false }
+        Connection { stream: Box::new(stream), incoming, offers, closing: false, recipients: RECIPIENTS }
     }
 
     async fn secure(self, settings: &Settings) -> Result<Connection, Outcome> {

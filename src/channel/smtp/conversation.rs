@@ -1,6 +1,9 @@
 //! One connection's talk, mail after mail. Where the server offers PIPELINING (RFC 2920), a body, its final dot and the next
 //! envelope go out in one write, and replies are matched strictly in order; else each command waits for its reply.
 //!
+//! The same mail to several who wait for it goes to them in one transaction. Each has the answer to its own RCPT, and those whom
+//! the server took have the answer to the final dot.
+//!
 //! A mail is lost to knowledge (`Unknown`) only between its final dot and the answer. Before, the server must not deliver what it
 //! has (RFC 5321 section 4.1.1.4), so the mail is safe to send again.
 
@@ -11,7 +14,7 @@ use super::mail::Mail;
 use super::queue::{Job, Next, Queue, Serving};
 use super::reply::Reply;
 use super::settings::Settings;
-use super::verdict::{Phase, refusal};
+use super::verdict::{Phase, refusal, too_many_recipients};
 use crate::channel::{Fault, Holds, Outcome};
 
 /// How long a connection waits for a mail.
@@ -20,12 +23,18 @@ const IDLE: Duration = Duration::from_secs(60);
 const MAILS: usize = 500;
 const LIFE: Duration = Duration::from_secs(5 * 60);
 
+/// What goes in one transaction: one mail, or the same one to several. Whom the server refuses has the answer, and is no more
+/// among them.
+type Transaction = Vec<Job>;
+
 /// What the server said to an envelope.
 enum Envelope {
-    /// 354: it waits for the body.
+    /// 354: it waits for the body, for those who are left.
     Open,
-    /// Refused; `dot` where it waits for a body all the same, and then gets an empty one (RFC 2920 section 3.1).
-    Refused { outcome: Outcome, dot: bool },
+    /// All are refused; `dot` where it waits for a body all the same, and then gets an empty one (RFC 2920 section 3.1).
+    Refused { dot: bool },
+    /// It ends the session; `others` where it had refused somebody else in this envelope, whose errors it may have counted.
+    Farewell { outcome: Outcome, others: bool },
 }
 
 /// Talks until the connection is worn out, idle, or lost. All jobs taken are answered or put back.
@@ -41,37 +50,30 @@ pub(super) async fn converse(
     let worn_out = |mails: usize| mails >= MAILS || clock.monotonic() >= end;
     let mut mails = 0;
     let mut out: Vec<u8> = Vec::with_capacity(16 * 1024);
-    let mut job = first;
-    // Since when the connection is free for the job.
-    let mut free = clock.monotonic();
-    // Whether the job's envelope went out behind the body before it.
+    let mut transaction = fit(first, &connection, queue);
+    // Whether its envelope went out behind the body before it.
     let mut announced = false;
+    // Since when the connection is free for it.
+    let mut free = clock.monotonic();
     loop {
-        if let Some(outcome) = unfit(&job.mail, &connection) {
-            job.answer(outcome);
-        } else {
-            let envelope = match envelope(&mut connection, settings, &job.mail, announced, &mut out).await {
+        if let Some(mut jobs) = transaction {
+            let envelope = match envelope(&mut connection, settings, &mut jobs, announced, &mut out, queue).await {
                 Ok(envelope) => envelope,
-                Err(lost) => return never_begun(job, lost, mails, queue),
+                Err(lost) => return never_begun(jobs, lost, mails, queue),
             };
-            if connection.closing {
-                // A server that ends a session that was good until now, says so to the next mail, but not about it.
-                return match envelope {
-                    Envelope::Refused { outcome, .. } if mails == 0 || job.again => job.answer(outcome),
-                    _ => queue.put_back(job),
-                };
-            }
+            let body: &[u8] = match envelope {
+                Envelope::Farewell { outcome, others } => return farewell(jobs, &outcome, others || mails > 0, queue),
+                Envelope::Refused { dot: true } => b".\r\n",
+                Envelope::Refused { dot: false } => b"RSET\r\n",
+                Envelope::Open => jobs.first().map_or(&[], |job| &*job.mail.bytes),
+            };
             mails += 1;
-            let (body, refused) = match envelope {
-                Envelope::Open => (job.mail.bytes.as_slice(), None),
-                Envelope::Refused { outcome, dot } => (if dot { b".\r\n" } else { &b"RSET\r\n"[..] }, Some(outcome)),
-            };
             out.clear();
             out.extend_from_slice(body);
             let dot = out.len();
             let next = if worn_out(mails) { None } else { follower(&connection, queue, *serving) };
             if let Some(next) = &next {
-                write_envelope(&next.mail, settings, &connection, &mut out);
+                write_envelope(next, settings, &connection, &mut out);
             }
             let reply = match connection.write(&out, settings.timeout).await {
                 Ok(()) => connection.reply(settings.timeout * 5).await.map_err(|lost| (true, lost)),
@@ -86,18 +88,20 @@ pub(super) async fn converse(
                 Ok(reply) if reply.code / 100 == 3 => Some(Lost::Garbled),
                 Ok(_) => connection.closing.then_some(Lost::Closed),
             };
-            job.answer(match (refused, reply) {
-                // What a server says to an empty body or RSET changes nothing.
-                (Some(outcome), _) => outcome,
-                (None, Ok(reply)) => content(&reply),
-                (None, Err((true, lost))) => Outcome::Unknown { detail: lost.to_string() },
-                (None, Err((false, lost))) => deferred(lost),
-            });
+            // Nobody is left to hear what a server says to an empty body or RSET.
+            answer(
+                jobs,
+                match &reply {
+                    Ok(reply) => content(reply),
+                    Err((true, lost)) => Outcome::Unknown { detail: lost.to_string() },
+                    Err((false, lost)) => deferred(*lost),
+                },
+            );
             match (lost, next) {
                 (Some(lost), Some(next)) => return never_begun(next, lost, mails, queue),
                 (Some(_), None) => return,
                 (None, Some(next)) => {
-                    job = next;
+                    transaction = Some(next);
                     announced = true;
                     continue;
                 }
@@ -109,7 +113,7 @@ pub(super) async fn converse(
         }
         announced = false;
         match wait(&mut connection, serving, queue).await {
-            Some(next) => (job, free) = (next, clock.monotonic()),
+            Some(next) => (transaction, free) = (fit(next, &connection, queue), clock.monotonic()),
             None => return connection.quit().await,
         }
     }
@@ -138,16 +142,26 @@ async fn wait(connection: &mut Connection, serving: &mut Serving, queue: &Queue)
     given
 }
 
-/// What may go out behind a body. What this server can't take is answered on the way.
-fn follower(connection: &Connection, queue: &Queue, serving: Serving) -> Option<Job> {
+/// What may go out behind a body.
+fn follower(connection: &Connection, queue: &Queue, serving: Serving) -> Option<Transaction> {
     if !connection.offers.pipelining {
         return None;
     }
     loop {
-        let job = queue.take_behind(serving)?;
-        match unfit(&job.mail, connection) {
-            None => return Some(job),
-            Some(outcome) => job.answer(outcome),
+        let fit = fit(queue.take_behind(serving)?, connection, queue);
+        if fit.is_some() {
+            return fit;
+        }
+    }
+}
+
+/// A mail with whoever waits for the same; what this server can't take is answered, and nothing left.
+fn fit(job: Job, connection: &Connection, queue: &Queue) -> Option<Transaction> {
+    match unfit(&job.mail, connection) {
+        None => Some(queue.together(job, connection.recipients)),
+        Some(outcome) => {
+            job.answer(outcome);
+            None
         }
     }
 }
@@ -182,9 +196,10 @@ fn write_rcpt_to(mail: &Mail, out: &mut Vec<u8>) {
     }
 }
 
-fn write_envelope(mail: &Mail, settings: &Settings, connection: &Connection, out: &mut Vec<u8>) {
-    write_mail_from(mail, settings, connection, out);
-    write_rcpt_to(mail, out);
+fn write_envelope(jobs: &[Job], settings: &Settings, connection: &Connection, out: &mut Vec<u8>) {
+    let Some(first) = jobs.first() else { return };
+    write_mail_from(&first.mail, settings, connection, out);
+    jobs.iter().for_each(|job| write_rcpt_to(&job.mail, out));
     out.extend_from_slice(b"DATA\r\n");
 }
 
@@ -192,46 +207,80 @@ fn write_envelope(mail: &Mail, settings: &Settings, connection: &Connection, out
 async fn envelope(
     connection: &mut Connection,
     settings: &Settings,
-    mail: &Mail,
+    jobs: &mut Transaction,
     announced: bool,
     out: &mut Vec<u8>,
+    queue: &Queue,
 ) -> Result<Envelope, Lost> {
     let pipelining = connection.offers.pipelining;
+    out.clear();
     if pipelining && !announced {
-        out.clear();
-        write_envelope(mail, settings, connection, out);
-        connection.write(out, settings.timeout).await.map_err(|cut| cut.lost)?;
+        write_envelope(jobs, settings, connection, out);
+    } else if let (false, Some(job)) = (pipelining, jobs.first()) {
+        write_mail_from(&job.mail, settings, connection, out);
     }
-    let mut refused = None;
-    for phase in [Phase::Sender, Phase::Recipient, Phase::Content] {
-        if !pipelining {
-            out.clear();
-            match phase {
-                Phase::Sender => write_mail_from(mail, settings, connection, out),
-                Phase::Recipient => write_rcpt_to(mail, out),
-                _ => out.extend_from_slice(b"DATA\r\n"),
-            }
-            connection.write(out, settings.timeout).await.map_err(|cut| cut.lost)?;
-        }
-        let reply = connection.reply(settings.timeout).await?;
-        match (phase, reply.code) {
-            (Phase::Content, 354) => {
-                return Ok(match refused {
-                    None => Envelope::Open,
-                    Some(outcome) => Envelope::Refused { outcome, dot: true },
-                });
-            }
-            (Phase::Sender | Phase::Recipient, 200..300) => {}
-            // The first refusal is the reason; those after it only follow from it.
-            (_, 400..600) => refused = refused.or_else(|| Some(refusal(phase, &reply))),
-            // Whose answer is that? Nothing after it can be matched.
-            _ => return Err(Lost::Garbled),
-        }
-        if refused.is_some() && (connection.closing || !pipelining) {
+    // What all of them are refused for. The first refusal is the reason; those after it only follow from it.
+    let mut refused = said(connection, settings, Phase::Sender, out).await?.map(|(outcome, _)| outcome);
+    let (all, mut taken) = (jobs.len(), 0);
+    for _ in 0..all {
+        if connection.closing || (refused.is_some() && !pipelining) {
             break;
         }
+        out.clear();
+        if !pipelining {
+            write_rcpt_to(&jobs[taken].mail, out);
+        }
+        match said(connection, settings, Phase::Recipient, out).await? {
+            Some((outcome, _)) if connection.closing => refused = refused.or(Some(outcome)),
+            Some(_) if refused.is_some() => taken += 1,
+            Some((_, true)) if taken > 0 => {
+                connection.recipients = taken;
+                queue.put_first(jobs.remove(taken));
+            }
+            Some((outcome, _)) => jobs.remove(taken).answer(outcome),
+            None => taken += 1,
+        }
     }
-    refused.map(|outcome| Envelope::Refused { outcome, dot: false }).ok_or(Lost::Garbled)
+    let mut dot = false;
+    if !connection.closing && (pipelining || (refused.is_none() && !jobs.is_empty())) {
+        out.clear();
+        if !pipelining {
+            out.extend_from_slice(b"DATA\r\n");
+        }
+        match said(connection, settings, Phase::Content, out).await? {
+            None if refused.is_none() && !jobs.is_empty() => return Ok(Envelope::Open),
+            None => dot = true,
+            Some((outcome, _)) => refused = refused.or(Some(outcome)),
+        }
+    }
+    match refused {
+        Some(outcome) if connection.closing => {
+            return Ok(Envelope::Farewell { outcome, others: jobs.len() < all });
+        }
+        Some(outcome) => answer(std::mem::take(jobs), outcome),
+        None => {}
+    }
+    Ok(Envelope::Refused { dot })
+}
+
+/// Says what is to be said, if anything, and hears the next answer: `None` is well, else the refusal, and whether it is only that
+/// the transaction is full.
+async fn said(
+    connection: &mut Connection,
+    settings: &Settings,
+    phase: Phase,
+    out: &[u8],
+) -> Result<Option<(Outcome, bool)>, Lost> {
+    if !out.is_empty() {
+        connection.write(out, settings.timeout).await.map_err(|cut| cut.lost)?;
+    }
+    let reply = connection.reply(settings.timeout).await?;
+    match (phase, reply.code) {
+        (Phase::Content, 354) | (Phase::Sender | Phase::Recipient, 200..300) => Ok(None),
+        (_, 400..600) => Ok(Some((refusal(phase, &reply), too_many_recipients(&reply)))),
+        // Whose answer is that? Nothing after it can be matched.
+        _ => Err(Lost::Garbled),
+    }
 }
 
 /// What the reply to the final dot says.
@@ -247,11 +296,27 @@ fn deferred(lost: Lost) -> Outcome {
     Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail: lost.to_string() }
 }
 
+fn answer(jobs: Transaction, outcome: Outcome) {
+    let mut jobs = jobs.into_iter();
+    let last = jobs.next_back();
+    jobs.for_each(|job| job.answer(outcome.clone()));
+    if let Some(job) = last {
+        job.answer(outcome);
+    }
+}
+
 /// The envelope may have been heard, but no body followed. On a connection that was good before, this says nothing about the
 /// server: servers close what has been idle, and the mail gets another connection, once.
-fn never_begun(job: Job, lost: Lost, mails: usize, queue: &Queue) {
-    match lost {
-        Lost::Closed | Lost::Failed(_) if mails > 0 && !job.again => queue.put_back(job),
-        _ => job.answer(deferred(lost)),
+fn never_begun(jobs: Transaction, lost: Lost, mails: usize, queue: &Queue) {
+    let once_more = matches!(lost, Lost::Closed | Lost::Failed(_)) && mails > 0;
+    for job in jobs.into_iter().rev() {
+        if once_more && !job.again { queue.put_back(job) } else { job.answer(deferred(lost)) }
+    }
+}
+
+/// A server that ends a session that was good until now, says so to the next mail, but not about it.
+fn farewell(jobs: Transaction, outcome: &Outcome, good: bool, queue: &Queue) {
+    for job in jobs.into_iter().rev() {
+        if !good || job.again { job.answer(outcome.clone()) } else { queue.put_back(job) }
     }
 }

@@ -1,9 +1,14 @@
 //! A message as mail, encoded once for all its recipients: what nobody's name changes is ready for the wire. A field stands
-//! between soft line breaks (RFC 2045 section 6.7 (5)), so that its length moves nothing else.
+//! between soft line breaks (RFC 2045 section 6.7 (5)), so that its length moves nothing else. Where no field tells recipients
+//! apart, the whole mail is kept.
 
-use std::sync::Arc;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::encode::{self, Encoding};
+use crate::channel::Outcome;
+use crate::clock::Time;
+use crate::id::BroadcastId;
 use crate::render::message::{Fields, Message, Segment, escape_into};
 
 pub(super) struct Form {
@@ -14,6 +19,16 @@ pub(super) struct Form {
     pub html: Option<Coded>,
     /// About so many bytes.
     pub size: usize,
+    /// Of its words, where no recipient is named in them.
+    pub digest: Option<String>,
+    shared: Mutex<Option<Shared>>,
+}
+
+/// The mail of all recipients, and what it was made for.
+struct Shared {
+    broadcast: BroadcastId,
+    at: Time,
+    bytes: Arc<[u8]>,
 }
 
 /// Words on their way to the wire.
@@ -34,8 +49,43 @@ impl Form {
         let plain = Coded::part("plain", &message.text);
         let subject = message.title.as_deref().unwrap_or_default();
         let size = plain.size() + html.as_ref().map_or(0, Coded::size);
-        Form { _message: message.clone(), subject: Coded::whole(encode::subject, subject), plain, html, size }
+        Form {
+            _message: message.clone(),
+            subject: Coded::whole(encode::subject, subject),
+            plain,
+            html,
+            size,
+            digest: (!message.mentions("name") && !message.mentions("delivery")).then(|| digest(message)),
+            shared: Mutex::default(),
+        }
     }
+
+    /// The mail of all recipients of a broadcast, made once.
+    pub fn shared(
+        &self,
+        broadcast: BroadcastId,
+        at: Time,
+        make: impl FnOnce() -> Result<Vec<u8>, Outcome>,
+    ) -> Result<Arc<[u8]>, Outcome> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shared {
+            Some(known) if (known.broadcast, known.at) == (broadcast, at) => Ok(known.bytes.clone()),
+            _ => {
+                let bytes: Arc<[u8]> = make()?.into();
+                *shared = Some(Shared { broadcast, at, bytes: bytes.clone() });
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+/// Eighty bits in hexadecimal: no words can hold their own.
+fn digest(message: &Message) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, &message.to_bytes());
+    digest.as_ref().iter().take(10).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 impl Coded {

@@ -1,8 +1,13 @@
 //! A parcel in, a mail out: its envelope address and the bytes from the first header to the final dot. They follow from the
 //! parcel and the settings alone, so that a second try sends the same mail. An address or link that could break out of its place
 //! is refused here.
+//!
+//! Where nothing in it is the recipient's own, neither a field in its words nor a link to unsubscribe, it is the same mail for
+//! all of a broadcast who read these words: to nobody by name, under the id of the broadcast and a digest of the words. Whether
+//! it then goes to one or to many at a time changes no byte of it.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -22,7 +27,35 @@ pub(super) struct Mail {
     /// The address needs SMTPUTF8 (RFC 6531).
     pub utf8: bool,
     /// Dots doubled, the final dot included.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
+}
+
+pub(super) enum Bytes {
+    Own(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Own(bytes) => bytes,
+            Bytes::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Mail {
+    /// Whether others may get it in the same transaction.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.bytes, Bytes::Shared(_)) && !self.utf8
+    }
+
+    /// Whether both may go in one.
+    pub fn goes_with(&self, other: &Mail) -> bool {
+        self.is_shared() && other.is_shared() && *self.bytes == *other.bytes
+    }
 }
 
 /// What all mails of a channel have in common, formatted once.
@@ -76,11 +109,22 @@ impl Head {
     /// `Err` says why this parcel can't be a mail.
     pub fn mail(&self, parcel: &Parcel) -> Result<Mail, Outcome> {
         let (to, utf8) = recipient(&parcel.to).ok_or_else(|| rejected(Fault::Address, "no e-mail address"))?;
-        let id = &parcel.id;
+        let form = self.form(&parcel.message);
+        let shared = form.digest.as_ref().filter(|_| parcel.unsubscribe_url.is_none()).zip(parcel.broadcast);
+        let bytes = match shared {
+            Some((digest, broadcast)) => Bytes::Shared(form.shared(broadcast, parcel.at, || {
+                self.write(parcel, &form, "undisclosed-recipients:;", &format!("{broadcast}_{digest}"))
+            })?),
+            None => Bytes::Own(self.write(parcel, &form, &format!("<{to}>"), &parcel.id)?),
+        };
+        Ok(Mail { to, utf8, bytes })
+    }
+
+    /// `to` as its header has it, and the id in Message-ID and boundary.
+    fn write(&self, parcel: &Parcel, form: &Form, to: &str, id: &str) -> Result<Vec<u8>, Outcome> {
         if id.is_empty() || id.len() > 64 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
             return Err(rejected(Fault::Message, "an id that a Message-ID cannot have"));
         }
-        let form = self.form(&parcel.message);
         let fields = parcel.fields();
         let mut out = Vec::with_capacity(1536 + form.size);
         let mut put = |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
@@ -88,7 +132,7 @@ impl Head {
         out.extend_from_slice(&self.from);
         form.subject.write(&fields, &mut out);
         let mut put = |pieces: &[&str]| pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
-        put(&["To: <", &to, ">\r\nMessage-ID: <", id, "@", &self.domain, ">\r\n", &self.list_id]);
+        put(&["To: ", to, "\r\nMessage-ID: <", id, "@", &self.domain, ">\r\n", &self.list_id]);
         if let Some(url) = &parcel.unsubscribe_url {
             if url.is_empty() || url.len() > 900 || !url.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"".contains(&b))
             {
@@ -118,7 +162,7 @@ impl Head {
             }
         }
         out.extend_from_slice(b".\r\n");
-        Ok(Mail { to, utf8, bytes: out })
+        Ok(out)
     }
 }
 
@@ -165,7 +209,8 @@ pub(super) mod tests {
 
     use super::super::settings::tests::{sender, settings};
     use super::*;
-    use crate::render::message::Filled;
+    use crate::id::BroadcastId;
+    use crate::render::message::{Escape, Filled, Segment};
 
     pub fn filled() -> Filled {
         Filled {
@@ -179,6 +224,7 @@ pub(super) mod tests {
     pub fn parcel(to: &str) -> Parcel {
         Parcel {
             id: "dlv_9_5_2_0123456789".into(),
+            broadcast: Some(BroadcastId(9)),
             to: to.into(),
             secrets: Vec::new(),
             message: Arc::new(filled().into()),
@@ -228,7 +274,7 @@ pub(super) mod tests {
     #[test]
     fn the_headers_are_these_and_no_others() {
         let mail = head().mail(&parcel("ann@example.com")).expect("mail");
-        let text = String::from_utf8(mail.bytes).expect("ascii");
+        let text = String::from_utf8(mail.bytes.to_vec()).expect("ascii");
         insta::assert_snapshot!(text.replace("\r\n", "\n"));
     }
 
@@ -237,15 +283,76 @@ pub(super) mod tests {
         let mut parcel = parcel("ann@example.com");
         parcel.message = Arc::new(Filled { html: None, ..filled() }.into());
         parcel.unsubscribe_url = None;
-        let text = String::from_utf8(head().mail(&parcel).expect("mail").bytes).expect("ascii");
+        let text = String::from_utf8(head().mail(&parcel).expect("mail").bytes.to_vec()).expect("ascii");
         assert!(!text.contains("multipart") && !text.contains("List-Unsubscribe") && text.contains("text/plain"));
     }
 
     #[test]
     fn the_same_parcel_is_the_same_bytes() {
         let head = head();
-        let bytes = |parcel: &Parcel| head.mail(parcel).expect("mail").bytes;
+        let bytes = |parcel: &Parcel| head.mail(parcel).expect("mail").bytes.to_vec();
         assert_eq!(bytes(&parcel("ann@example.com")), bytes(&parcel("ann@example.com")));
+    }
+
+    /// To somebody of the press: no link of their own.
+    pub fn impersonal(to: &str) -> Parcel {
+        Parcel { id: format!("dlv_{}", to.len()), unsubscribe_url: None, ..parcel(to) }
+    }
+
+    #[test]
+    fn what_names_nobody_is_one_mail_for_all_under_the_broadcasts_id_at_every_try() {
+        let mail = head().mail(&impersonal("ann@example.com")).expect("mail");
+        let text = String::from_utf8(mail.bytes.to_vec()).expect("ascii");
+        let [digest, to] = ["Message-ID: <brd_9_", "To: "].map(|from| {
+            let (_, rest) = text.split_once(from).expect(from);
+            rest.split(['@', '\r']).next().expect("a value")
+        });
+        assert_eq!((digest.len(), to), (20, "undisclosed-recipients:;"));
+        assert!(!text.contains("ann@example.com") && !text.contains("List-Unsubscribe"), "{text}");
+        assert!(text.contains(&format!("boundary=\"=_brd_9_{digest}\"")), "{text}");
+        // After a restart the words are read from the store.
+        let mut again = impersonal("bob@example.org");
+        again.name = Some("Bob".into());
+        again.message = Arc::new(Message::from_bytes(&again.message.to_bytes()).expect("words"));
+        let again = head().mail(&again).expect("mail");
+        assert_eq!(again.bytes.to_vec(), mail.bytes.to_vec());
+        assert!(again.goes_with(&mail));
+    }
+
+    #[test]
+    fn what_is_anybodys_own_goes_with_nobody_elses() {
+        let head = head();
+        let mail = |set: &dyn Fn(&mut Parcel)| {
+            let mut parcel = impersonal("ann@example.com");
+            set(&mut parcel);
+            head.mail(&parcel).expect("mail")
+        };
+        let field = |name: &str| {
+            let field = Segment::Field { name: name.into(), default: "all".into(), escape: Escape::None };
+            Arc::new(Message { text: vec![field], ..filled().into() })
+        };
+        let shared = mail(&|_| ());
+        assert!(mail(&|parcel| parcel.to = "bob@example.org".into()).goes_with(&shared));
+        assert!(
+            mail(&|parcel| parcel.message = field("unsubscribe_url")).is_shared(),
+            "the same for all without a link"
+        );
+        for own in [
+            mail(&|parcel| parcel.unsubscribe_url = Some("https://status.acme.example/u/abc".into())),
+            mail(&|parcel| parcel.message = field("name")),
+            mail(&|parcel| parcel.message = field("delivery")),
+            mail(&|parcel| parcel.broadcast = None),
+            mail(&|parcel| parcel.to = "jörg@example.org".into()),
+        ] {
+            assert!(!own.is_shared());
+        }
+        for other in [
+            mail(&|parcel| parcel.broadcast = Some(BroadcastId(10))),
+            mail(&|parcel| parcel.at = Time(0)),
+            mail(&|parcel| parcel.message = Arc::new(Filled { locale: "en".into(), ..filled() }.into())),
+        ] {
+            assert!(other.is_shared() && !other.goes_with(&shared));
+        }
     }
 
     #[test]

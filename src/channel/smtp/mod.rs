@@ -1,6 +1,6 @@
 //! SMTP. A parcel becomes a mail (`mail`), waits for a connection (`queue`), is sent in a conversation of our own (`connection`,
 //! `conversation`), and what the server says becomes its outcome (`verdict`). Each parcel gets the outcome that is its own, also
-//! where several are under way on one connection.
+//! where several are under way on one connection. Those who wait for the very same mail share a transaction.
 //!
 //! Connections are opened as mails wait for them, as many as the time that the server's answers take gives work to (`size`). At
 //! most there is one for each attempt at one time, or half as many where the server offers PIPELINING, since each then has two

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::connection::RECIPIENTS;
 use super::mail::Mail;
 use super::size::Size;
 use crate::channel::Outcome;
@@ -155,14 +156,14 @@ impl Queue {
         let mut state = self.lock();
         let urgent = job.urgent;
         let Some(job) = state.hand_over(job, self.concurrency) else { return false };
-        if urgent {
-            state.urgent.push_back(job)
-        } else {
-            state.bulk.push_back(job)
-        }
+        let jobs = if urgent { &mut state.urgent } else { &mut state.bulk };
+        // Whoever comes for the one before takes this one along, unless that transaction is full.
+        let along =
+            jobs.back().is_some_and(|last| last.mail.goes_with(&job.mail)) && !jobs.len().is_multiple_of(RECIPIENTS);
+        jobs.push_back(job);
         let may_grow = state.grow_from.is_none_or(|from| self.clock.monotonic() >= from) || state.workers == 0;
         let most = if urgent { state.limit(self.concurrency) } else { state.for_bulk(self.concurrency) };
-        let grow = may_grow && state.workers < most;
+        let grow = may_grow && state.workers < most && !along;
         state.workers += usize::from(grow);
         grow
     }
@@ -174,6 +175,31 @@ impl Queue {
         if let Some(job) = state.hand_over(job, self.concurrency) {
             if job.urgent { state.urgent.push_front(job) } else { state.bulk.push_front(job) }
         }
+    }
+
+    /// For the next transaction on its connection: this one was full.
+    pub fn put_first(&self, job: Job) {
+        let mut state = self.lock();
+        if job.urgent { state.urgent.push_front(job) } else { state.bulk.push_front(job) }
+    }
+
+    /// With whoever waits for the same mail, up to so many in all.
+    pub fn together(&self, job: Job, most: usize) -> Vec<Job> {
+        if !job.mail.is_shared() {
+            return vec![job];
+        }
+        let mut state = self.lock();
+        let waiting = if job.urgent { &mut state.urgent } else { &mut state.bulk };
+        let mut jobs = vec![job];
+        let mut at = 0;
+        while at < waiting.len() && jobs.len() < most {
+            if !waiting[at].mail.goes_with(&jobs[0].mail) {
+                at += 1;
+            } else if let Some(job) = waiting.remove(at).filter(|job| !job.answer.is_closed()) {
+                jobs.push(job);
+            }
+        }
+        jobs
     }
 
     /// For a worker without a connection: `None` means that it has left.

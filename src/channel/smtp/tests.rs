@@ -1,5 +1,6 @@
 //! The driver against a scripted server. Each test is a timeline: what the server hears, what it says, what came of it.
 
+mod press;
 mod sized;
 
 use std::collections::BTreeSet;

@@ -34,6 +34,12 @@ pub(super) fn refusal(phase: Phase, reply: &Reply) -> Outcome {
     }
 }
 
+/// The transaction is full (RFC 5321 section 4.5.3.1.10), which says nothing about this recipient.
+pub(super) fn too_many_recipients(reply: &Reply) -> bool {
+    let says = matches!(reply.enhanced, Some((_, 5, 3))) || reply.says(&["too many recipients", "too many rcpt"]);
+    matches!(reply.code, 452 | 552) && says
+}
+
 /// By its words, or as X.7.28, a flood of mail.
 fn too_many(reply: &Reply) -> bool {
     matches!(reply.enhanced, Some((_, 7, 28))) || reply.says(&TOO_MANY)
@@ -134,6 +140,22 @@ mod tests {
         ] {
             let Outcome::Deferred { holds, .. } = refusal(phase, &reply(text)) else { panic!("{text}") };
             assert_eq!(holds, expected, "{phase:?} {text}");
+        }
+    }
+
+    #[test]
+    fn a_full_transaction_is_told_from_a_full_mailbox() {
+        for (text, expected) in [
+            ("452 4.5.3 Error: too many recipients", true),
+            ("452 Too many recipients", true),
+            ("552 too many recipients", true),
+            ("452 4.5.3 no more", true),
+            ("452 4.2.2 mailbox full", false),
+            ("452 4.3.1 Insufficient system storage", false),
+            ("450 4.7.1 too many recipients this hour", false),
+            ("550 5.5.3 too many recipients", false),
+        ] {
+            assert_eq!(too_many_recipients(&reply(text)), expected, "{text}");
         }
     }
 

@@ -58,7 +58,8 @@ impl Place {
         // The platforms that ship: an operator's file might name another place.
         config.paths.channels = Default::default();
         for name in [MANY, FEW] {
-            let words = Audience { clearance: Clearance::Public, templates: Some("customers".into()) };
+            let words =
+                Audience { clearance: Clearance::Public, templates: Some("customers".into()), unsubscribe: true };
             config.audiences.insert(name.into(), words);
         }
         Ok(config)

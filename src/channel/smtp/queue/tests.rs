@@ -1,5 +1,6 @@
 //! Whose turn it is, and how many connections there may be.
 
+use super::super::mail::Bytes;
 use super::*;
 use crate::clock::Time;
 
@@ -8,7 +9,10 @@ fn queue(concurrency: usize) -> Queue {
 }
 
 fn job(urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
-    Job::new(Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Vec::new() }, urgent)
+    Job::new(
+        Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Bytes::Own(Vec::new()) },
+        urgent,
+    )
 }
 
 #[test]
