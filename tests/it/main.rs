@@ -23,6 +23,7 @@ mod log;
 mod once;
 mod peers;
 mod press;
+mod relay;
 mod simulation;
 mod smtp;
 mod store;
