@@ -31,8 +31,20 @@ fn checked(sink: &Sink, count: u64) -> anyhow::Result<()> {
 
 /// A bare loop of so many messages like the sample.
 fn bare(name: &str, places: Vec<String>, connections: usize, count: u64, sample: &Value) -> anyhow::Result<Leg> {
+    bare_to(1, name, places, connections, count, sample)
+}
+
+/// The same, where so many share a message.
+fn bare_to(
+    recipients: usize,
+    name: &str,
+    places: Vec<String>,
+    connections: usize,
+    count: u64,
+    sample: &Value,
+) -> anyhow::Result<Leg> {
     let text = |name: &str| sample[name].as_str().unwrap_or_default().to_string();
-    let task = Task { places, connections, count, id: text("id"), content: text("content") };
+    let task = Task { places, connections, count, recipients, id: text("id"), content: text("content") };
     Leg::read(&Process::role(MEASURED, name, &json!(task))?.json()?, count)
 }
 
@@ -118,15 +130,55 @@ pub fn email(args: &Args) -> anyhow::Result<Measured> {
     Ok(Measured {
         figures: vec![
             ("email_ratio", round(legs.ratio("broker", "bare"), 3)),
+            ("email_cpu_ratio", round(legs.cpu_ratio("broker", "bare"), 3)),
             ("email_vs_smtp_source", round(legs.ratio("broker", "smtp_source"), 3)),
             ("email_per_s", legs.rate("broker").round()),
         ],
         raw: json!({
             "recipients": count, "connections": MAILS, "bytes": length(&sample), "pins": pins(),
-            "cpu_ratio": round(legs.cpu_ratio("broker", "bare"), 3),
             "broker_cpu_us": round(legs.cpu_micros("broker"), 2), "bare_per_s": legs.rate("bare").round(),
             "bare_cpu_us": round(legs.cpu_micros("bare"), 2), "smtp_source_per_s": legs.rate("smtp_source").round(),
             "own_sink_per_s": counted.rate().round(), "legs": legs.raw(),
+        }),
+    })
+}
+
+/// Recipients of one mail, and mails of that size that may be on the wire.
+const TOGETHER: usize = 50;
+const PRESS_SLOTS: usize = 1024;
+
+/// One mail that names nobody, to fifty at a time. Its id is the same for all, so that our own sink keeps whom each came to.
+pub fn press(args: &Args) -> anyhow::Result<Measured> {
+    let count = args.recipients;
+    let sink = Sink::start()?;
+    let place = Place::new(&Setup { mails: PRESS_SLOTS, own: false, ..Setup::new(&[ALL], &sink.mail) })?;
+    place.import(&people::file(By::Mail, count, &sink), count)?;
+    let broker = place.serve()?;
+    let sample = RefCell::new(Value::Null);
+    let told = || {
+        sink.reset()?;
+        let leg = broker.tell(count, &|| Ok(sink.caught()?.distinct))?;
+        checked(&sink, count)?;
+        *sample.borrow_mut() = sink.sample()?;
+        Ok(leg)
+    };
+    let looped = || {
+        sink.reset()?;
+        let leg = bare_to(TOGETHER, "mail", vec![sink.mail.clone()], MAILS, count, &sample.borrow())?;
+        checked(&sink, count)?;
+        Ok(leg)
+    };
+    let legs = alternate(args.rounds, vec![("broker", Box::new(told)), ("bare", Box::new(looped))])?;
+    Ok(Measured {
+        figures: vec![
+            ("press_ratio", round(legs.ratio("broker", "bare"), 3)),
+            ("press_per_s", legs.rate("broker").round()),
+        ],
+        raw: json!({
+            "recipients": count, "a_mail": TOGETHER, "connections": MAILS, "bytes": length(&sample.borrow()),
+            "pins": pins(), "cpu_ratio": round(legs.cpu_ratio("broker", "bare"), 3),
+            "broker_cpu_us": round(legs.cpu_micros("broker"), 2), "bare_per_s": legs.rate("bare").round(),
+            "bare_cpu_us": round(legs.cpu_micros("bare"), 2), "legs": legs.raw(),
         }),
     })
 }

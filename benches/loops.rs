@@ -27,6 +27,8 @@ pub struct Task {
     pub places: Vec<String>,
     pub connections: usize,
     pub count: u64,
+    /// Of one mail.
+    pub recipients: usize,
     /// A message of the broker's, and the id in it, which is replaced by each message's own.
     pub id: String,
     pub content: String,
@@ -36,6 +38,7 @@ pub struct Task {
 struct Sample {
     pieces: Vec<String>,
     id: String,
+    recipients: usize,
     next: Cell<u64>,
     count: u64,
 }
@@ -43,13 +46,22 @@ struct Sample {
 impl Sample {
     fn new(task: &Task) -> Rc<Sample> {
         let pieces = task.content.split(&task.id).map(str::to_string).collect();
-        Rc::new(Sample { pieces, id: task.id.clone(), next: Cell::new(0), count: task.count })
+        let recipients = task.recipients;
+        Rc::new(Sample { pieces, id: task.id.clone(), recipients, next: Cell::new(0), count: task.count })
     }
 
     fn next(&self) -> Option<u64> {
         let n = self.next.get();
         self.next.set(n + 1);
         (n < self.count).then_some(n)
+    }
+
+    /// Whom the next mail is for.
+    fn together(&self) -> Option<std::ops::Range<u64>> {
+        let from = self.next.get();
+        let to = self.count.min(from + self.recipients as u64);
+        self.next.set(to);
+        (from < to).then_some(from..to)
     }
 
     /// Of the sample's length, and no other message's.
@@ -124,7 +136,7 @@ async fn hook(sample: Rc<Sample>, place: String) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Body, final dot and next envelope in one write (RFC 2920), one recipient a mail.
+/// Body, final dot and next envelope in one write (RFC 2920), one recipient a mail, or as many as are told.
 pub async fn mails(task: Task) -> anyhow::Result<()> {
     let sample = Sample::new(&task);
     let began = Instant::now();
@@ -142,28 +154,31 @@ async fn mail(sample: Rc<Sample>, place: String) -> anyhow::Result<()> {
     replies(&mut stream, &mut buffer, 1).await?;
     stream.write_all(b"EHLO bare\r\n").await?;
     replies(&mut stream, &mut buffer, 1).await?;
-    let envelope = |n: u64, out: &mut Vec<u8>| {
-        out.extend_from_slice(b"MAIL FROM:<status@localhost>\r\nRCPT TO:<s");
-        out.extend_from_slice(n.to_string().as_bytes());
-        out.extend_from_slice(b"@example.org>\r\nDATA\r\n");
+    let envelope = |to: &std::ops::Range<u64>, out: &mut Vec<u8>| {
+        out.extend_from_slice(b"MAIL FROM:<status@localhost>\r\n");
+        for n in to.clone() {
+            out.extend_from_slice(b"RCPT TO:<s");
+            out.extend_from_slice(n.to_string().as_bytes());
+            out.extend_from_slice(b"@example.org>\r\n");
+        }
+        out.extend_from_slice(b"DATA\r\n");
+        2 + (to.end - to.start) as usize
     };
     let mut out = Vec::with_capacity(8 * 1024);
-    let Some(mut n) = sample.next() else { return Ok(()) };
-    envelope(n, &mut out);
+    let Some(mut to) = sample.together() else { return Ok(()) };
+    let answers = envelope(&to, &mut out);
     stream.write_all(&out).await?;
-    replies(&mut stream, &mut buffer, 3).await?;
+    replies(&mut stream, &mut buffer, answers).await?;
     loop {
         out.clear();
-        sample.fill(&sample.id(n), &mut out);
+        sample.fill(&sample.id(to.start), &mut out);
         out.extend_from_slice(b"\r\n.\r\n");
-        let next = sample.next();
-        if let Some(next) = next {
-            envelope(next, &mut out);
-        }
+        let next = sample.together();
+        let answers = next.as_ref().map_or(0, |next| envelope(next, &mut out));
         stream.write_all(&out).await?;
-        replies(&mut stream, &mut buffer, if next.is_some() { 4 } else { 1 }).await?;
+        replies(&mut stream, &mut buffer, 1 + answers).await?;
         match next {
-            Some(next) => n = next,
+            Some(next) => to = next,
             None => return Ok(()),
         }
     }

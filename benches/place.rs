@@ -31,20 +31,26 @@ pub struct Setup {
     /// Of `hooks`, such as `10/s`; without it none.
     pub rate: Option<String>,
     pub mail: String,
+    /// Mails on the wire at one time.
+    pub mails: usize,
+    /// Whether a mail is its recipient's own, with a link to unsubscribe.
+    pub own: bool,
     /// Deliveries waiting in memory; without it the default.
     pub lane: Option<usize>,
 }
 
 impl Setup {
     pub fn new(plans: &[Plan], mail: &str) -> Setup {
-        Setup { plans: plans.to_vec(), concurrency: HOOK_SLOTS, rate: None, mail: mail.into(), lane: None }
+        let (plans, mail) = (plans.to_vec(), mail.into());
+        Setup { plans, concurrency: HOOK_SLOTS, rate: None, mail, mails: MAIL_SLOTS, own: true, lane: None }
     }
 }
 
 /// Requests on the wire at one time: the broker keeps an eighth of its slots from all but critical broadcasts.
 pub const HOOKS: usize = 64;
 const HOOK_SLOTS: usize = 73;
-/// Connections for mail: the broker opens one for two slots, and keeps an eighth of them from all but critical broadcasts.
+/// Connections for mail: at most, the broker opens one for two slots, and keeps an eighth of them from all but critical
+/// broadcasts; where answers come at once, it opens fewer.
 pub const MAILS: usize = 33;
 const MAIL_SLOTS: usize = 74;
 
@@ -77,7 +83,7 @@ impl Place {
     }
 
     fn text(&self, setup: &Setup) -> String {
-        let Setup { concurrency, rate, mail, lane, .. } = setup;
+        let Setup { concurrency, rate, mail, mails, own, lane, .. } = setup;
         let at = self.path().display();
         let rate = rate.as_ref().map_or(String::new(), |rate| format!("rate = [\"{rate}\"]\n"));
         let mut named: Vec<&str> =
@@ -91,8 +97,9 @@ impl Place {
              [paths]\nplans = \"{at}/plans\"\n[log]\nfilter = \"warn\"\n{lane}{components}\
              [channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = {concurrency}\n{rate}\
              [channels.steady]\nplatform = \"webhook\"\nallow_private = true\nrate = [\"1000/s\"]\n\
-             [channels.mail]\nplatform = \"smtp\"\nconcurrency = {MAIL_SLOTS}\n\
-             [channels.mail.settings]\nurl = \"smtp://{mail}\"\ntls = \"none\"\n"
+             [channels.mail]\nplatform = \"smtp\"\nconcurrency = {mails}\n\
+             [channels.mail.settings]\nurl = \"smtp://{mail}\"\ntls = \"none\"\n\
+             [audiences.businesses]\nclearance = \"partner\"\nunsubscribe = {own}\n"
         )
     }
 

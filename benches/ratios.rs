@@ -39,7 +39,7 @@ pub struct Args {
     /// Prints the results as one flat JSON object.
     #[arg(long)]
     json: bool,
-    /// webhook, email, ingest, urgent, store, expand, idle, stop, flat or import; by default all but the last two.
+    /// webhook, email, press, ingest, urgent, store, expand, idle, stop, flat or import; by default all but the last two.
     #[arg(long)]
     only: Vec<String>,
     /// Messages, or events, a leg; the few of `flat`.
@@ -83,9 +83,10 @@ pub struct Measured {
 type Measure = fn(&Args) -> anyhow::Result<Measured>;
 
 /// Each with whether it is part of the whole.
-const MEASURES: [(&str, bool, Measure); 10] = [
+const MEASURES: [(&str, bool, Measure); 11] = [
     ("webhook", true, fan_out::webhook),
     ("email", true, fan_out::email),
+    ("press", true, fan_out::press),
     ("ingest", true, ingest::ingest),
     ("urgent", true, urgent::urgent),
     ("store", true, lives::store),

@@ -1,5 +1,6 @@
 //! The other side: webhook receivers and a mail server in one process on one thread. Every message is read whole, its signature
-//! checked and its id kept, so that lost, repeated and forged ones are seen; when it came is kept, too.
+//! checked and its id kept, so that lost, repeated and forged ones are seen; when it came is kept, too. Of a mail that many get
+//! in one, it is kept for each recipient.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::BuildHasher;
@@ -123,11 +124,14 @@ impl Shared {
     }
 
     fn many(&self, came: &Came<'_>) {
-        let digest = self.hasher.hash_one(came.id);
         let mut state = self.lock();
         state.seen += came.recipients as u64;
         state.forged += u64::from(!came.genuine);
-        if state.ids.insert(digest) && state.seen.is_multiple_of(1000) {
+        let new = match came.id.starts_with("brd_") {
+            true => came.to.lines().fold(false, |new, to| state.ids.insert(self.hasher.hash_one((came.id, to))) || new),
+            false => state.ids.insert(self.hasher.hash_one(came.id)),
+        };
+        if new && (state.seen.is_multiple_of(1000) || state.sample.0.is_empty()) {
             state.sample = (came.id.into(), came.content.into());
         }
         if state.recent.len() == RECENT {

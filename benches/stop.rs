@@ -68,6 +68,10 @@ pub fn stop(args: &Args) -> anyhow::Result<Measured> {
     let shown = broker.shown(&other)?;
     ensure!(shown["state"] == "running", "void: the other broadcast did not last: {shown}");
     ensure!(unsent >= args.waiting, "void: only {unsent} were unsent");
+    ensure!(
+        (late, begun_late) == (0, 0),
+        "after the answer to a stop {begun_late} attempts began and {late} messages came to the sink"
+    );
     let times: Vec<u64> = sink.apart()?.into_iter().map(|arrival| arrival.0).collect();
     let gap = |within: &dyn Fn(u64) -> bool| {
         let pairs = times.windows(2).filter(|pair| within(pair[1]));

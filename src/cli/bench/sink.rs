@@ -14,7 +14,7 @@ use crate::channel::webhook::SigningKey;
 pub struct Came<'a> {
     /// The webhook's id, or the left part of the mail's Message-ID.
     pub id: &'a str,
-    /// The webhook's path, or the mail's first recipient as the envelope has it.
+    /// The webhook's path, or the mail's recipients as the envelope has them, a line each.
     pub to: &'a str,
     /// Signed with the secret; a mail, that it has an id.
     pub genuine: bool,
@@ -118,10 +118,11 @@ async fn mail<F: Fn(Came<'_>)>(mut stream: TcpStream, take: F) -> std::io::Resul
             };
             answers.extend_from_slice(answer);
             if verb == "RCPT" {
-                if recipients == 0 {
-                    to.clear();
-                    to.push_str(piece.split(['<', '>']).nth(1).unwrap_or_default());
+                match recipients {
+                    0 => to.clear(),
+                    _ => to.push('\n'),
                 }
+                to.push_str(piece.split(['<', '>']).nth(1).unwrap_or_default());
                 recipients += 1;
             }
             content = verb == "DATA";
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(say(at, &session).await.matches("250 taken").count(), 2);
         assert_eq!(
             *caught.lock().expect("whole"),
-            [("m1".into(), "c@d".into(), true, 1), ("m2".into(), "e@f".into(), true, 2)]
+            [("m1".into(), "c@d".into(), true, 1), ("m2".into(), "e@f\nc@d".into(), true, 2)]
         );
     }
 }
