@@ -21,8 +21,14 @@ pub(super) struct Form {
     pub size: usize,
     /// Of its words, where no recipient is named in them.
     pub digest: Option<String>,
-    /// The mail of all its recipients, and what it was made for.
-    shared: Mutex<Option<(BroadcastId, Time, Arc<[u8]>)>>,
+    shared: Mutex<Option<Shared>>,
+}
+
+/// The mail of all recipients, and what it was made for.
+struct Shared {
+    broadcast: BroadcastId,
+    at: Time,
+    bytes: Arc<[u8]>,
 }
 
 /// Words on their way to the wire.
@@ -63,10 +69,10 @@ impl Form {
     ) -> Result<Arc<[u8]>, Outcome> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         match &*shared {
-            Some((of, when, bytes)) if (*of, *when) == (broadcast, at) => Ok(bytes.clone()),
+            Some(known) if (known.broadcast, known.at) == (broadcast, at) => Ok(known.bytes.clone()),
             _ => {
                 let bytes: Arc<[u8]> = make()?.into();
-                *shared = Some((broadcast, at, bytes.clone()));
+                *shared = Some(Shared { broadcast, at, bytes: bytes.clone() });
                 Ok(bytes)
             }
         }
