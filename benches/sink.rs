@@ -128,7 +128,7 @@ impl Shared {
         state.seen += came.recipients as u64;
         state.forged += u64::from(!came.genuine);
         let new = match came.id.starts_with("brd_") {
-            true => came.to.lines().fold(false, |new, to| state.ids.insert(self.hasher.hash_one((came.id, to))) || new),
+            true => came.to.lines().filter(|to| state.ids.insert(self.hasher.hash_one((came.id, to)))).count() > 0,
             false => state.ids.insert(self.hasher.hash_one(came.id)),
         };
         if new && (state.seen.is_multiple_of(1000) || state.sample.0.is_empty()) {
