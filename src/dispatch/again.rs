@@ -279,11 +279,12 @@ fn afresh(
     let lapsed = |way: Way| {
         found.attempts.iter().any(|a| a.outcome == "unconfirmed" && way == Way { place: a.place, channel: a.channel })
     };
-    for (other, state, channel, _) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
+    for (other, state, channel, confirmed) in found.rows.iter().filter(|(other, ..)| *other != place && *other != 0) {
         let way = Way { place: *other, channel: *channel };
         let known = tried.iter().any(|tried| tried.way == way);
         match state {
-            DeliveryState::Open | DeliveryState::Told if !lapsed(way) => {
+            // A confirmation that came late is one.
+            DeliveryState::Open | DeliveryState::Told if *confirmed || !lapsed(way) => {
                 tried.push(Tried { way, rejected: false, deferrals: 0, served: true });
             }
             // A first try that ended it has no attempt of its own.

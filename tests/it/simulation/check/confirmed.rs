@@ -47,7 +47,10 @@ fn confirmed(evidence: &Evidence<'_>, found: &mut Found, seen: &Seen, step: &Ste
     let of_theirs = |of: loudhailer::id::DeliveryId| (of.broadcast, of.subscriber) == (id.broadcast, id.subscriber);
     let again = known.reported.iter().any(|report| report.bounced && of_theirs(report.id))
         || known.replayed.iter().any(|(of, _)| of_theirs(*of));
-    let report = known.reported.iter().find(|report| (report.id, report.channel) == (id, seen.channel));
+    // By the platform's own reference a report is about one attempt; that of an attempt whose answer was lost is known to nobody.
+    let of_this = |began: Duration| began == seen.at || !Channel::of(seen.channel).by_reference;
+    let report =
+        known.reported.iter().find(|report| (report.id, report.channel) == (id, seen.channel) && of_this(report.began));
     let Some(at) = report.and_then(|report| report.answered).filter(|_| !again && !known.lost(seen.answered)) else {
         return;
     };
