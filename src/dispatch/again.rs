@@ -276,6 +276,12 @@ fn afresh(
             };
         }
     }
+    let routes = &live.broadcast.step.routes[..];
+    let named = |id| engine.lanes.get(&id).map(|lane| (&*lane.settings.name, &*lane.settings.kind));
+    let unconfirmed = found.attempts.iter().filter(|attempt| attempt.outcome == "unconfirmed");
+    let unconfirmed: Vec<(&str, &str)> = unconfirmed.filter_map(|attempt| named(attempt.channel)).collect();
+    let own = named(found.row.channel).filter(|_| place != 0);
+    let asked = confirm::left(routes, &unconfirmed, own);
     let lapsed = |way: Way| {
         found.attempts.iter().any(|a| a.outcome == "unconfirmed" && way == Way { place: a.place, channel: a.channel })
     };
@@ -283,8 +289,8 @@ fn afresh(
         let way = Way { place: *other, channel: *channel };
         let known = tried.iter().any(|tried| tried.way == way);
         match state {
-            // A confirmation that came late is one.
-            DeliveryState::Open | DeliveryState::Told if *confirmed || !lapsed(way) => {
+            // For want of a confirmation the next route is taken, not another channel of the same; one that came late is one.
+            DeliveryState::Open | DeliveryState::Told if *confirmed || !asked.for_want || !lapsed(way) => {
                 tried.push(Tried { way, rejected: false, deferrals: 0, served: true });
             }
             // A first try that ended it has no attempt of its own.
@@ -307,12 +313,6 @@ fn afresh(
         return (Afresh::End(state), left);
     }
     let quiet = quiet_until(live.broadcast.priority, subscriber, engine.clock.calendar());
-    let routes = &live.broadcast.step.routes[..];
-    let named = |id| engine.lanes.get(&id).map(|lane| (&*lane.settings.name, &*lane.settings.kind));
-    let unconfirmed = found.attempts.iter().filter(|attempt| attempt.outcome == "unconfirmed");
-    let unconfirmed: Vec<(&str, &str)> = unconfirmed.filter_map(|attempt| named(attempt.channel)).collect();
-    let own = named(found.row.channel).filter(|_| place != 0);
-    let asked = confirm::left(routes, &unconfirmed, own);
     // The way that was taken for want of a confirmation is not needed where one has come since.
     if asked.for_want && found.rows.iter().any(|(.., confirmed)| *confirmed) {
         return (Afresh::End(DeliveryState::Moved), left);
