@@ -1,4 +1,4 @@
-//! A page: the next members of a broadcast in one shard, decided into a manifest. Who, by which way and in which words is on
+//! A page: the next members of a broadcast, decided into a manifest for each shard. Who, by which way and in which words is on
 //! disk before anything enters a lane.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -84,7 +84,8 @@ impl Engine {
             ends: tokio::sync::RwLock::default(),
             entries,
             ways: AtomicU64::new(0),
-            wake: AtomicBool::new(false),
+            // Ways may have opened since, or a broadcast may have resumed whose wake did not come to the disk.
+            wake: AtomicBool::new(true),
             room: Arc::new(Semaphore::new(parts.settings.attempt_room)),
             plan: Notify::new(),
             tick: Notify::new(),
