@@ -11,14 +11,19 @@ const REMEMBERED: usize = 1024;
 pub struct Down(BTreeMap<IncidentId, (i64, BTreeSet<String>)>);
 
 impl Down {
-    pub fn note(&mut self, incident: IncidentId, version: i64, platforms: BTreeSet<String>) {
-        if self.0.get(&incident).is_some_and(|(known, _)| *known > version) {
-            return;
+    /// Whether the incident says something else than before.
+    pub fn note(&mut self, incident: IncidentId, version: i64, platforms: BTreeSet<String>) -> bool {
+        let (known, before) = self.0.entry(incident).or_default();
+        if *known > version {
+            return false;
         }
-        self.0.insert(incident, (version, platforms));
+        *known = version;
+        let changed = *before != platforms;
+        *before = platforms;
         if self.0.len() > REMEMBERED {
             self.0.retain(|known, (_, platforms)| *known == incident || !platforms.is_empty());
         }
+        changed
     }
 
     pub fn platforms(&self) -> BTreeSet<String> {
@@ -34,11 +39,12 @@ mod tests {
     fn a_version_that_is_heard_of_late_changes_nothing() {
         let set = |platforms: &[&str]| platforms.iter().map(|name| name.to_string()).collect::<BTreeSet<_>>();
         let mut down = Down::default();
-        down.note(IncidentId(1), 3, set(&[]));
-        down.note(IncidentId(1), 2, set(&["sms-net"]));
+        assert!(!down.note(IncidentId(1), 3, set(&[])));
+        assert!(!down.note(IncidentId(1), 2, set(&["sms-net"])));
         assert_eq!(down.platforms(), set(&[]));
-        down.note(IncidentId(2), 1, set(&["hook"]));
-        down.note(IncidentId(1), 4, set(&["sms-net"]));
+        assert!(down.note(IncidentId(2), 1, set(&["hook"])));
+        assert!(down.note(IncidentId(1), 4, set(&["sms-net"])));
+        assert!(!down.note(IncidentId(1), 5, set(&["sms-net"])), "as it was");
         assert_eq!(down.platforms(), set(&["hook", "sms-net"]));
         for other in 0..2 * REMEMBERED as i64 {
             down.note(IncidentId(10 + other), 1, set(&[]));

@@ -26,11 +26,8 @@ impl Engine {
     /// A version of an incident says anew what is down. What waits in an affected lane moves; what waited for a way decides again.
     pub fn platforms_changed(&self, incident: IncidentId, version: i64, platforms: BTreeSet<String>) {
         let mut down = lock(&self.down);
-        let before = down.platforms();
-        down.note(incident, version, platforms);
-        let now = down.platforms();
-        if now != before {
-            let at = self.clock.monotonic();
+        if down.note(incident, version, platforms) {
+            let (now, at) = (down.platforms(), self.clock.monotonic());
             self.lanes.values().for_each(|lane| lane.set_down(&now, at));
             drop(down);
             self.barrier();

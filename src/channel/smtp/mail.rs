@@ -54,7 +54,12 @@ impl Mail {
 
     /// Whether both may go in one.
     pub fn goes_with(&self, other: &Mail) -> bool {
-        self.is_shared() && other.is_shared() && *self.bytes == *other.bytes
+        match (&self.bytes, &other.bytes) {
+            (Bytes::Shared(own), Bytes::Shared(others)) => {
+                !self.utf8 && !other.utf8 && (Arc::ptr_eq(own, others) || own == others)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use ring::hmac;
 use rusqlite::Connection;
 
-use super::rows::{all, first, run};
+use super::rows::{about, all, first, run};
 use super::{delivery, subscriber, upkeep};
 use crate::audience::route::{Blocked, ChannelId, LeftOut, Way};
 use crate::audience::{Address, Omission};
@@ -33,8 +33,9 @@ pub fn page(
 ) -> Result<(Vec<Member>, bool)> {
     let first = i64::from(*shards.start()) << 48;
     let last = i64::from(*shards.end()) << 48 | ((1 << 48) - 1);
-    let members = all(
+    let mut members = about(
         db,
+        limit + 1,
         &format!(
             "{} JOIN member m ON m.subscriber = s.id
              WHERE m.audience = (SELECT id FROM audience WHERE name = ?1) AND m.subscriber > ?2 AND m.subscriber <= ?3
@@ -43,17 +44,16 @@ pub fn page(
             subscriber::SUBSCRIBER
         ),
         (audience, after.max(first - 1), last, limit as i64 + 1, released.0),
-        subscriber::read,
+        |row| Ok(Member { subscriber: subscriber::read(row)?, told: false }),
     )?;
     let end = members.len() <= limit;
-    let mut members = members;
     members.truncate(limit);
-    let told = match (members.first(), members.last()) {
-        (Some(from), Some(to)) => told(db, id, incident, audience, selection, from.id, to.id)?,
-        _ => BTreeSet::new(),
-    };
-    let members =
-        members.into_iter().map(|subscriber| Member { told: told.contains(&subscriber.id.0), subscriber }).collect();
+    if let (Some(from), Some(to)) = (members.first(), members.last()) {
+        let told = told(db, id, incident, audience, selection, from.subscriber.id, to.subscriber.id)?;
+        if !told.is_empty() {
+            members.iter_mut().for_each(|member| member.told = told.contains(&member.subscriber.id.0));
+        }
+    }
     Ok((members, end))
 }
 

@@ -27,9 +27,25 @@ pub fn all<T>(
     params: impl Params,
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>> {
-    db.prepare_cached(sql)
-        .and_then(|mut statement| statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>())
-        .map_err(failed)
+    about(db, 0, sql, params, read)
+}
+
+/// As `all`, with room for so many from the start: many large rows would be moved as the list grows.
+pub fn about<T>(
+    db: &Connection,
+    count: usize,
+    sql: &str,
+    params: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let read_into = |mut statement: rusqlite::CachedStatement<'_>| {
+        let mut found = Vec::with_capacity(count);
+        for row in statement.query_map(params, read)? {
+            found.push(row?);
+        }
+        Ok(found)
+    };
+    db.prepare_cached(sql).and_then(read_into).map_err(failed)
 }
 
 pub fn json(value: &impl Serialize) -> Result<String> {

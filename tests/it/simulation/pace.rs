@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use loudhailer::app::App;
+use loudhailer::audience::Quiet;
 use loudhailer::channel::registry::Rates;
 use loudhailer::channel::{Driver, Holds, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
@@ -243,6 +244,30 @@ fn an_account_that_asks_for_a_rest_rests_with_all_its_channels() {
         let others: Vec<Duration> = stage.begun().iter().filter(|one| one.lane == 2).map(|one| one.at).collect();
         assert_eq!(others.len(), 50, "all of them in the end");
         assert!(others.iter().all(|at| *at >= asked + REST), "{:?} after {asked:?}", others.iter().min());
+    });
+}
+
+#[test]
+fn who_is_still_in_a_lane_when_their_quiet_hours_begin_is_told_when_they_end() {
+    simulated(async {
+        let mut stage = Stage::new();
+        // One every twelve seconds.
+        stage.open(vec![stage.lane(1, "url", rates(&["5/min"], &[], &[], &[]), accepts())]).await;
+        let minute = (START / 60_000 % 1440) as u16;
+        let quiet = Quiet { from: minute + 1, to: minute + 11 };
+        let drafts = urls("h{}", 0..10).map(|(kind, value)| {
+            let mut draft = subscriber("press", &kind, value);
+            draft.subscriber.quiet = Some(quiet);
+            draft
+        });
+        stage.store.upsert(drafts.collect(), Time(START)).await.expect("upserts");
+        stage.event("a", &[]).await;
+        stage.pass(20 * 60_000).await;
+        let times: Vec<Duration> = stage.begun().iter().map(|one| one.at).collect();
+        let before = times.iter().filter(|at| **at < Duration::from_secs(60)).count();
+        let within = times.iter().filter(|at| (60..660).contains(&at.as_secs())).count();
+        assert!((1..10).contains(&before), "{before} before it was quiet");
+        assert_eq!((within, times.len()), (0, 10), "{times:?}");
     });
 }
 
