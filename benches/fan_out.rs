@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
-use super::compare::{Leg, alternate, round};
+use super::broker::Broker;
+use super::compare::{Leg, Legs, alternate, round};
 use super::loops::Task;
 use super::people::{self, By};
 use super::place::{HOOKS, MAILS, Place, Plan, Setup};
@@ -48,6 +49,33 @@ fn bare_to(
     Leg::read(&Process::role(MEASURED, name, &json!(task))?.json()?, count)
 }
 
+/// The broker and the bare loop in turn, both to our own sink. What the loop sends is what the broker sent, under ids of its own:
+/// answered with it.
+fn in_turn(
+    args: &Args,
+    sink: &Sink,
+    broker: &Broker,
+    bare: impl Fn(&Value) -> anyhow::Result<Leg>,
+) -> anyhow::Result<(Legs, Value)> {
+    let count = args.recipients;
+    let sample = RefCell::new(Value::Null);
+    let told = || {
+        sink.reset()?;
+        let leg = broker.tell(count, &|| Ok(sink.caught()?.distinct))?;
+        checked(sink, count)?;
+        *sample.borrow_mut() = sink.sample()?;
+        Ok(leg)
+    };
+    let looped = || {
+        sink.reset()?;
+        let leg = bare(&sample.borrow())?;
+        checked(sink, count)?;
+        Ok(leg)
+    };
+    let legs = alternate(args.rounds, vec![("broker", Box::new(told)), ("bare", Box::new(looped))])?;
+    Ok((legs, sample.into_inner()))
+}
+
 fn length(sample: &Value) -> usize {
     sample["content"].as_str().map_or(0, str::len)
 }
@@ -58,22 +86,8 @@ pub fn webhook(args: &Args) -> anyhow::Result<Measured> {
     let place = Place::new(&Setup::new(&[ALL], &sink.mail))?;
     place.import(&people::file(By::Webhook, count, &sink), count)?;
     let broker = place.serve()?;
-    // What the loop sends is what the broker sent, under ids of its own.
-    let sample = RefCell::new(Value::Null);
-    let told = || {
-        sink.reset()?;
-        let leg = broker.tell(count, &|| Ok(sink.caught()?.distinct))?;
-        checked(&sink, count)?;
-        *sample.borrow_mut() = sink.sample()?;
-        Ok(leg)
-    };
-    let looped = || {
-        sink.reset()?;
-        let leg = bare("webhook", sink.hooks.clone(), HOOKS, count, &sample.borrow())?;
-        checked(&sink, count)?;
-        Ok(leg)
-    };
-    let legs = alternate(args.rounds, vec![("broker", Box::new(told)), ("bare", Box::new(looped))])?;
+    let bare = |sample: &Value| bare("webhook", sink.hooks.clone(), HOOKS, count, sample);
+    let (legs, sample) = in_turn(args, &sink, &broker, bare)?;
     Ok(Measured {
         figures: vec![
             ("webhook_ratio", round(legs.ratio("broker", "bare"), 3)),
@@ -81,7 +95,7 @@ pub fn webhook(args: &Args) -> anyhow::Result<Measured> {
             ("webhook_per_s", legs.rate("broker").round()),
         ],
         raw: json!({
-            "recipients": count, "connections": HOOKS, "bytes": length(&sample.borrow()), "pins": pins(),
+            "recipients": count, "connections": HOOKS, "bytes": length(&sample), "pins": pins(),
             "broker_cpu_us": round(legs.cpu_micros("broker"), 2), "bare_per_s": legs.rate("bare").round(),
             "bare_cpu_us": round(legs.cpu_micros("bare"), 2), "legs": legs.raw(),
         }),
@@ -154,28 +168,15 @@ pub fn press(args: &Args) -> anyhow::Result<Measured> {
     let place = Place::new(&Setup { mails: PRESS_SLOTS, own: false, ..Setup::new(&[ALL], &sink.mail) })?;
     place.import(&people::file(By::Mail, count, &sink), count)?;
     let broker = place.serve()?;
-    let sample = RefCell::new(Value::Null);
-    let told = || {
-        sink.reset()?;
-        let leg = broker.tell(count, &|| Ok(sink.caught()?.distinct))?;
-        checked(&sink, count)?;
-        *sample.borrow_mut() = sink.sample()?;
-        Ok(leg)
-    };
-    let looped = || {
-        sink.reset()?;
-        let leg = bare_to(TOGETHER, "mail", vec![sink.mail.clone()], MAILS, count, &sample.borrow())?;
-        checked(&sink, count)?;
-        Ok(leg)
-    };
-    let legs = alternate(args.rounds, vec![("broker", Box::new(told)), ("bare", Box::new(looped))])?;
+    let bare = |sample: &Value| bare_to(TOGETHER, "mail", vec![sink.mail.clone()], MAILS, count, sample);
+    let (legs, sample) = in_turn(args, &sink, &broker, bare)?;
     Ok(Measured {
         figures: vec![
             ("press_ratio", round(legs.ratio("broker", "bare"), 3)),
             ("press_per_s", legs.rate("broker").round()),
         ],
         raw: json!({
-            "recipients": count, "a_mail": TOGETHER, "connections": MAILS, "bytes": length(&sample.borrow()),
+            "recipients": count, "a_mail": TOGETHER, "connections": MAILS, "bytes": length(&sample),
             "pins": pins(), "cpu_ratio": round(legs.cpu_ratio("broker", "bare"), 3),
             "broker_cpu_us": round(legs.cpu_micros("broker"), 2), "bare_per_s": legs.rate("bare").round(),
             "bare_cpu_us": round(legs.cpu_micros("bare"), 2), "legs": legs.raw(),

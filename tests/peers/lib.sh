@@ -88,3 +88,53 @@ http_get() {
   cat <&3
   exec 3<&-
 }
+
+# postfix_files DIR: what every Postfix of ours has: folders, and main.cf and master.cf to which its own lines are added.
+# Whatever it accepts lies in one Maildir, DIR/mail.
+postfix_files() {
+  local dir=$1 owner
+  owner=$(id -u)
+  [ "$owner" != 0 ] || owner=$(id -u nobody)
+  mkdir -p "$dir/etc" "$dir/spool" "$dir/mail"
+  as_root install -d -o postfix "$dir/data"
+  as_root chown "$owner" "$dir/mail"
+  cat >"$dir/etc/main.cf" <<END
+compatibility_level = 3.6
+queue_directory = $dir/spool
+data_directory = $dir/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mydestination =
+mynetworks =
+alias_maps =
+virtual_mailbox_domains = regexp:$dir/etc/domains
+virtual_mailbox_maps = static:mail/
+virtual_mailbox_base = $dir
+virtual_uid_maps = static:$owner
+virtual_gid_maps = static:$(id -g nobody)
+virtual_minimum_uid = 1
+smtpd_relay_restrictions = reject_unauth_destination
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+default_process_limit = 50
+END
+  echo '/./ mail' >"$dir/etc/domains"
+  cat >"$dir/etc/master.cf" <<END
+cleanup unix n - n - 0 cleanup
+qmgr    unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce  unix - - n - 0 bounce
+defer   unix - - n - 0 bounce
+trace   unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+virtual unix - n n - - virtual
+error   unix - - n - - error
+retry   unix - - n - - error
+anvil   unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+END
+}

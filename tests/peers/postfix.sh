@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Postfix, an instance of its own: a plain port (STARTTLS offered), a submission port (STARTTLS and AUTH demanded), a
-# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file. Whatever is accepted lies in one Maildir.
+# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file.
 
 postfix_packages() {
   lacking /usr/lib/postfix/sbin/master:postfix saslpasswd2:sasl2-bin '/usr/lib/*/sasl2/libplain.so:libsasl2-modules'
@@ -8,37 +8,15 @@ postfix_packages() {
 postfix_install() { :; }
 
 postfix_start() {
-  local dir=$peers_dir/postfix plain submission tls owner
+  local dir=$peers_dir/postfix plain submission tls
   free_port plain && free_port submission && free_port tls
-  owner=$(id -u)
-  [ "$owner" != 0 ] || owner=$(id -u nobody)
-  mkdir -p "$dir/etc/sasl" "$dir/spool" "$dir/mail"
-  as_root install -d -o postfix "$dir/data"
-  as_root chown "$owner" "$dir/mail"
+  postfix_files "$dir"
+  mkdir -p "$dir/etc/sasl"
 
-  cat >"$dir/etc/main.cf" <<END
-compatibility_level = 3.6
-queue_directory = $dir/spool
-data_directory = $dir/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-mail_owner = postfix
-setgid_group = postdrop
+  cat >>"$dir/etc/main.cf" <<END
 maillog_file = /dev/stdout
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
 myhostname = mail.example.test
-mydestination =
-mynetworks =
-alias_maps =
-virtual_mailbox_domains = regexp:$dir/etc/domains
-virtual_mailbox_maps = static:mail/
-virtual_mailbox_base = $dir
-virtual_uid_maps = static:$owner
-virtual_gid_maps = static:$(id -g nobody)
-virtual_minimum_uid = 1
 smtpd_recipient_restrictions = check_recipient_access regexp:$dir/etc/answers
-smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_cert_file = $peers_dir/tls/server.pem
 smtpd_tls_key_file = $peers_dir/tls/server.key
 smtpd_tls_security_level = may
@@ -46,12 +24,8 @@ smtpd_tls_auth_only = yes
 smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = example.test
 cyrus_sasl_config_path = $dir/etc/sasl
-smtpd_client_connection_count_limit = 0
-smtpd_client_connection_rate_limit = 0
 smtpd_error_sleep_time = 0
-default_process_limit = 50
 END
-  echo '/./ mail' >"$dir/etc/domains"
   cat >"$dir/etc/answers" <<'END'
 /^answer-421/ 421 4.7.0 closing
 /^answer-450/ 450 4.2.0 come back later
@@ -70,23 +44,11 @@ END
   as_root chown postfix "$dir/etc/sasl/users"
 
   local authenticated='-o smtpd_sasl_auth_enable=yes -o smtpd_client_restrictions=permit_sasl_authenticated,reject'
-  cat >"$dir/etc/master.cf" <<END
+  cat >>"$dir/etc/master.cf" <<END
 127.0.0.1:$plain      inet n - n - - smtpd
 127.0.0.1:$submission inet n - n - - smtpd -o smtpd_tls_security_level=encrypt $authenticated
 127.0.0.1:$tls        inet n - n - - smtpd -o smtpd_tls_wrappermode=yes $authenticated
-cleanup unix n - n - 0 cleanup
-qmgr    unix n - n 300 1 qmgr
 tlsmgr  unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce  unix - - n - 0 bounce
-defer   unix - - n - 0 bounce
-trace   unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-virtual unix - n n - - virtual
-error   unix - - n - - error
-retry   unix - - n - - error
-anvil   unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 END
   background postfix as_root postfix -c "$dir/etc" start-fg
   until_true postfix greets "$plain" || return 1

@@ -181,6 +181,42 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_job_that_fails_takes_nobody_with_it_and_what_was_noted_outside_is_taken_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Jobs that are ready together share a transaction.
+        let store = Sqlite::inline(&folder.path().join("store.db")).expect("opens");
+        let write = |db: &Connection, name: &str| rows::run(db, "INSERT INTO meta VALUES (?1, '')", [name]);
+        let noted = Arc::new(Mutex::new(Vec::new()));
+        let (note, undo) = (noted.clone(), noted.clone());
+        let lock = |noted: &Mutex<Vec<&'static str>>| noted.lock().expect("noted").clone();
+        let good = store.writer.run_or_undo(
+            move |db| {
+                write(db, "good")?;
+                note.lock().expect("noted").push("good");
+                Ok(())
+            },
+            move || undo.lock().expect("noted").push("undone"),
+        );
+        let bad = store.write(move |db| {
+            write(db, "bad")?;
+            Err::<(), _>(StoreError::Failed("it can't".into()))
+        });
+        let panics = store.write(move |db| -> Result<()> {
+            write(db, "panics")?;
+            panic!("in a job")
+        });
+        let last = store.write(move |db| write(db, "last"));
+        let (good, bad, panics, last) = tokio::join!(good, bad, panics, last);
+        assert!(good.is_ok() && last.is_ok(), "{good:?}, {last:?}");
+        assert!(bad.is_err() && panics.is_err());
+        let names = store.read(|db| rows::all(db, "SELECT name FROM meta WHERE value = ''", [], |row| row.get(0)));
+        let mut names: Vec<String> = names.await.expect("reads");
+        names.sort();
+        assert_eq!(names, ["good", "last"]);
+        assert_eq!(lock(&noted), ["good", "undone", "good"], "done, undone with the others, and done again");
+    }
+
+    #[tokio::test]
     async fn a_reader_comes_back_from_whoever_goes_before_the_end_and_from_a_panic() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Sqlite::own(&folder.path().join("store.db"), 16).expect("opens");
