@@ -40,8 +40,8 @@ fn each_type_of_a_kannel_report_means_what_its_guide_says() {
     };
     for (kind, status, fault) in [
         ("1", ReceiptStatus::Delivered, None),
-        ("2", ReceiptStatus::Bounced, Some(Fault::Address)),
-        ("16", ReceiptStatus::Bounced, Some(Fault::Address)),
+        ("2", ReceiptStatus::Bounced, Some(Fault::Message)),
+        ("16", ReceiptStatus::Bounced, Some(Fault::Message)),
     ] {
         let receipt = one(kannel(kind));
         assert_eq!((receipt.status, receipt.fault), (status, fault), "{kind}");
