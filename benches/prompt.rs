@@ -113,8 +113,8 @@ forwarded! {
     dead(record: DeadRecord, now: Time) -> Result<()>;
     broadcast(id: BroadcastId) -> Result<Option<Broadcast>>;
     live() -> Result<Vec<Broadcast>>;
-    release(id: BroadcastId, now: Time, by: &str) -> Result<bool>;
-    change_state(id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<bool>;
+    release(id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>>;
+    change_state(id: BroadcastId, from: Vec<BroadcastState>, to: BroadcastState, now: Time, by: &str) -> Result<Option<Broadcast>>;
     due_timers(now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
     end_timer(kind: TimerKind, subject: i64, due: Time) -> Result<()>;
     page(broadcast: &Broadcast, shards: RangeInclusive<u8>, after: i64, limit: usize) -> Result<(Vec<Member>, bool)>;

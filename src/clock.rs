@@ -63,8 +63,9 @@ pub struct Clock {
 }
 
 enum Kind {
-    /// Both from the system (tokio's timer, so a paused runtime moves them together).
-    System { began: tokio::time::Instant, offset: AtomicI64, calendar: Calendar },
+    /// Both from the system (tokio's timer, so a paused runtime moves them together). `steady` is what the calendar showed in
+    /// the beginning.
+    System { began: tokio::time::Instant, offset: AtomicI64, calendar: Calendar, steady: i64 },
     /// Both moved by hand.
     Manual { start: i64, calendar: AtomicI64, monotonic: AtomicU64, sleepers: Mutex<Sleepers> },
 }
@@ -85,17 +86,17 @@ struct Sleepers {
 
 impl Clock {
     pub fn system() -> Clock {
-        Clock::with(Calendar::System, 0)
+        Clock::with(Calendar::System, 0, jiff::Timestamp::now().as_millisecond())
     }
 
     /// The calendar begins at `start` and goes on with the monotonic clock: for simulation under a paused runtime.
     pub fn from(start: Time) -> Clock {
-        Clock::with(Calendar::From(start.0), 0)
+        Clock::with(Calendar::From(start.0), 0, start.0)
     }
 
     /// The calendar stands at `start` until it is set; monotonic time is real: for the demo, which moves it scene by scene.
     pub fn scenes(start: Time) -> Clock {
-        Clock::with(Calendar::Set, start.0)
+        Clock::with(Calendar::Set, start.0, jiff::Timestamp::now().as_millisecond())
     }
 
     /// Both stand still until a test moves them.
@@ -110,8 +111,9 @@ impl Clock {
         }
     }
 
-    fn with(calendar: Calendar, offset: i64) -> Clock {
-        Clock { kind: Kind::System { began: tokio::time::Instant::now(), offset: AtomicI64::new(offset), calendar } }
+    fn with(calendar: Calendar, offset: i64, steady: i64) -> Clock {
+        let began = tokio::time::Instant::now();
+        Clock { kind: Kind::System { began, offset: AtomicI64::new(offset), calendar, steady } }
     }
 
     pub fn calendar(&self) -> Time {
@@ -119,7 +121,7 @@ impl Clock {
             Kind::System { offset, calendar: Calendar::System, .. } => {
                 Time(jiff::Timestamp::now().as_millisecond() + offset.load(Ordering::Relaxed))
             }
-            Kind::System { began, calendar: Calendar::From(start), offset } => {
+            Kind::System { began, calendar: Calendar::From(start), offset, .. } => {
                 Time(start + began.elapsed().as_millis() as i64 + offset.load(Ordering::Relaxed))
             }
             Kind::System { offset, calendar: Calendar::Set, .. } => Time(offset.load(Ordering::Relaxed)),
@@ -134,11 +136,11 @@ impl Clock {
         }
     }
 
-    /// Calendar time that goes on as the monotonic clock does, whatever a scene shows: what retries are due by.
+    /// Calendar time that goes on as the monotonic clock does, whatever a scene shows and whoever sets the machine's clock: what
+    /// retries are due by, and long limits are counted in.
     pub fn steady(&self) -> Time {
         match &self.kind {
-            Kind::System { calendar: Calendar::Set, .. } => Time(jiff::Timestamp::now().as_millisecond()),
-            Kind::System { .. } => self.calendar(),
+            Kind::System { began, steady, .. } => Time(steady + began.elapsed().as_millis() as i64),
             Kind::Manual { start, monotonic, .. } => {
                 Time(start + (monotonic.load(Ordering::Acquire) / 1_000_000) as i64)
             }
@@ -161,12 +163,14 @@ impl Clock {
         self.sleep_until(self.monotonic() + span).await;
     }
 
-    /// Moves the calendar alone to `to`. Only a scene clock or one moved by hand can be set.
+    /// Moves the calendar alone to `to`: for the scenes of the demo, and as if somebody had set the machine's clock.
     pub fn set_calendar(&self, to: Time) {
         match &self.kind {
             Kind::System { offset, calendar: Calendar::Set, .. } => offset.store(to.0, Ordering::Relaxed),
+            Kind::System { offset, .. } => {
+                offset.fetch_add(to.0 - self.calendar().0, Ordering::Relaxed);
+            }
             Kind::Manual { calendar, .. } => calendar.store(to.0, Ordering::Relaxed),
-            Kind::System { .. } => {}
         }
     }
 
@@ -236,5 +240,17 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         (&mut slept).await.expect("wakes");
         assert_eq!(clock.calendar(), Time(11_000));
+    }
+
+    #[test]
+    fn what_is_steady_does_not_heed_who_sets_the_machines_clock() {
+        for clock in [Clock::system(), Clock::from(Time(1_000_000))] {
+            let (calendar, steady) = (clock.calendar(), clock.steady());
+            clock.set_calendar(calendar.plus(Duration::from_secs(3600)));
+            assert!(clock.calendar().since(calendar) >= Duration::from_secs(3600));
+            assert!(clock.steady().since(steady) < Duration::from_secs(60));
+            let due = clock.calendar().plus(Duration::from_secs(10));
+            assert!(clock.steady_at(due).since(clock.steady()) <= Duration::from_secs(10));
+        }
     }
 }

@@ -9,6 +9,7 @@ words!(
         CursorBeforeManifest = "cursor-before-manifest", RecoverySkipped = "recovery-skipped",
         AnsweredBeforeWritten = "answered-before-written", EpochNotCompared = "epoch-not-compared",
         StaleOwnersOutcomeDropped = "stale-owners-outcome-dropped", RecoveredPlatformUnnoticed = "recovered-platform-unnoticed",
+        HalfReadShardEnded = "half-read-shard-ended",
         ClaimsIgnored = "claims-ignored",
         RetryUnderNewId = "retry-under-new-id", RetryWithOtherBytes = "retry-with-other-bytes",
         ToldByTwoSteps = "told-by-two-steps", AlsoIgnored = "also-ignored",
@@ -34,7 +35,8 @@ impl Fault {
             | Fault::RecoverySkipped
             | Fault::AnsweredBeforeWritten
             | Fault::RecoveredPlatformUnnoticed
-            | Fault::EpochNotCompared => 1,
+            | Fault::EpochNotCompared
+            | Fault::HalfReadShardEnded => 1,
             Fault::StaleOwnersOutcomeDropped
             | Fault::ClaimsIgnored
             | Fault::RetryUnderNewId

@@ -13,7 +13,7 @@ use crate::channel::{Driver, Outcome, Parcel};
 use crate::dispatch::lane::{self, Lane};
 use crate::dispatch::live::Delivery;
 use crate::dispatch::recorder::{Entry, Recorded};
-use crate::dispatch::{Engine, recorder};
+use crate::dispatch::{self, Engine, recorder};
 use crate::fault::{self, Fault};
 use crate::incident::{self, Mode};
 use crate::ingest::event::{BadEvent, Event};
@@ -25,19 +25,27 @@ use crate::store::{Applied, Apply, Committed, StoreError};
 /// of what they supersede begins any more.
 pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<Ingested, IngestError> {
     let event = Arc::new(event);
-    match app.store.ingest(event.clone(), application(app, event.clone(), by_hand)).await? {
-        Committed::Done { ingested, drawn, change } => {
+    let (engine, store) = (app.engine.clone(), app.store.clone());
+    let (taken, apply) = (event.clone(), application(app, event.clone(), by_hand));
+    let committed = dispatch::whole(async move {
+        let mut committed = store.ingest(taken, apply).await?;
+        if let Committed::Done { ingested, drawn, change } = &mut committed {
             if change.incident.mode == Mode::Real && !change.update.late {
                 let over = change.incident.closed.is_some();
-                let down = if over { Default::default() } else { change.after.platforms_down.into_iter().collect() };
-                app.engine.platforms_changed(ingested.incident, change.incident.version + 1, down);
+                let down = if over { Vec::new() } else { std::mem::take(&mut change.after.platforms_down) };
+                engine.platforms_changed(ingested.incident, change.incident.version + 1, down.into_iter().collect());
             }
-            app.engine.take(drawn);
+            engine.take_drawn(std::mem::take(drawn));
+        }
+        Ok(committed)
+    });
+    match committed.await? {
+        Committed::Done { ingested, .. } => {
             metrics::counter!("loudhailer_events_total").increment(1);
             Ok(ingested)
         }
         Committed::Seen { digest, ingested } if digest == event.digest => {
-            // Whoever repeats may do so because the store failed after the commit, before the engine had heard of it.
+            // Whoever repeats may do so because the process failed after the commit, before the engine had heard of it.
             app.engine.notice(&ingested.broadcasts).await?;
             Ok(ingested)
         }
@@ -65,26 +73,22 @@ pub fn application(app: &App, event: Arc<Event>, by_hand: Option<&str>) -> Apply
 /// Sends one delivery whose slot, permit and room are taken, and records what came of it; then what the lane has next for the
 /// slot that has come free, until there is nothing.
 pub fn deliver(engine: &Arc<Engine>, lane: &Arc<Lane>, delivery: Delivery, room: OwnedSemaphorePermit) {
-    engine.attempt_begins(&delivery);
     let (engine, lane) = (engine.clone(), lane.clone());
     engine.attempts.clone().spawn(async move {
         let mut next = Some((delivery, room));
         while let Some((delivery, room)) = next {
             attempt(&engine, &lane, delivery, room).await;
             next = lane::next(&engine, &lane);
-            if let Some((delivery, _)) = &next {
-                engine.attempt_begins(delivery);
-            }
         }
     });
 }
 
-async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: OwnedSemaphorePermit) {
+async fn attempt(engine: &Arc<Engine>, lane: &Lane, mut delivery: Delivery, room: OwnedSemaphorePermit) {
     let began = engine.clock.calendar();
     let started = engine.clock.monotonic();
     // A panic is contained to its attempt.
     let driver = &*lane.settings.driver;
-    let sending = std::panic::AssertUnwindSafe(async { driver.send(parcel(engine, driver, &delivery)).await });
+    let sending = std::panic::AssertUnwindSafe(async { driver.send(parcel(engine, driver, &mut delivery)).await });
     let outcome =
         sending.catch_unwind().await.unwrap_or_else(|_| Outcome::Unknown { detail: "the driver panicked".into() });
     let ended = engine.clock.monotonic();
@@ -106,8 +110,8 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, delivery: Delivery, room: Ow
     })));
 }
 
-/// The same id and the same bytes at every try.
-fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
+/// The same id and the same bytes at every try. What only the parcel needs leaves the delivery, which is not sent twice.
+fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &mut Delivery) -> Parcel {
     let mut id = delivery.id();
     if fault::on(Fault::RetryUnderNewId) && delivery.tries > 0 {
         id.place += 1000;
@@ -119,10 +123,10 @@ fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &Delivery) -> Parcel {
     Parcel {
         id,
         broadcast: Some(broadcast.id),
-        to: delivery.to.to_string(),
-        secrets: delivery.secrets.to_vec(),
+        to: delivery.to.clone(),
+        secrets: std::mem::take(&mut delivery.secrets).into_vec(),
         message: delivery.message.clone(),
-        name: delivery.name.clone(),
+        name: delivery.name.take(),
         unsubscribe_url: unsubscribes.then(|| engine.unsubscribe_url(delivery.subscriber, delivery.place)),
         urgent: broadcast.priority == Priority::Critical,
         at: if fault::on(Fault::RetryWithOtherBytes) { engine.clock.calendar() } else { delivery.at },

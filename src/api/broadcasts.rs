@@ -140,7 +140,7 @@ async fn change(
 pub async fn release(door: web::Data<Door>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let broadcast = find(&door, &id).await?;
     let app = &door.app;
-    if !app.store.release(broadcast.id, app.clock.calendar(), &caller.name).await? && broadcast.released.is_none() {
+    if !app.engine.release(broadcast.id, &caller.name).await? && broadcast.released.is_none() {
         return Err(Problem::conflict(format!("{} is {} and was never released", broadcast.id, broadcast.state)));
     }
     app.engine.notice(&[broadcast.id]).await?;

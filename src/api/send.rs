@@ -74,7 +74,7 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
         let parcel = Parcel {
             id: id.clone(),
             broadcast: None,
-            to: value.clone(),
+            to: value.as_str().into(),
             secrets: secrets.clone(),
             message: Arc::new(filled.into()),
             name: None,

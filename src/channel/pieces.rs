@@ -176,7 +176,7 @@ impl Values<'_> {
         let Parcel { id, to, unsubscribe_url, urgent, .. } = self.parcel;
         let filled = self.filled;
         let value = match name {
-            Name::To => to,
+            Name::To => &**to,
             Name::Text => &filled.text,
             Name::Title => filled.title.as_deref().ok_or("title")?,
             Name::Html => filled.html.as_deref().ok_or("html")?,

@@ -21,7 +21,11 @@ impl Pointer {
     }
 
     pub fn get<'a>(&self, value: &'a Value) -> Option<&'a Value> {
-        value.pointer(&self.text)
+        match value {
+            // Nothing was answered, as most platforms do that took a message.
+            Value::Null if !self.text.is_empty() => None,
+            value => value.pointer(&self.text),
+        }
     }
 
     /// The scalar there, as people would write it.

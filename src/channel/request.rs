@@ -130,7 +130,8 @@ impl Request {
         if self.size.chars.is_some_and(|most| longer_than(&filled.text, most)) {
             return Err(message_fault("the message is longer than the platform takes".into()));
         }
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + self.varying.len() + 4);
+        // Beside these the host, three of a signature, and the length.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + self.varying.len() + 5);
         headers.extend(self.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         for (name, needs, pieces) in &self.varying {
             if needs.iter().all(|name| values.has(name)) {

@@ -66,7 +66,7 @@ impl Breaker {
         opens
     }
 
-    /// As found in the store: open for so long yet.
+    /// As found in the store: open for so long yet, or half open by now.
     pub fn restored(opened_for: Duration, now: Instant) -> Breaker {
         Breaker { failures: FAILURES, opened: 1, until: Some(now + opened_for) }
     }

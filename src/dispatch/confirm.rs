@@ -77,7 +77,7 @@ pub(super) async fn lapse(engine: &Arc<Engine>, priority: Priority, now: Time) -
             return Ok(false);
         }
     }
-    let counted = engine.ends.read().await;
+    let counted = engine.in_step.read().await;
     let ended = engine.store.lapse(priority, now, ROWS).await.inspect_err(again)?;
     for (id, recipients) in &ended {
         if let Some(live) = engine.live(*id) {

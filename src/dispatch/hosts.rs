@@ -10,7 +10,7 @@ use super::learned::Learned;
 use super::slow_start::{SlowStart, Step};
 use crate::clock::Instant;
 
-/// Hosts remembered; those with nothing on the wire are forgotten first.
+/// Hosts remembered; those with nothing on the wire, and nothing to say, are forgotten first.
 const REMEMBERED: usize = 10_000;
 /// The part of the room that may wait for one host. The others wait on disk.
 const SHARE: usize = 4;
@@ -171,12 +171,25 @@ impl<T> Hosts<T> {
 
     pub fn begins(&mut self, name: &str, now: Instant) {
         if self.known.len() >= REMEMBERED {
-            self.known.retain(|_, host| host.on_wire > 0 || host.waits() > 0);
+            self.forget(now);
         }
         self.spend(name, now);
         match self.known.get_mut(name) {
             Some(host) => host.begins(now),
             None => self.known.entry(name.to_string()).or_default().begins(now),
+        }
+    }
+
+    /// First those of whom there is nothing to say; then those who only go slowly; then all who have nothing on the wire.
+    fn forget(&mut self, now: Instant) {
+        let rests = |host: &Host<T>| host.rests_until(now).is_some();
+        let slows = |host: &Host<T>| {
+            rests(host) || host.breaker.until().is_some() || host.slow.is_some() || host.learned.limit(now).is_some()
+        };
+        for keeps in [&slows as &dyn Fn(&Host<T>) -> bool, &rests, &|_: &Host<T>| false] {
+            if self.known.len() >= REMEMBERED {
+                self.known.retain(|_, host| host.on_wire > 0 || host.waits() > 0 || keeps(host));
+            }
         }
     }
 

@@ -237,8 +237,9 @@ impl Lane {
     }
 
     pub fn restore_breaker(&self, row: &BreakerRow, clock: &Clock) {
-        let left = row.until.since(clock.steady());
-        if row.host.is_empty() && row.state == "open" && !left.is_zero() {
+        // One whose time has passed lets a trial through first: nobody has seen that what was down is up again.
+        if row.host.is_empty() && row.state == "open" {
+            let left = row.until.since(clock.steady());
             lock(&self.inner).breaker = Breaker::restored(left, clock.monotonic());
         }
     }

@@ -69,7 +69,7 @@ pub struct Delivery {
     /// As many had confirmed late when it was decided; `None` where that does not matter.
     pub confirmations: Option<u64>,
     pub place: u16,
-    pub to: Box<str>,
+    pub to: Arc<str>,
     pub secrets: Box<[String]>,
     pub name: Option<Box<str>>,
     pub message: Arc<Message>,

@@ -52,10 +52,11 @@ use self::changed::Changed;
 use self::lane::Lane;
 use self::live::Live;
 use self::recorder::Entry;
+pub(crate) use self::reopen::whole;
 pub use self::start::{Parts, Settings};
 use crate::audience::route::ChannelId;
 use crate::clock::{Clock, Time};
-use crate::id::{BroadcastId, DeliveryId, SubscriberId, Withdrawal};
+use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
 use crate::store::{Broadcast, BroadcastState, Fact, Store, WordingKey};
@@ -86,12 +87,14 @@ pub struct Engine {
     pub(crate) claimed: Mutex<BTreeSet<DeliveryId>>,
     /// When the next open row of a lane and priority may be due.
     pub(crate) hints: Mutex<BTreeMap<(Priority, ChannelId), Time>>,
-    /// Attempts begun and not yet recorded, by broadcast.
-    pub(crate) attempting: Mutex<BTreeMap<BroadcastId, usize>>,
+    /// Attempts begun and not yet recorded, by broadcast. So are those that may have begun before a crash.
+    pub(crate) attempting: Mutex<BTreeMap<BroadcastId, Attempting>>,
     pub(crate) addresses: Mutex<addresses::Addresses>,
     pub(crate) balance: Mutex<balance::Balance>,
     /// See `reopen.rs`.
-    pub(crate) ends: tokio::sync::RwLock<()>,
+    pub(crate) in_step: tokio::sync::RwLock<()>,
+    /// What somebody ended between being drawn on disk and being taken up here.
+    pub(crate) ended_undrawn: Mutex<BTreeSet<BroadcastId>>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     ways: AtomicU64,
     /// What waits for a way is to be woken.
@@ -109,6 +112,11 @@ pub struct Engine {
     pub broken: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) attempts: TaskTracker,
+}
+
+pub(crate) struct Attempting {
+    pub incident: IncidentId,
+    attempts: usize,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,7 +142,8 @@ impl Engine {
     }
 
     pub(crate) fn attempt_begins(&self, delivery: &live::Delivery) {
-        *lock(&self.attempting).entry(delivery.live.broadcast.id).or_default() += 1;
+        let Broadcast { id, incident, .. } = delivery.live.broadcast;
+        lock(&self.attempting).entry(id).or_insert(Attempting { incident, attempts: 0 }).attempts += 1;
     }
 
     /// Outcomes are on disk: so many attempts of each broadcast are over.
@@ -142,8 +151,8 @@ impl Engine {
         let mut attempting = lock(&self.attempting);
         for (id, ended) in count {
             if let Some(left) = attempting.get_mut(id) {
-                *left = left.saturating_sub(*ended);
-                if *left == 0 {
+                left.attempts = left.attempts.saturating_sub(*ended);
+                if left.attempts == 0 {
                     attempting.remove(id);
                 }
             }

@@ -95,7 +95,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
     let mut lanes: BTreeSet<ChannelId> = BTreeSet::new();
     let (mut manifests, mut rows, mut deliveries) = (Vec::with_capacity(parts.len()), Vec::new(), Vec::new());
     for part in parts {
-        let end = part.shard < read;
+        let end = part.shard < read || fault::on(Fault::HalfReadShardEnded);
         moved.push((part.shard, part.moved(), end));
         let in_memory = part.plotted.iter().filter(|p| p.rows.is_empty()).map(|p| p.deliveries.len() as u32).sum();
         part.open.remaining.store(in_memory, Ordering::Release);
@@ -167,7 +167,7 @@ async fn plot(
     room: &mut BTreeMap<ChannelId, usize>,
     entry: &mut Plotted,
 ) {
-    let now = engine.clock.steady();
+    let now = || engine.clock.steady();
     let ways = match &entry.decided.decision {
         Decision::Omitted(_) => return,
         Decision::Waits(_) => {
@@ -194,7 +194,7 @@ async fn plot(
         let has_room = *free > 0;
         *free = free.saturating_sub(1);
         if !alone || !has_room {
-            entry.rows.push(open_row(live, subscriber.id, way.place, way.channel, way.channel, now, at));
+            entry.rows.push(open_row(live, subscriber.id, way.place, way.channel, way.channel, now(), at));
         }
         if has_room {
             let manifest = alone.then(|| manifest.clone());
@@ -230,7 +230,9 @@ pub(super) fn delivery(
         name: subscriber.name.as_deref().map(Into::into),
         message,
         tries,
-        quiet_from: quiet_from(live.broadcast.priority, subscriber, engine.clock.calendar()),
+        quiet_from: subscriber
+            .quiet
+            .and_then(|_| quiet_from(live.broadcast.priority, subscriber, engine.clock.calendar())),
         // Whichever way it came here: a later try is the same mail.
         at: live.broadcast.released.unwrap_or(at),
         queued: engine.clock.monotonic(),

@@ -8,11 +8,12 @@ use super::again::rows;
 use super::lane::Lane;
 use super::live::Live;
 use super::page::page;
-use super::{Engine, confirm, lock};
+use super::{Attempting, Engine, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
+use crate::id::BroadcastId;
 use crate::plan::Priority;
-use crate::store::{BroadcastState, CONFIRMS, UNDECIDED};
+use crate::store::{Broadcast, BroadcastState, CONFIRMS, UNDECIDED};
 
 pub async fn run(engine: Arc<Engine>) {
     super::recovery::run(&engine).await;
@@ -133,11 +134,13 @@ fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
 
 /// Whom an earlier broadcast told is known once its last attempts are recorded.
 fn asks_about_attempts(engine: &Engine, live: &Live) -> bool {
-    let selection = &live.broadcast.selection;
-    if !selection.only_if_told && selection.told_by.is_empty() && selection.untold_by.is_empty() {
-        return false;
-    }
-    lock(&engine.attempting).keys().any(|id| *id < live.broadcast.id)
+    let Broadcast { id, incident, selection, .. } = &live.broadcast;
+    let named = selection.told_by.iter().chain(&selection.untold_by);
+    let asks = |earlier: &BroadcastId, attempting: &Attempting| {
+        named.clone().any(|named| *named == earlier.0)
+            || selection.only_if_told && attempting.incident == *incident && earlier < id
+    };
+    lock(&engine.attempting).iter().any(|(earlier, attempting)| asks(earlier, attempting))
 }
 
 fn lanes_of<'a>(engine: &'a Engine, live: &'a Live) -> impl Iterator<Item = &'a Arc<Lane>> {

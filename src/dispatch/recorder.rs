@@ -31,7 +31,7 @@ pub struct Recorded {
     pub manifest: Option<Arc<OpenManifest>>,
     /// `Engine::ways` when it was decided.
     pub ways: u64,
-    /// An attempt began for it.
+    /// An attempt began for it, or may have begun before a crash.
     pub attempted: bool,
     pub room: Option<OwnedSemaphorePermit>,
 }
@@ -159,24 +159,25 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
 /// Everyone has come to an end: so has the broadcast.
 pub async fn finish(engine: &Engine, live: &super::live::Live) {
     let complete = || live.complete() && matches!(live.state(), BroadcastState::Running | BroadcastState::Paused);
-    if !complete() {
-        return;
-    }
-    let alone = engine.ends.write().await;
-    // Somebody may have been opened again meanwhile.
-    if !complete() {
-        return;
-    }
     let id = live.broadcast.id;
-    let from = vec![BroadcastState::Running, BroadcastState::Paused];
-    let now = engine.clock.calendar();
-    write(engine, "the end of a broadcast", || {
-        engine.store.change_state(id, from.clone(), BroadcastState::Done, now, "engine")
-    })
-    .await;
-    live.set_state(BroadcastState::Done);
-    lock(&engine.live).remove(&id);
-    drop(alone);
+    // Somebody may open a recipient again while nothing can be written: nobody else waits for that.
+    let end = || async {
+        if !complete() {
+            return Ok(false);
+        }
+        let _alone = engine.in_step.write().await;
+        if !complete() {
+            return Ok(false);
+        }
+        let from = vec![BroadcastState::Running, BroadcastState::Paused];
+        engine.store.change_state(id, from, BroadcastState::Done, engine.clock.calendar(), "engine").await?;
+        live.set_state(BroadcastState::Done);
+        lock(&engine.live).remove(&id);
+        Ok(true)
+    };
+    if !write(engine, "the end of a broadcast", end).await {
+        return;
+    }
     engine.recorded.notify_waiters();
     engine.happened();
 }
@@ -197,7 +198,7 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
         fact,
         manifest: delivery.manifest,
         ways,
-        attempted: false,
+        attempted: delivery.recovered,
         room: None,
     })));
 }

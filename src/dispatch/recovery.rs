@@ -106,6 +106,8 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
     let closed = if again.is_empty() { vec![key] } else { Vec::new() };
     let ended = engine.store.record(Arc::new(rows), closed).await?.ended;
     for (lane, delivery) in again {
+        // Whoever asks whom this broadcast told waits for what comes of it.
+        engine.attempt_begins(&delivery);
         lane.put([delivery]);
     }
     if let Some(live) = live {

@@ -1,9 +1,10 @@
 //! Recipients who had come to an end and are open again, by a replay or a bounce, perhaps in a broadcast that was done. Promised:
 //! each counts once, and no broadcast ends with somebody open.
 //!
-//! The store counts who has ended, and so does memory, for broadcasts that are under way. `Engine::ends` keeps the two together: a
-//! change of the store and its count in memory are made under a reader's lock; a broadcast ends, or is taken up again with the
-//! store's counts, under the writer's (`recorder::finish`, `take_up_again`).
+//! The store knows who has ended and what state a broadcast is in, and so does memory, for broadcasts that are under way.
+//! `Engine::in_step` keeps the two together: what only counts changes the store and memory's count under a reader's lock; a broadcast
+//! changes its state, ends, or is taken up again with the store's counts, under the writer's (`states.rs`, `recorder::finish`,
+//! `take_up_again`).
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ impl Engine {
     }
 
     async fn replayed(&self, id: DeliveryId, by: &str) -> Result<Replayed> {
-        let counted = self.ends.read().await;
+        let counted = self.in_step.read().await;
         let live = self.live(id.broadcast);
         let due = self.clock.steady();
         let replayed = self.store.replay(id, due, self.clock.calendar(), by).await?;
@@ -51,7 +52,7 @@ impl Engine {
     }
 
     async fn reported(&self, fact: ReceiptFact) -> Result<bool> {
-        let counted = self.ends.read().await;
+        let counted = self.in_step.read().await;
         let lane = self.lanes.get(&fact.channel).cloned();
         let arrived = matches!(fact.status, ReceiptStatus::Delivered | ReceiptStatus::Read);
         let observed = |began: Time| {
@@ -94,7 +95,7 @@ impl Engine {
 
     /// Takes up a broadcast that was done. Whoever else was opened in it before is in the counts that are read here.
     pub(super) async fn take_up_again(&self, id: BroadcastId) -> Result<()> {
-        let _alone = self.ends.write().await;
+        let _alone = self.in_step.write().await;
         if self.live(id).is_none() {
             self.noticed(&[id]).await?;
         }
@@ -102,8 +103,8 @@ impl Engine {
     }
 }
 
-/// In a task of its own, so that nobody who stops waiting leaves the store's count without memory's.
-async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+/// In a task of its own, so that nobody who stops waiting leaves memory behind the store.
+pub(crate) async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
     let lost = |error: tokio::task::JoinError| StoreError::Failed(error.to_string());
     tokio::spawn(work).await.map_err(lost)?
 }

@@ -81,7 +81,8 @@ impl Engine {
             attempting: Mutex::default(),
             addresses: Mutex::default(),
             balance: Mutex::default(),
-            ends: tokio::sync::RwLock::default(),
+            in_step: tokio::sync::RwLock::default(),
+            ended_undrawn: Mutex::default(),
             entries,
             ways: AtomicU64::new(0),
             // Ways may have opened since, or a broadcast may have resumed whose wake did not come to the disk.

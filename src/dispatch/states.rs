@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::live::Live;
-use super::{Engine, lock};
+use super::{Engine, lock, whole};
 use crate::fault::{self, Fault};
 use crate::id::BroadcastId;
 use crate::store::{Broadcast, BroadcastState, Result};
 
 impl Engine {
-    /// Takes up broadcasts that were drawn, released or changed. When this returns, no try of what they supersede begins.
+    /// Takes up broadcasts as the store has them. When this returns, no try of what they supersede begins.
     pub async fn notice(&self, ids: &[BroadcastId]) -> Result<()> {
-        // None of them ends between being read and being taken up.
-        let _counted = self.ends.read().await;
+        // No state of theirs changes between being read and being taken up.
+        let _in_step = self.in_step.read().await;
         self.noticed(ids).await
     }
 
@@ -27,8 +27,17 @@ impl Engine {
         Ok(())
     }
 
-    /// The same, as the store has just written them.
-    pub fn take(&self, broadcasts: Vec<Broadcast>) {
+    /// The same, as the store has just drawn them, perhaps with others that ended by it. Where somebody was faster and has changed
+    /// one since, it is as they left it.
+    pub fn take_drawn(&self, mut broadcasts: Vec<Broadcast>) {
+        broadcasts.retain(|broadcast| {
+            let ended = lock(&self.ended_undrawn).remove(&broadcast.id);
+            !broadcast.state.live() || !(ended || lock(&self.live).contains_key(&broadcast.id))
+        });
+        self.take(broadcasts);
+    }
+
+    fn take(&self, broadcasts: Vec<Broadcast>) {
         broadcasts.into_iter().for_each(|broadcast| self.take_up(broadcast));
         self.plan.notify_one();
         self.tick.notify_one();
@@ -88,14 +97,43 @@ impl Engine {
         lock(&self.live).get(&id).cloned()
     }
 
+    /// Lets go what is held, and takes it up. False: it was not held.
+    pub async fn release(self: &Arc<Engine>, id: BroadcastId, by: &str) -> Result<bool> {
+        let (engine, by) = (self.clone(), by.to_string());
+        whole(async move {
+            let _alone = engine.in_step.write().await;
+            let released = engine.store.release(id, engine.clock.calendar(), &by).await?;
+            let was_held = released.is_some();
+            engine.take(released.into_iter().collect());
+            Ok(was_held)
+        })
+        .await
+    }
+
     /// Stops, pauses or resumes a broadcast. When this returns true, no attempt of it begins that the new state forbids.
     pub async fn change_state(
+        self: &Arc<Engine>,
+        id: BroadcastId,
+        from: Vec<BroadcastState>,
+        to: BroadcastState,
+        by: &str,
+    ) -> Result<bool> {
+        let (engine, by) = (self.clone(), by.to_string());
+        let changed = whole(async move { engine.changed_state(id, from, to, &by).await }).await?;
+        if changed && to != BroadcastState::Running {
+            self.attempts_begun(id).await;
+        }
+        Ok(changed)
+    }
+
+    async fn changed_state(
         &self,
         id: BroadcastId,
         from: Vec<BroadcastState>,
         to: BroadcastState,
         by: &str,
     ) -> Result<bool> {
+        let _alone = self.in_step.write().await;
         let live = self.live(id);
         let before = live.as_ref().map(|live| live.state());
         // The lanes obey first, so that nothing begins while the store writes; if it can't write, they go on.
@@ -107,27 +145,30 @@ impl Engine {
             self.barrier();
         }
         let written = self.store.change_state(id, from, to, self.clock.calendar(), by).await;
-        match (&written, &live, before) {
-            (Ok(true), ..) => {
-                self.notice(&[id]).await?;
-                if to == BroadcastState::Running {
-                    self.ways_changed();
-                } else {
-                    // What waits for a permit leaves now, and counts as what it has become.
-                    self.lanes.values().for_each(|lane| lane.wake());
-                    self.attempts_begun(id).await;
+        let changed = match written {
+            Ok(Some(broadcast)) => {
+                if live.is_none() && !broadcast.state.live() {
+                    lock(&self.ended_undrawn).insert(id);
                 }
+                self.take(vec![broadcast]);
+                match to {
+                    BroadcastState::Running => self.ways_changed(),
+                    // What waits for a permit leaves now, and counts as what it has become.
+                    _ => self.lanes.values().for_each(|lane| lane.wake()),
+                }
+                return Ok(true);
             }
             // Somebody else was faster, and it is as they left it.
-            (Ok(false), Some(_), Some(_)) => self.notice(&[id]).await?,
-            (Err(_), Some(live), Some(before)) => {
-                live.set_back(to, before);
-                // What left its lane meanwhile is decided again.
-                self.ways_changed();
-            }
-            _ => {}
+            Ok(None) if live.is_some() => self.noticed(&[id]).await.map(|()| false),
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
+        };
+        if let (Err(_), Some(live), Some(before)) = (&changed, &live, before) {
+            live.set_back(to, before);
+            // What left its lane meanwhile is decided again.
+            self.ways_changed();
         }
-        written
+        changed
     }
 
     /// Waits until attempts that began before have ended, a moment at most: they are on the wire, or about to be.

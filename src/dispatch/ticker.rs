@@ -10,8 +10,10 @@ use crate::id::{BroadcastId, IncidentId};
 use crate::plan;
 use crate::store::{BroadcastState, Tick, Timer, TimerKind};
 
-/// Timers are read so often at most.
+/// Timers are read so often at most …
 const GATHER: Duration = Duration::from_millis(10);
+/// … and at least, since the calendar may be set while this sleeps by a clock that is not.
+const AT_LEAST: Duration = Duration::from_secs(60);
 
 pub async fn run(engine: Arc<Engine>) {
     loop {
@@ -25,7 +27,7 @@ pub async fn run(engine: Arc<Engine>) {
         };
         let sleep = async {
             match next {
-                Some(next) => engine.clock.sleep(next.since(engine.clock.calendar())).await,
+                Some(next) => engine.clock.sleep(next.since(engine.clock.calendar()).min(AT_LEAST)).await,
                 None => std::future::pending().await,
             }
         };
@@ -55,12 +57,7 @@ async fn due(engine: &Arc<Engine>) -> crate::store::Result<Option<Time>> {
 async fn act(engine: &Arc<Engine>, timer: &Timer) -> crate::store::Result<()> {
     let now = engine.clock.calendar();
     match timer.kind {
-        TimerKind::Release => {
-            let id = BroadcastId(timer.subject);
-            if engine.store.release(id, now, "clock").await? {
-                engine.notice(&[id]).await?;
-            }
-        }
+        TimerKind::Release => engine.release(BroadcastId(timer.subject), "clock").await.map(drop)?,
         TimerKind::Deadline => {
             use BroadcastState::{Held, Paused, Running};
             engine
@@ -95,7 +92,7 @@ async fn remind(engine: &Arc<Engine>, id: BroadcastId, now: Time) -> crate::stor
         let draw = plan::remind(&last, &incident.state.facts(), now, &mut engine.chance());
         let tick = Tick { incident: incident.id, version: incident.version, draws: vec![draw] };
         if let Some(drawn) = engine.store.tick(tick, last.templates, now).await? {
-            engine.take(drawn);
+            engine.take_drawn(drawn);
             return Ok(());
         }
         // The incident has changed meanwhile: decide again.

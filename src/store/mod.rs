@@ -71,8 +71,9 @@ pub trait Store: Send + Sync + 'static {
     async fn broadcast(&self, id: BroadcastId) -> Result<Option<Broadcast>>;
     async fn live(&self) -> Result<Vec<Broadcast>>;
     /// Held to running, with supersession. False where it was not held.
-    async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<bool>;
-    /// False where the broadcast was not in `from`.
+    /// As it is then; `None` where it was not held.
+    async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>>;
+    /// As it is then; `None` where the broadcast was not in `from`.
     async fn change_state(
         &self,
         id: BroadcastId,
@@ -80,7 +81,7 @@ pub trait Store: Send + Sync + 'static {
         to: BroadcastState,
         now: Time,
         by: &str,
-    ) -> Result<bool>;
+    ) -> Result<Option<Broadcast>>;
     async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
     async fn end_timer(&self, kind: TimerKind, subject: i64, due: Time) -> Result<()>;
 

@@ -160,7 +160,7 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
     Parcel {
         id: "dlv_1_2_3_abcdefghjk".into(),
         broadcast: None,
-        to,
+        to: to.into(),
         secrets: vec![SECRET.into()],
         message: Arc::new(
             Filled { title: Some("Outage".into()), text: "{\"a\":1}".into(), html: None, locale: "en".into() }.into(),

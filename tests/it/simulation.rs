@@ -11,6 +11,7 @@ mod channels;
 mod check;
 mod explained;
 mod full;
+mod in_step;
 mod known;
 mod life;
 mod pace;

@@ -185,7 +185,7 @@ async fn one_mail_to_many_arrives_at_each_and_names_none_of_them() {
                 assert_eq!(mails_to(&to).len(), 1, "{to}");
                 assert!(raw.contains("\nTo: undisclosed-recipients:;\n") && !raw.contains("List-Unsubscribe"), "{raw}");
                 // But for what Postfix writes at the top, which each reads of themselves.
-                assert_eq!(raw.matches("press-").count(), raw.matches(&to).count(), "{raw}");
+                assert_eq!(raw.matches("press-").count(), raw.matches(&*to).count(), "{raw}");
                 let mail = MessageParser::default().parse(raw.as_bytes()).expect("parses").into_owned();
                 ids.insert(mail.message_id().expect("an id").to_string());
             }

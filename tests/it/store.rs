@@ -162,8 +162,10 @@ async fn incidents(store: &dyn Store) -> Vec<BroadcastId> {
     assert!(due.iter().all(|timer| timer.subject != press_two.0) && next.is_some());
     let (due, _) = store.due_timers(at(16 * 60)).await.expect("read");
     let timer = due.iter().find(|timer| timer.subject == press_two.0).expect("its release is due");
-    assert!(store.release(press_two, at(16 * 60), "clock").await.expect("written"));
-    assert!(!store.release(press_two, at(16 * 60), "clock").await.expect("answered"), "released twice");
+    let released = store.release(press_two, at(16 * 60), "clock").await.expect("written");
+    assert_eq!(released.map(|broadcast| broadcast.state), Some(BroadcastState::Running));
+    let twice = store.release(press_two, at(16 * 60), "clock").await.expect("answered");
+    assert!(twice.is_none(), "released twice");
     store.end_timer(timer.kind, timer.subject, timer.due).await.expect("written");
     assert_eq!(
         (state(store, press).await, state(store, press_two).await),
@@ -304,7 +306,8 @@ async fn may_have_been_told(store: &dyn Store, people: &[SubscriberId]) {
     let refused = Fact { attempt: Some(("deferred", None)), tries: 1, ..fact(id, people[1], Open) };
     store.record(Arc::new(vec![lost, refused]), Vec::new()).await.expect("written");
     let from = vec![BroadcastState::Running];
-    assert!(store.change_state(id, from, BroadcastState::Cancelled, at(9001), "suite").await.expect("written"));
+    let cancelled = store.change_state(id, from, BroadcastState::Cancelled, at(9001), "suite").await.expect("written");
+    assert_eq!(cancelled.map(|broadcast| broadcast.state), Some(BroadcastState::Cancelled));
     let mut correction = store.broadcast(id).await.expect("read").expect("it is there");
     correction.selection.told_by = vec![id.0];
     let (page, end) = store.page(&correction, 0..=63, 0, 100).await.expect("read");

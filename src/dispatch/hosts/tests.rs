@@ -131,3 +131,26 @@ fn a_host_teaches_its_limit_and_starts_slowly_after_its_breaker_has_closed() {
     hosts.ended("b", &Said::Works, at(17));
     assert_eq!(hosts.ready("b", at(17)), Ready::Limited(at(18)), "and one a second");
 }
+
+#[test]
+fn a_host_that_asked_for_a_rest_is_not_forgotten_for_those_who_came_since() {
+    let mut hosts: Hosts<u32> = hosts(400, &[]);
+    hosts.begins("rests", at(1));
+    hosts.ended("rests", &Said::Fails(Some(Duration::from_secs(3600))), at(1));
+    hosts.begins("slow", at(1));
+    hosts.ended("slow", &Said::TooMany { began: at(1), after: None }, at(1));
+    for n in 0..=REMEMBERED {
+        let name = format!("h{n}");
+        hosts.begins(&name, at(2));
+        hosts.ended(&name, &Said::Works, at(2));
+    }
+    assert_eq!(hosts.ready("rests", at(3)), Ready::Rests(at(3601)));
+    assert_eq!(hosts.taught(at(3)), 1);
+    // Where too many rest at one time, memory is bounded all the same.
+    for n in 0..2 * REMEMBERED {
+        let name = format!("r{n}");
+        hosts.begins(&name, at(4));
+        hosts.ended(&name, &Said::Fails(Some(Duration::from_secs(60))), at(4));
+    }
+    assert!(hosts.known.len() <= REMEMBERED, "{}", hosts.known.len());
+}

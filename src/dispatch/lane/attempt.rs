@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Inner, Lane};
 use crate::channel::{Fault, Holds, Outcome};
 use crate::clock::{Clock, Instant};
+use crate::dispatch::Engine;
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Said;
 use crate::dispatch::learned::Learned;
@@ -22,8 +23,12 @@ const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 const LONG_HOLD: Duration = Duration::from_secs(60);
 
 impl Lane {
-    pub(super) fn begin(&self, inner: &mut Inner, delivery: &Delivery, now: Instant) {
+    /// Under the lane's lock, so that whoever has passed `Engine::barrier` sees it counted.
+    pub(super) fn begin(&self, engine: &Engine, inner: &mut Inner, delivery: &Delivery, now: Instant) {
         self.on_wire.fetch_add(1, Ordering::Relaxed);
+        if !delivery.recovered {
+            engine.attempt_begins(delivery);
+        }
         inner.slow.iter_mut().for_each(|slow| slow.begins(now));
         if let Some(host) = self.settings.driver.host(&delivery.to) {
             inner.hosts.begins(host, now);

@@ -129,7 +129,7 @@ impl Lane {
                     Ok(()) => {
                         let Some(delivery) = inner.queues[rank].remove(at) else { continue };
                         addresses.begins(&delivery);
-                        self.begin(inner, &delivery, now);
+                        self.begin(engine, inner, &delivery, now);
                         return Look::Go(Box::new(delivery));
                     }
                     Err(Refusal::Address(rest)) => return out(inner, rank, at, Why::Rests(rest)),

@@ -197,9 +197,9 @@ fn inherit(selection: &mut Selection, older: &Selection) {
     selection.severity = selection.severity.max(older.severity);
 }
 
-pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Result<bool> {
+pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>> {
     let held = one(db, id)?.filter(|broadcast| broadcast.state == BroadcastState::Held);
-    let Some(mut broadcast) = held else { return Ok(false) };
+    let Some(mut broadcast) = held else { return Ok(None) };
     release(db, &mut broadcast, now)?;
     run(
         db,
@@ -218,7 +218,7 @@ pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Re
         clear_timer(db, TimerKind::Deadline, id.0)?;
     }
     journal(db, now, "released", &json!({ "broadcast": id, "by": by }))?;
-    Ok(true)
+    Ok(Some(broadcast))
 }
 
 pub fn change_state(
@@ -228,17 +228,17 @@ pub fn change_state(
     to: BroadcastState,
     now: Time,
     by: &str,
-) -> Result<bool> {
+) -> Result<Option<Broadcast>> {
     let state = first(db, "SELECT state FROM broadcast WHERE id = ?1", [id.0], |row| row.get::<_, i64>(0))?;
     if !state.is_some_and(|state| from.contains(&BroadcastState::from_number(state))) {
-        return Ok(false);
+        return Ok(None);
     }
     match to.live() {
         true => run(db, "UPDATE broadcast SET state = ?2 WHERE id = ?1", (id.0, to.number())).map(drop)?,
         false => end(db, id, to, now)?,
     }
     journal(db, now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
-    Ok(true)
+    one(db, id)
 }
 
 /// Ends what was drawn for an update and is still held; answers it.

@@ -76,7 +76,7 @@ impl Store for Sqlite {
         self.read(broadcast::live).await
     }
 
-    async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<bool> {
+    async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>> {
         let by = by.to_string();
         self.write(move |db| broadcast::release_held(db, id, now, &by)).await
     }
@@ -88,7 +88,7 @@ impl Store for Sqlite {
         to: BroadcastState,
         now: Time,
         by: &str,
-    ) -> Result<bool> {
+    ) -> Result<Option<Broadcast>> {
         let by = by.to_string();
         self.write(move |db| broadcast::change_state(db, id, &from, to, now, &by)).await
     }

@@ -2,9 +2,9 @@
 //! is not set.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use loudhailer::clock::Time;
+use loudhailer::clock::{Clock, Time};
 use serde_json::json;
 
 use crate::harness::{Broker, Reply, Sink, event, outage, webhooks};
@@ -48,5 +48,25 @@ async fn a_calendar_that_is_set_by_an_hour_loses_nobody_and_tells_nobody_early_o
         for (to, ids) in came {
             assert!(ids.len() == 2 && ids[0] == ids[1], "{to} after {step}: {ids:?}");
         }
+    }
+}
+
+/// The same by the clock that a machine has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_clock_is_set_by_an_hour_tries_again_when_it_would_have() {
+    for step in [HOUR, -HOUR] {
+        let sink = Sink::answering(|number, _| Reply::Status(if number == 0 { 500 } else { 204 })).await;
+        let start = Time::parse("2021-10-04T15:51:00Z").expect("a time");
+        let broker = Broker::open(&webhooks(""), Clock::from(start), tempfile::tempdir().expect("a folder")).await;
+        broker.crowd(1, "businesses", &sink.url()).await;
+        assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+        sink.next().await;
+        let tried = Instant::now();
+        broker.emptied("hooks").await;
+        broker.clock.set_calendar(Time(broker.clock.calendar().0 + step));
+        sink.next().await;
+        let after = tried.elapsed();
+        assert!(after > Duration::from_secs(1) && after < Duration::from_secs(10), "{after:?} after {step}");
+        broker.stop().await;
     }
 }

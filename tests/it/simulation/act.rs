@@ -40,7 +40,11 @@ pub async fn act(life: &Life, world: &World, outside: &mut Outside) {
     match choice {
         0..34 => events(life, world, outside).await,
         34..40 => again(life, world, &mut outside.known).await,
-        40..45 => stop(life, world, &mut outside.known).await,
+        40..45 => {
+            if let Some(id) = one_of(world, &outside.known) {
+                stop(life, world, &mut outside.known, id).await;
+            }
+        }
         45..53 => pause(life, world, &mut outside.known).await,
         53..59 => suppress(life, world, outside).await,
         59..74 => change(life, world, outside).await,
@@ -204,13 +208,18 @@ pub async fn last_word(life: &Life, world: &World, outside: &mut Outside, over: 
     }
 }
 
-/// An event that was taken before: the same answer, and nothing else.
+/// An event that was taken before: the same answer, and nothing else; perhaps while somebody stops what it drew.
 async fn again(life: &Life, world: &World, known: &mut Known) {
     if known.events.is_empty() {
         return;
     }
     let (event, before, _) = known.events[world.pick(known.events.len())].clone();
-    let answer = ingest(life, &event).await;
+    let stopped = before.broadcasts.get(world.pick(4)).copied();
+    let (answer, ()) = tokio::join!(ingest(life, &event), async {
+        if let Some(id) = stopped {
+            stop(life, world, known, id).await;
+        }
+    });
     let same = answer.duplicate && (answer.update, &answer.broadcasts) == (before.update, &before.broadcasts);
     known.repeated.push((event["id"].to_string(), same));
 }
@@ -222,9 +231,8 @@ fn one_of(world: &World, known: &Known) -> Option<BroadcastId> {
     all.get(world.pick(all.len())).copied()
 }
 
-async fn stop(life: &Life, world: &World, known: &mut Known) {
+async fn stop(life: &Life, world: &World, known: &mut Known, id: BroadcastId) {
     use BroadcastState::{Cancelled, Held, Paused, Running};
-    let Some(id) = one_of(world, known) else { return };
     if life.app.engine.change_state(id, vec![Held, Running, Paused], Cancelled, "world").await.expect("stops") {
         world.say(|| format!("{:?} stopped {id}", life.now()));
         known.stopped.push((id, life.now()));
@@ -239,8 +247,7 @@ async fn approve(life: &Life, world: &World, known: &mut Known) {
     let Some(id) = held.get(world.pick(held.len())).map(|broadcast| broadcast.id) else { return };
     if world.percent(70) {
         known.approved.push((id, life.now()));
-        if life.store.release(id, life.clock.calendar(), "world").await.expect("releases") {
-            life.app.engine.notice(&[id]).await.expect("takes it up");
+        if life.app.engine.release(id, "world").await.expect("releases") {
             world.say(|| format!("{:?} released {id}", life.now()));
         }
     } else if life.app.engine.change_state(id, vec![Held], Cancelled, "world").await.expect("rejects") {

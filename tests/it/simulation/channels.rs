@@ -178,7 +178,7 @@ impl Driver for Simulated {
             answered: None,
             channel: self.channel,
             id: parcel.id,
-            to: parcel.to,
+            to: parcel.to.to_string(),
             dated: parcel.at.0,
             body,
             answer: Answer::from(&outcome),

@@ -19,6 +19,7 @@ use self::evidence::Evidence;
 use super::known::Known;
 use super::life::Life;
 use super::people::Person;
+use super::variety::COUNTED;
 use super::world::{Answer, World};
 
 /// A promise that did not hold. 0: the program panicked.
@@ -33,7 +34,7 @@ pub struct Found {
     /// How often each promise was really put to the test.
     pub applied: [u64; 9],
     /// What is varied, as `COUNTED` names it.
-    pub varied: [u64; 5],
+    pub varied: [u64; COUNTED.len()],
     /// The first of each promise.
     pub broken: Vec<Broken>,
     pub supersessions: u64,

@@ -8,15 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use loudhailer::app::App;
 use loudhailer::audience::{Address, Quiet, Subscriber};
-use loudhailer::channel::{Driver, Holds, Outcome, Parcel};
+use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
 use loudhailer::id::{IncidentId, SubscriberId};
 use loudhailer::incident::Severity;
-use loudhailer::ingest::event::{Principal, parse_value};
+use loudhailer::ingest::Ingested;
+use loudhailer::ingest::event::{Event, Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{Store, SubscriberDraft};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::channels::lane_of;
 use super::life::started;
@@ -31,8 +32,10 @@ struct Counting {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Answers {
+pub enum Answers {
     Accepted,
+    /// The channel's password is wrong.
+    Refused,
     /// The first is to come again in three minutes.
     AcceptedLater,
     Never,
@@ -44,6 +47,7 @@ impl Driver for Counting {
         let before = self.begun.fetch_add(1, Ordering::Relaxed);
         match self.answers {
             Answers::Never => std::future::pending().await,
+            Answers::Refused => Outcome::Rejected { fault: Fault::Channel, detail: String::new() },
             Answers::AcceptedLater if before == 0 => {
                 let (after, detail) = (Some(SECOND * 180), String::new());
                 Outcome::Deferred { after, holds: Holds::Address, throttled: false, detail }
@@ -54,38 +58,54 @@ impl Driver for Counting {
 }
 
 /// A process over a store, with one channel.
-struct Process {
-    app: Arc<App>,
-    store: Arc<Sqlite>,
-    clock: Arc<Clock>,
+pub struct Process {
+    pub app: Arc<App>,
+    pub store: Arc<Sqlite>,
+    pub clock: Arc<Clock>,
     begun: Arc<AtomicUsize>,
 }
 
 impl Process {
-    async fn start(path: &Path, channel: u16, answers: Answers) -> Process {
-        let clock = Arc::new(Clock::from(Time(START)));
+    pub async fn start(path: &Path, channel: u16, answers: Answers) -> Process {
+        Process::start_at(path, START, channel, answers, &[]).await
+    }
+
+    pub async fn start_at(path: &Path, at: i64, channel: u16, answers: Answers, limits: &[&str]) -> Process {
+        let clock = Arc::new(Clock::from(Time(at)));
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
         let begun = Arc::new(AtomicUsize::new(0));
         let driver = Arc::new(Counting { begun: begun.clone(), answers });
-        let hook = lane_of(channel, &format!("hook-{channel}"), "hook", "url", driver);
+        let mut hook = lane_of(channel, &format!("hook-{channel}"), "hook", "url", driver);
+        hook.rates.channel = limits.iter().map(|limit| limit.parse().expect("a limit")).collect();
         let app = started(&clock, &store, vec![hook], 1).await;
         Process { app, store, clock, begun }
     }
 
     /// Something is said to the one who wants to hear it.
-    async fn says(&self, quiet: Option<Quiet>) {
+    pub async fn says(&self, quiet: Option<Quiet>) -> Ingested {
         let draft = SubscriberDraft { id: None, subscriber: reader(quiet) };
         self.store.upsert(vec![draft], Time(START)).await.expect("upserts");
-        let event = json!({
-            "source": "world", "id": "e", "incident": "outage", "at": self.clock.calendar(), "status": "investigating",
+        self.hears("e", json!({})).await
+    }
+
+    /// The incident, with other words over it.
+    pub fn event(&self, id: &str, over: Value) -> Event {
+        let mut event = json!({
+            "source": "world", "id": id, "incident": "outage", "at": self.clock.calendar(), "status": "investigating",
             "severity": "major", "title": "Outage"
         });
-        let event = parse_value(event, &Principal::Machine("world".into())).expect("event");
-        pipeline::ingest(&self.app, event, None).await.expect("ingests");
+        for (name, value) in over.as_object().expect("an object") {
+            event[name] = value.clone();
+        }
+        parse_value(event, &Principal::Machine("world".into())).expect("event")
+    }
+
+    pub async fn hears(&self, id: &str, over: Value) -> Ingested {
+        pipeline::ingest(&self.app, self.event(id, over), None).await.expect("ingests")
     }
 
     /// After so long, how many attempts have begun.
-    async fn after(&self, seconds: u32) -> usize {
+    pub async fn after(&self, seconds: u32) -> usize {
         self.clock.sleep(SECOND * seconds).await;
         self.begun.load(Ordering::Relaxed)
     }
@@ -118,7 +138,7 @@ fn reader(quiet: Option<Quiet>) -> Subscriber {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime")
 }
 

@@ -63,15 +63,16 @@ impl Life {
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
         let lanes = lanes(world, &clock, base);
         static CONFIG: OnceLock<Config> = OnceLock::new();
+        let small = format!("[engine]\nlane = 4\npage = {PAGE}\nattempt_room = 16");
         let config =
-            CONFIG.get_or_init(|| Config::from_toml(SMALL, "small", std::iter::empty()).expect("a configuration"));
+            CONFIG.get_or_init(|| Config::from_toml(&small, "small", std::iter::empty()).expect("a configuration"));
         let app = started_with(config.clone(), plans(&world.variety), &clock, &store, lanes, seed).await;
         Life { app, store, clock, base }
     }
 }
 
-/// Small, so that lanes and pages are often full.
-const SMALL: &str = "[engine]\nlane = 4\npage = 2\nattempt_room = 16";
+/// How many members a page decides. Small as the lanes are, so that both are often full.
+pub const PAGE: usize = 2;
 
 /// The application over simulated lanes, of the usual size, with its engine running.
 pub async fn started(clock: &Arc<Clock>, store: &Arc<Sqlite>, lanes: Vec<lane::Settings>, seed: u64) -> Arc<App> {
@@ -120,7 +121,7 @@ pub fn empty_store() -> &'static [u8] {
 pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outside: &mut Outside, seed: u64) -> Life {
     let life = Life::begin(world, path, seed).await;
     if outside.people.iter().any(|person| person.id.0 < 0) {
-        be_known(&life, outside).await;
+        be_known(&life, path, world.variety.crowded, outside).await;
     }
     let stopped = Arc::new(tokio::sync::Notify::new());
     let log = Arc::new(Mutex::new(None));
@@ -221,18 +222,31 @@ async fn hand_over(life: &Life, path: &Path) -> bool {
     matches!(answer, Err(StoreError::Fenced))
 }
 
-async fn be_known(life: &Life, outside: &mut Outside) {
-    let drafts = outside.people.iter().map(|person| person.draft()).collect();
-    let written = life.store.upsert(drafts, Time(START)).await.expect("writes");
-    for (person, written) in outside.people.iter_mut().zip(written) {
-        match written {
-            Upserted::Created(id) | Upserted::Unchanged(id) => {
-                person.id = id;
-                outside.known.wants_quiet(id, &person.wanted, Duration::ZERO);
+async fn be_known(life: &Life, path: &Path, crowded: bool, outside: &mut Outside) {
+    let together = if crowded { 2 } else { outside.people.len() };
+    for people in outside.people.chunks_mut(together) {
+        if crowded {
+            begin_again_at_the_first_shard(path);
+        }
+        let drafts = people.iter().map(|person| person.draft()).collect();
+        let written = life.store.upsert(drafts, Time(START)).await.expect("writes");
+        for (person, written) in people.iter_mut().zip(written) {
+            match written {
+                Upserted::Created(id) | Upserted::Unchanged(id) => {
+                    person.id = id;
+                    outside.known.wants_quiet(id, &person.wanted, Duration::ZERO);
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
+}
+
+/// Numbers go round the shards: as if all the others had been given to somebody.
+fn begin_again_at_the_first_shard(path: &Path) {
+    let store = rusqlite::Connection::open(path).expect("opens");
+    let next = "UPDATE id_block SET next = (next / 64 + 1) * 64 + 1 WHERE kind = 'subscriber'";
+    store.execute(next, ()).expect("writes");
 }
 
 /// Nothing is in the way any more: everything has to come to its end.

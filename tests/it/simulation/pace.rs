@@ -48,7 +48,12 @@ struct Begun {
 impl Driver for Recording {
     async fn send(&self, parcel: Parcel) -> Outcome {
         let at = self.clock.monotonic();
-        self.begun.lock().expect("begun").push(Begun { at, lane: self.lane, to: parcel.to, urgent: parcel.urgent });
+        self.begun.lock().expect("begun").push(Begun {
+            at,
+            lane: self.lane,
+            to: parcel.to.to_string(),
+            urgent: parcel.urgent,
+        });
         let outcome = self.does.lock().expect("does")(at);
         self.clock.sleep(self.takes).await;
         outcome

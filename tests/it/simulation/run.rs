@@ -25,7 +25,7 @@ pub struct Report {
     /// How often each promise was checked.
     pub promises: [u64; 9],
     /// As `COUNTED` names it.
-    pub varied: [u64; 5],
+    pub varied: [u64; COUNTED.len()],
     /// At most one of each promise for each seed.
     pub broken: Vec<(u64, Broken)>,
     pub trace: Vec<String>,

@@ -18,15 +18,18 @@ pub struct Variety {
     pub approval: bool,
     /// Steps wait for confirmations, by channels of which some report deliveries, and one never does.
     pub confirmations: bool,
+    /// Few shards hold everyone, so that a page often ends in the midst of one.
+    pub crowded: bool,
 }
 
 /// What the checks count of each, in this order.
-pub const COUNTED: [&str; 5] = [
+pub const COUNTED: [&str; 6] = [
     "attempts under an account's limits",
     "attempts for who wants quiet hours",
     "corrections",
     "attempts that were approved",
     "confirmations that did not come",
+    "recipients after the first page of their shard",
 ];
 
 impl Variety {
@@ -34,6 +37,13 @@ impl Variety {
     pub fn of(seed: u64) -> Variety {
         let mut chance = fastrand::Rng::with_seed(seed ^ SALT);
         let mut has = || chance.u32(..100) < SHARE;
-        Variety { account: has(), quiet: has(), corrections: has(), approval: has(), confirmations: has() }
+        Variety {
+            account: has(),
+            quiet: has(),
+            corrections: has(),
+            approval: has(),
+            confirmations: has(),
+            crowded: has(),
+        }
     }
 }

@@ -63,7 +63,8 @@ fn may_have_told(evidence: &Evidence<'_>, seen: &Seen) -> bool {
         || evidence.known.lost(seen.answered)
 }
 
-/// Whom one of these broadcasts told for certain before another was released, and nothing was reported about that.
+/// Whom one of these broadcasts told before another was released, and nothing was reported about that: also where the process died
+/// before it knew, as far as the store can tell (docs/PROMISES.md has what it can't).
 fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<SubscriberId> {
     let Some(released) = before.released.map(since_start) else { return BTreeSet::new() };
     let reported = |of: BroadcastId, who: SubscriberId| {
@@ -72,8 +73,17 @@ fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<S
     let seen = evidence.attempts.iter().filter(|seen| {
         seen.was(Answer::Accepted)
             && seen.answered.is_some_and(|at| at <= released)
-            && !evidence.known.lost(seen.answered)
+            && (!evidence.known.lost(seen.answered) || is_known_to_be_unknown(evidence, seen))
     });
     let told = seen.filter_map(|seen| seen.delivery).filter(|id| by.contains(&id.broadcast.0));
     told.filter(|id| !reported(id.broadcast, id.subscriber)).map(|id| id.subscriber).collect()
+}
+
+/// Their only way, and its first try: whoever is decided and has no row was perhaps told. The next process may have been refused.
+fn is_known_to_be_unknown(evidence: &Evidence<'_>, seen: &Seen) -> bool {
+    let Some(id) = seen.delivery else { return false };
+    let decided = evidence.decided.get(&(id.broadcast, id.subscriber)).map(|(_, decision)| decision);
+    let earlier = evidence.attempts.iter().any(|other| other.delivery == seen.delivery && other.at < seen.at);
+    let refused = evidence.rows.get(&id).is_some_and(|row| row.state == DeliveryState::Rejected);
+    matches!(decided, Some(Decision::Ways(ways, _)) if ways.len() == 1) && !earlier && !refused
 }

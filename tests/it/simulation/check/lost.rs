@@ -9,6 +9,7 @@ use loudhailer::store::{Broadcast, BroadcastState, Counts, Decision, DeliverySta
 
 use super::Found;
 use super::evidence::Evidence;
+use crate::simulation::life::PAGE;
 
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     for (id, today, answered) in &evidence.events {
@@ -28,6 +29,11 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
         everyone(evidence, found, broadcast);
         ends(evidence, found, broadcast);
     }
+    let mut in_shard: BTreeMap<(BroadcastId, u8), usize> = BTreeMap::new();
+    for (broadcast, who) in evidence.decided.keys() {
+        *in_shard.entry((*broadcast, who.shard())).or_default() += 1;
+    }
+    found.varied[5] += in_shard.values().map(|members| members.saturating_sub(PAGE) as u64).sum::<u64>();
     for broadcast in evidence.known.stuck.iter().chain(&evidence.live) {
         let id = broadcast.id;
         found.holds(1, false, || format!("{id} is {} long after everything was calm", broadcast.state));

@@ -1,0 +1,118 @@
+//! Memory and the store in step: what was read, drawn or begun before somebody changed it does not come back afterwards.
+
+use loudhailer::clock::Instant;
+use loudhailer::dispatch::breaker;
+use loudhailer::id::BroadcastId;
+use loudhailer::pipeline;
+use loudhailer::store::BroadcastState::{Cancelled, Held, Paused, Running};
+use loudhailer::store::{BroadcastState, Committed, Store};
+use serde_json::json;
+use std::sync::Arc;
+
+use super::full::{Answers, Process, runtime};
+use super::world::START;
+
+const STOPPABLE: [BroadcastState; 3] = [Held, Running, Paused];
+
+/// Drawn on disk, and not yet taken up in memory, when somebody changes its state.
+fn is_changed_before_it_is_taken_up(to: BroadcastState) -> (Option<BroadcastState>, usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let process = Process::start(&folder.path().join("0.db"), 1, Answers::Accepted).await;
+        process.says(None).await;
+        assert_eq!(process.after(60).await, 1);
+        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
+        let apply = pipeline::application(&process.app, event.clone(), None);
+        let committed = process.store.ingest(event, apply).await.expect("commits");
+        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        let of = async |id: BroadcastId| process.store.broadcast(id).await.expect("reads").expect("is there");
+        let mut id = None;
+        for drawn in &ingested.broadcasts {
+            if of(*drawn).await.audience == "press" {
+                id = Some(*drawn);
+            }
+        }
+        let id = id.expect("the press is told");
+        assert!(process.app.engine.change_state(id, STOPPABLE.into(), to, "somebody").await.expect("writes"));
+        process.app.engine.take_drawn(drawn);
+        let state = process.app.engine.live(id).map(|live| live.state());
+        (state, process.after(600).await - 1)
+    })
+}
+
+#[test]
+fn what_was_stopped_before_it_was_taken_up_stays_so() {
+    assert_eq!(is_changed_before_it_is_taken_up(Cancelled), (None, 0));
+}
+
+#[test]
+fn what_was_paused_before_it_was_taken_up_stays_so() {
+    assert_eq!(is_changed_before_it_is_taken_up(Paused), (Some(Paused), 0));
+}
+
+#[test]
+fn what_was_read_before_a_stop_is_not_taken_up_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let process = Process::start(&folder.path().join("0.db"), 1, Answers::Never).await;
+        // The same event again, and a stop that begins so many turns later.
+        for turns in 0..40 {
+            let (name, id) = (format!("outage-{turns}"), format!("e{turns}"));
+            let incident = json!({ "incident": name });
+            if turns == 0 {
+                process.says(None).await;
+            }
+            let drawn = process.hears(&id, incident.clone()).await.broadcasts;
+            let stop = async {
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+                for id in &drawn {
+                    process.app.engine.change_state(*id, STOPPABLE.into(), Cancelled, "somebody").await.expect("stops");
+                }
+            };
+            let (again, ()) = tokio::join!(process.hears(&id, incident), stop);
+            assert!(again.duplicate);
+            for id in &drawn {
+                assert!(process.app.engine.live(*id).is_none(), "{id} was stopped {turns} turns after it was read");
+            }
+        }
+    });
+}
+
+#[test]
+fn who_may_have_heard_before_a_death_hears_the_correction_that_follows_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    runtime().block_on(async {
+        let process = Process::start(&path, 1, Answers::Never).await;
+        process.says(None).await;
+        assert_eq!(process.after(10).await, 1, "it is on the wire when the process dies");
+    });
+    runtime().block_on(async {
+        // What was under way waits for a permit, and is superseded meanwhile.
+        let later = START + 60_000;
+        let process = Process::start_at(&path, later, 1, Answers::Accepted, &["1/30s"]).await;
+        assert_eq!(process.after(1).await, 0);
+        process.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await;
+        assert_eq!(process.after(120).await, 1, "who may have read the wrong words reads the right ones");
+    });
+}
+
+#[test]
+fn a_channel_that_was_down_when_the_process_ended_is_tried_by_one_at_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    let state =
+        |process: &Process, now: Instant| process.app.engine.lanes.values().next().map(|lane| lane.breaker(now).0);
+    runtime().block_on(async {
+        let process = Process::start(&path, 1, Answers::Refused).await;
+        process.says(None).await;
+        assert_eq!(process.after(2).await, 1);
+        assert_eq!(state(&process, process.clock.monotonic()), Some(breaker::State::Open));
+    });
+    runtime().block_on(async {
+        let process = Process::start_at(&path, START + 3_600_000, 1, Answers::Never, &[]).await;
+        assert_eq!(state(&process, process.clock.monotonic()), Some(breaker::State::HalfOpen), "an hour later");
+    });
+}
