@@ -19,9 +19,10 @@ use crate::audience::route::ChannelId;
 use crate::channel::platforms::Platforms;
 use crate::channel::registry::{self, Channel};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::dispatch::{self, Engine, lane};
 use crate::ingest::kafka::{Health, Kafka};
+use crate::ingest::source::{Formats, Sources};
 use crate::plan::{self, Confirms, Plan, Plans};
 use crate::render::{Templates, clearances};
 use crate::store::sqlite::Sqlite;
@@ -35,6 +36,7 @@ pub struct App {
     pub plans: ArcSwap<Plans>,
     pub templates: ArcSwap<Templates>,
     pub channels: Vec<(ChannelId, Channel)>,
+    pub sources: Sources,
     pub key: hmac::Key,
     pub max_event_age: Duration,
     /// `None`: no brokers are configured.
@@ -82,10 +84,13 @@ impl App {
             tracing::warn!("{said}");
         }
         let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
+        let sources = Sources::build(&config, &load_formats(&config)?)?;
+        sources.mute(muted(&*store).await?);
         let seed = fastrand::u64(..);
         let templates = Arc::new(load_templates(&config)?);
         let (mut app, outcomes) = App::assemble(config, clock, store, plans, templates, lanes, seed).await?;
         app.channels = channels;
+        app.sources = sources;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
@@ -149,6 +154,7 @@ impl App {
             plans: ArcSwap::from_pointee(plans),
             templates: ArcSwap::new(templates),
             channels: Vec::new(),
+            sources: Sources::default(),
             stop: CancellationToken::new(),
             config,
             clock,
@@ -161,6 +167,19 @@ impl App {
 
     pub fn channel(&self, name: &str) -> Option<&(ChannelId, Channel)> {
         self.channels.iter().find(|(_, channel)| channel.name == name)
+    }
+
+    /// From here on a source's documents are answered, and nothing comes of them; or they count again.
+    pub async fn mute_source(&self, name: &str, mute: bool) -> crate::store::Result<()> {
+        let mut muted = muted(&*self.store).await?;
+        if mute {
+            muted.insert(name.to_string())
+        } else {
+            muted.remove(name)
+        };
+        self.store.set_meta(MUTED, &serde_json::to_string(&muted).unwrap_or_default()).await?;
+        self.sources.mute(muted);
+        Ok(())
     }
 
     pub fn channel_name(&self, id: ChannelId) -> &str {
@@ -285,6 +304,18 @@ pub fn unconfirmable<'a>(plans: &[Plan], channels: impl Iterator<Item = &'a Chan
     let channels =
         channels.map(|channel| Confirms { name: &channel.name, kind: &channel.kind, reports: channel.confirms() });
     plan::unconfirmable(plans, &channels.collect::<Vec<_>>())
+}
+
+/// The name under which the store keeps which sources are muted.
+const MUTED: &str = "muted_sources";
+
+async fn muted(store: &dyn Store) -> crate::store::Result<BTreeSet<String>> {
+    let kept = store.meta(MUTED).await?;
+    Ok(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())
+}
+
+pub fn load_formats(config: &Config) -> Result<Formats, ConfigError> {
+    Formats::load(optional(&config.paths.sources))
 }
 
 pub fn load_platforms(config: &Config) -> anyhow::Result<Platforms> {

@@ -37,6 +37,8 @@ pub struct Config {
     pub audiences: BTreeMap<String, Audience>,
     #[serde(default)]
     pub channels: BTreeMap<String, Channel>,
+    #[serde(default)]
+    pub sources: BTreeMap<String, Source>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -108,6 +110,7 @@ pub struct Paths {
     pub templates: PathBuf,
     pub channels: PathBuf,
     pub plans: PathBuf,
+    pub sources: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -167,6 +170,21 @@ pub struct Channel {
     pub allow_private: bool,
     #[serde(default)]
     pub settings: BTreeMap<String, Secret>,
+}
+
+/// Where foreign webhooks come in.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A file in `sources/`; by default that of the source's own name.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// Of the vendor's signature.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+    /// Expressions in place of the file's own.
+    #[serde(default)]
+    pub event: BTreeMap<String, String>,
 }
 
 fn yes() -> bool {

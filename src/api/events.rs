@@ -87,7 +87,7 @@ fn status(ingested: &Ingested) -> StatusCode {
     if ingested.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED }
 }
 
-fn shown(ingested: &Ingested) -> Value {
+pub fn shown(ingested: &Ingested) -> Value {
     json!({
         "incident": ingested.incident, "key": ingested.key, "update": ingested.update,
         "broadcasts": ingested.broadcasts, "duplicate": ingested.duplicate, "late": ingested.late,

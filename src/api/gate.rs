@@ -1,6 +1,7 @@
 //! What every request passes first: whose it is, how many there were, and whether it may. Enters: a request. Leaves: the
 //! same with its `Caller`, or a problem.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
@@ -24,6 +27,7 @@ use super::token::{self, Caller, Tokens};
 use crate::app::App;
 use crate::channel::platforms::Platforms;
 use crate::quantity::Limit;
+use crate::store::TokenRow;
 use crate::web::{COOKIE, Refused, is_page};
 
 /// At most so many streams are open at one time.
@@ -68,7 +72,7 @@ impl Door {
             request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
         let client = proxy::counted(proxy::client(peer, &forwarded, &self.proxies));
         let needed = token::needed(request.method().as_str(), request.path());
-        let given = self.given(request)?;
+        let given = if needed.is_some() { self.given(request)? } else { None };
         // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
         let known = match (needed, &given) {
             (None, _) => None,
@@ -82,20 +86,48 @@ impl Door {
             self.rate.check(Key::Client(client))?;
             return Ok(None);
         };
-        let caller = match given.as_ref().map(|hash| (hash, known.get(hash))) {
-            Some((hash, Some(row))) => {
-                self.rate.check(Key::Token(*hash))?;
-                token::caller(row)
-            }
-            Some((_, None)) if !known.is_empty() => return Err(Problem::unauthorized("the token is not known")),
-            _ if known.is_empty() && self.app.config.server.listen.ip().is_loopback() => {
-                ours(request.headers(), &self.app.config.public_url())?;
-                Caller::local()
-            }
-            _ => return Err(Problem::unauthorized("send a token as Authorization: Bearer …")),
-        };
+        let caller = self.known(request, given, &known)?;
         caller.needs(needed)?;
         Ok(Some(caller))
+    }
+
+    fn known(
+        &self,
+        request: &HttpRequest,
+        given: Option<[u8; 32]>,
+        known: &HashMap<[u8; 32], TokenRow>,
+    ) -> Result<Caller, Problem> {
+        match given.map(|hash| (hash, known.get(&hash))) {
+            Some((hash, Some(row))) => {
+                self.rate.check(Key::Token(hash))?;
+                Ok(token::caller(row))
+            }
+            Some((_, None)) if !known.is_empty() => Err(Problem::unauthorized("the token is not known")),
+            _ if known.is_empty() && self.app.config.server.listen.ip().is_loopback() => {
+                ours(request.headers(), &self.app.config.public_url())?;
+                Ok(Caller::local())
+            }
+            _ => Err(Problem::unauthorized("send a token as Authorization: Bearer …")),
+        }
+    }
+
+    /// Whose request it is, at a place that asks for itself: vendors send a token as they can, also as the password of HTTP Basic
+    /// or as `?token=` in the URL.
+    pub async fn caller(&self, request: &HttpRequest) -> Result<Caller, Problem> {
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let basic = header.and_then(|text| {
+            let (scheme, encoded) = text.split_once(' ')?;
+            let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+            Some(String::from_utf8(decoded).ok()?.split_once(':')?.1.to_string())
+        });
+        let query = || url::form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "token");
+        let given = match (basic, header) {
+            (Some(password), _) => Some(token::hash(&password)),
+            (None, Some(_)) => self.given(request)?,
+            (None, None) => query().map(|(_, token)| token::hash(&token)),
+        };
+        let known = self.tokens.all(given.as_ref()).await?;
+        self.known(request, given, &known)
     }
 
     /// The digest of the token that came with a request: in the header, or by a browser's session, which is for reading only.

@@ -22,6 +22,7 @@ mod proxy;
 mod receipts;
 mod registry;
 mod send;
+mod sources;
 mod stream;
 mod subscriber;
 mod ticks;
@@ -61,6 +62,10 @@ pub fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
 
 fn routes(places: &mut Places<'_>) {
     places.add("/v1/events", [post(events::take)]);
+    places.add("/v1/sources", [get(sources::list)]);
+    places.add("/v1/sources/{name:[^/:]+}:mute", [post(sources::mute)]);
+    places.add("/v1/sources/{name:[^/:]+}:unmute", [post(sources::unmute)]);
+    places.add("/v1/sources/{name:[^/:]+}", [post(sources::take)]);
     places.add("/v1/incidents", [get(incidents::list)]);
     places.add("/v1/incidents/{id}", [get(incidents::one)]);
     places.add("/v1/broadcasts:stop", [post(broadcasts::stop_all)]);

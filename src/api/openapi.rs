@@ -59,13 +59,17 @@ fn problem(kind: &kinds::Kind) -> Value {
 /// Adds what follows from the place: who may, and what may stand in the way.
 fn complete(method: &str, path: &str, operation: &mut Value, shared: &Value) {
     let scope = token::needed(method, path);
-    operation["security"] = scope.map_or_else(|| json!([]), |scope| json!([{ "token": [scope.word()] }]));
+    // A place that asks for itself says so in the file.
+    let asks = scope.is_some() || operation.get("security").is_some();
+    if operation.get("security").is_none() {
+        operation["security"] = scope.map_or_else(|| json!([]), |scope| json!([{ "token": [scope.word()] }]));
+    }
     let places: Vec<Value> = parameters(operation, shared).map(|parameter| parameter["in"].clone()).collect();
     let takes = |place: &str| places.iter().any(|known| known == place);
     let has_body = operation.get("requestBody").is_some();
     let page = crate::web::is_page(path);
     let mut may = vec![(true, &kinds::TOO_MANY_REQUESTS), (true, &kinds::UNAVAILABLE)];
-    may.extend([&kinds::UNAUTHORIZED, &kinds::FORBIDDEN].map(|kind| (scope.is_some() && !page, kind)));
+    may.extend([&kinds::UNAUTHORIZED, &kinds::FORBIDDEN].map(|kind| (asks && !page, kind)));
     may.extend([&kinds::BAD_REQUEST, &kinds::TOO_SLOW].map(|kind| (has_body && !page, kind)));
     let streamed = path.ends_with(":import");
     may.push((has_body && !page && !streamed, &kinds::TOO_LARGE));

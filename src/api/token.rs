@@ -122,10 +122,12 @@ pub fn needed(method: &str, path: &str) -> Option<Scope> {
     let noun = rest.split(['/', ':', '?']).next().unwrap_or_default();
     match (method, noun) {
         (_, "receipts") => None, // a platform proves itself by its signature
-        ("POST", "events" | "sources") => Some(Scope::Ingest),
+        ("POST", "events") => Some(Scope::Ingest),
+        // A vendor proves itself by its signature, or sends a token as it can: the place itself asks.
+        ("POST", "sources") if !rest.contains(':') => None,
         (_, "subscribers") => Some(Scope::Admin), // people's addresses
         ("GET" | "HEAD", _) => Some(Scope::Read),
-        ("POST", "broadcasts" | "channels" | "deliveries" | "preview" | "send") => Some(Scope::Broadcast),
+        ("POST", "broadcasts" | "channels" | "deliveries" | "preview" | "send" | "sources") => Some(Scope::Broadcast),
         _ => Some(Scope::Admin),
     }
 }
@@ -150,6 +152,9 @@ mod tests {
             ("POST", "/v1/subscribers:import", Some(Scope::Admin)),
             ("DELETE", "/v1/anything", Some(Scope::Admin)),
             ("POST", "/v1/receipts/sms", None),
+            ("POST", "/v1/sources/prometheus", None),
+            ("POST", "/v1/sources/prometheus:mute", Some(Scope::Broadcast)),
+            ("GET", "/v1/sources", Some(Scope::Read)),
             ("GET", "/healthz", None),
             ("POST", "/unsubscribe/uns_1", None),
             ("GET", "/", None),

@@ -12,6 +12,7 @@ use crate::app::{self, App};
 use crate::channel::{kit, registry};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::ingest::source::Sources;
 use crate::render::{Level, check};
 
 #[derive(Parser)]
@@ -62,6 +63,16 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
             }
         }
         Err(error) => block("", format!("{error:#}")),
+    }
+    match app::load_formats(&config) {
+        Ok(formats) => {
+            counts.insert("source formats", formats.iter().count());
+            match Sources::build(&config, &formats) {
+                Ok(sources) => drop(counts.insert("sources", sources.iter().count())),
+                Err(error) => block("", error.to_string()),
+            }
+        }
+        Err(error) => block("", error.to_string()),
     }
     match app::load_templates(&config) {
         Ok(templates) => {

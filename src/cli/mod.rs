@@ -13,6 +13,7 @@ mod import;
 mod send;
 mod serve;
 mod show;
+mod source;
 mod status;
 mod template;
 mod token;
@@ -65,6 +66,8 @@ enum Command {
     Release(brake::One),
     /// Channels: their health, and their brake.
     Channel(brake::Channels),
+    /// Sources: foreign webhooks that come in, and what comes of a document.
+    Source(source::Args),
     /// Why somebody was told by a broadcast, or not.
     Explain(explain::Args),
     /// Checks configuration, plans, channels and templates.
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => remote(&config, &cli.server, |client| brake::change(client, args, "resume")),
         Command::Release(args) => remote(&config, &cli.server, |client| brake::change(client, args, "release")),
         Command::Channel(args) => remote(&config, &cli.server, |client| brake::channel(client, args)),
+        Command::Source(args) => source::run(config, &cli.server, args),
         Command::Explain(args) => explain::run(config, args),
         Command::Check(args) => check::run(config, args),
         Command::Template(args) => template::run(config, args),

@@ -18,6 +18,9 @@ pub mod cloudevents;
 /// Events from Kafka topics.
 pub mod kafka;
 
+/// Foreign webhooks: a format as a file.
+pub mod source;
+
 /// The envelope of a CloudEvent: attributes and data.
 mod envelope;
 

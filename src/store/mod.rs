@@ -70,8 +70,7 @@ pub trait Store: Send + Sync + 'static {
     // Broadcasts.
     async fn broadcast(&self, id: BroadcastId) -> Result<Option<Broadcast>>;
     async fn live(&self) -> Result<Vec<Broadcast>>;
-    /// Held to running, with supersession. False where it was not held.
-    /// As it is then; `None` where it was not held.
+    /// Held to running, with supersession: as it is then. `None`: it was not held.
     async fn release(&self, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>>;
     /// As it is then; `None` where the broadcast was not in `from`.
     async fn change_state(

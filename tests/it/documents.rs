@@ -71,6 +71,9 @@ fn what_documents_link_to_is_there() {
         ("docs", "OPERATIONS.md"),
         ("docs", "PERFORMANCE.md"),
         ("docs", "PLANS.md"),
+        ("docs", "PLATFORMS.md"),
+        ("docs", "SOURCES.md"),
+        ("tests/evidence", "README.md"),
         ("docs", "PROMISES.md"),
         ("docs", "SUBSCRIBERS.md"),
         ("docs", "TEMPLATES.md"),
@@ -106,7 +109,7 @@ fn what_the_defaults_show_commented_out_passes_the_check() {
     let output = Command::new(BINARY)
         .args(["--config", "own.toml", "check"])
         .env_clear()
-        .envs([("KANNEL_PASSWORD", "p"), ("TELEGRAM_TOKEN", "1:a")])
+        .envs([("KANNEL_PASSWORD", "p"), ("TELEGRAM_TOKEN", "1:a"), ("GITHUB_SECRET", "s")])
         .current_dir(folder.path())
         .output()
         .expect("runs");

@@ -86,7 +86,7 @@ impl Scene {
         .await;
         let more = format!(
             "[components.web]\ntitle = \"Website\"\n[regions.global]\ntitle = \"The world\"\n\
-             {}",
+             [sources.hooks]\nformat = \"gatus\"\n{}",
             kannel("sms", sink.port(), "")
         );
         let broker = Broker::start(&webhooks(&more)).await;
@@ -145,6 +145,7 @@ impl Scene {
             "importSubscribers" => {
                 ("text/csv", "key,audiences,email\nkim,press,kim@example.org\nbad,nobody,x\n".into())
             }
+            "takeDocument" => json(json!({ "name": "orders", "group": "core", "status": "TRIGGERED" })),
             "signIn" => ("application/x-www-form-urlencoded", "token=x".into()),
             _ => ("text/plain", String::new()),
         }
