@@ -182,6 +182,9 @@ pub struct Source {
     /// Of the vendor's signature.
     #[serde(default)]
     pub secret: Option<Secret>,
+    /// Of Amazon SNS, whose messages are taken: `arn:aws:sns:…`.
+    #[serde(default)]
+    pub topics: Vec<String>,
     /// Expressions in place of the file's own.
     #[serde(default)]
     pub event: BTreeMap<String, String>,

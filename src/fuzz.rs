@@ -2,6 +2,7 @@
 //! by a panic where a property does not hold: nothing that comes in panics, an error says its place, what is printed reads back
 //! as it was, and nothing is as long as a stranger likes.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use hyper::HeaderMap;
@@ -14,14 +15,21 @@ use crate::channel::{Holds, Outcome, smtp};
 use crate::clock::Time;
 use crate::ingest::cloudevents::{Incoming, read_http};
 use crate::ingest::event::{BadEvent, Principal, parse_native};
+use crate::ingest::source::{Formats, intake, native};
 use crate::ingest::{read_header, read_json};
 use crate::render;
 
 pub type Property = fn(&[u8]);
 
 /// Each by the name of its target in `fuzz/`.
-pub const TARGETS: &[(&str, Property)] =
-    &[("event", event), ("headers", headers), ("answer", answer), ("replies", replies), ("template", template)];
+pub const TARGETS: &[(&str, Property)] = &[
+    ("event", event),
+    ("headers", headers),
+    ("source", source),
+    ("answer", answer),
+    ("replies", replies),
+    ("template", template),
+];
 
 fn sender() -> Principal {
     Principal::Machine("fuzz".into())
@@ -51,6 +59,21 @@ fn exact(value: &Value) -> bool {
         Value::Array(items) => items.iter().all(exact),
         Value::Object(members) => members.values().all(exact),
         Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// A document of another system, read by every format.
+pub fn source(bytes: &[u8]) {
+    static FORMATS: LazyLock<Formats> = LazyLock::new(|| Formats::load(None).expect("they are in the binary"));
+    let Ok(document) = serde_json::from_slice(bytes) else { return };
+    for format in FORMATS.iter() {
+        let Ok(events) = format.read(&document, &BTreeMap::new(), &BTreeMap::new()) else { continue };
+        for said in events {
+            match intake::event("fuzz", native(said), Time(1_633_363_740_000)) {
+                Ok(event) => assert!(event.at <= Time(1_633_363_740_000), "what is ahead of our clock is now"),
+                Err(error) => placed(&error, None),
+            }
+        }
     }
 }
 

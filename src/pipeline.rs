@@ -97,8 +97,12 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, mut delivery: Delivery, room
     let priority = delivery.live.broadcast.priority;
     lane.meters.attempt(priority, &outcome, started.saturating_sub(delivery.queued), ended - started);
     engine.address_free(&delivery);
-    if let Some(row) = lane.ended(&delivery, &outcome, started, &engine.clock) {
+    let changes = lane.ended(&delivery, &outcome, started, &engine.clock);
+    if let Some(row) = changes.breaker {
         engine.breaker_changed(lane, row);
+    }
+    if let Some(lesson) = changes.lesson {
+        engine.enter(Entry::Lesson(lane.lesson_name(), lesson));
     }
     let fact = recorder::outcome(engine, lane, &delivery, began, outcome);
     engine.enter(Entry::Fact(Box::new(Recorded {

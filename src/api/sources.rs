@@ -12,6 +12,7 @@ use super::token::Scope;
 use crate::ingest::source::Source;
 use crate::ingest::source::example::lower;
 use crate::ingest::source::intake::Taken;
+use crate::ingest::source::sns::Refused;
 
 /// A document, proved by the vendor's signature where it signs, else by a token of ours. Everything that it says is on disk when
 /// this answers.
@@ -22,8 +23,18 @@ pub async fn take(
     body: Body,
 ) -> Result<HttpResponse, Problem> {
     let source = find(&door, &name)?;
+    let document =
+        || serde_json::from_slice(&body.0).map_err(|error| Problem::bad("", format!("the body is no JSON: {error}")));
+    if !source.topics.is_empty() {
+        match door.app.sources.amazon.takes(&document()?, &source.topics).await {
+            Ok(false) => {}
+            Ok(true) => return Ok(HttpResponse::Ok().json(json!({ "results": [] }))),
+            Err(Refused::Forged(why)) => return Err(Problem::forbidden(why)),
+            Err(Refused::Away(why)) => return Err(Problem::unavailable(why, 5)),
+        }
+    }
     match source.is_signed() {
-        true if source.proves(&hyper_headers(&request), &body.0) => {}
+        true if !source.topics.is_empty() || source.proves(&hyper_headers(&request), &body.0) => {}
         true => return Err(Problem::forbidden("the signature is not that of this document with the source's secret")),
         false => door.caller(&request).await?.needs(Scope::Ingest)?,
     }
@@ -38,10 +49,8 @@ pub async fn take(
     let Ok(_room) = door.waiting.clone().try_acquire_owned() else {
         return Err(Problem::unavailable("too many events wait for the store", 1));
     };
-    let document: Value =
-        serde_json::from_slice(&body.0).map_err(|error| Problem::bad("", format!("the body is no JSON: {error}")))?;
     let mut results = Vec::new();
-    for said in source.read(&document, &headers(&request))? {
+    for said in source.read(&document()?, &headers(&request))? {
         results.push(match source.take(&door.app, said).await? {
             Taken::Ingested(ingested) => {
                 counted(if ingested.duplicate { "repeated" } else { "taken" });

@@ -21,6 +21,7 @@ use super::breaker::{Breaker, State};
 use super::failover::Peer;
 use super::hosts::Hosts;
 use super::keyed::Keyed;
+use super::learned::{Kept, Learned};
 use super::limits::Limits;
 use super::live::Delivery;
 use super::lock;
@@ -98,6 +99,8 @@ struct Inner {
     breaker: Breaker,
     /// A platform asked for a rest.
     held_until: Instant,
+    /// By the answer that is being looked at.
+    lesson_changed: bool,
     hosts: Hosts<Delivery>,
     observed: Observed,
 }
@@ -138,6 +141,7 @@ impl Lane {
             slow: None,
             breaker: Breaker::default(),
             held_until: hosts.opens().max(limits.opens()),
+            lesson_changed: false,
             limits,
             hosts,
             observed: Observed::default(),
@@ -242,6 +246,15 @@ impl Lane {
             let left = row.until.since(clock.steady());
             lock(&self.inner).breaker = Breaker::restored(left, clock.monotonic());
         }
+    }
+
+    /// The name under which the store keeps what its platform taught.
+    pub fn lesson_name(&self) -> String {
+        format!("learned/{}", self.settings.name)
+    }
+
+    pub fn restore_lesson(&self, kept: &Kept, clock: &Clock) {
+        lock(&self.inner).limits.learned = Learned::restored(kept, clock.monotonic(), clock.steady());
     }
 
     pub fn candidate(&self, weight: u32, now: Instant) -> Candidate {

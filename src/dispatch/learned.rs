@@ -4,8 +4,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::quota::Limiter;
-use crate::clock::Instant;
+use crate::clock::{Instant, Time};
 use crate::quantity::Limit;
 
 /// Attempts a second, below which nobody is pushed.
@@ -38,7 +40,40 @@ struct Lesson {
     limiter: Limiter,
 }
 
+/// A lesson, as it outlives the process: what was given back since is not in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    rate: f64,
+    peak: f64,
+    /// Steady time.
+    at: Time,
+}
+
 impl Learned {
+    pub fn kept(&self, now: Instant, steady: Time) -> Option<Kept> {
+        let Lesson { rate, peak, since, .. } = self.now(now)?;
+        let age = now.saturating_sub(*since).as_millis() as i64;
+        Some(Kept { rate: *rate, peak: *peak, at: Time(steady.0.saturating_sub(age)) })
+    }
+
+    /// As it was kept; one that is too old is forgotten.
+    pub fn restored(kept: &Kept, now: Instant, steady: Time) -> Learned {
+        let age = steady.since(kept.at);
+        if age >= LONGEST || !kept.rate.is_finite() || !kept.peak.is_finite() {
+            return Learned::default();
+        }
+        let limit = limit_of(kept.rate);
+        let lesson = Lesson {
+            rate: kept.rate,
+            peak: kept.peak,
+            since: now.saturating_sub(age),
+            counted: now,
+            limit,
+            limiter: Limiter::new(limit, now),
+        };
+        Learned { meter: Meter::default(), lesson: Some(lesson) }
+    }
+
     /// An attempt begins.
     pub fn begins(&mut self, now: Instant) {
         self.meter.begins(now);
@@ -61,22 +96,23 @@ impl Learned {
         true
     }
 
-    /// An attempt was taken.
-    pub fn succeeded(&mut self, now: Instant) {
-        let Some(lesson) = &mut self.lesson else { return };
+    /// An attempt was taken. True where that ended the lesson.
+    pub fn succeeded(&mut self, now: Instant) -> bool {
+        let Some(lesson) = &mut self.lesson else { return false };
         // What nobody tried has proved nothing.
         let minutes = now.saturating_sub(lesson.counted).min(Duration::from_secs(60)).as_secs_f64() / 60.0;
         lesson.counted = now;
         lesson.rate += (lesson.peak * GIVEN_BACK).max(GIVEN_BACK_AT_LEAST) * minutes;
         if lesson.rate >= lesson.peak || now.saturating_sub(lesson.since) >= LONGEST {
             self.lesson = None;
-            return;
+            return true;
         }
         let limit = limit_of(lesson.rate);
         if limit != lesson.limit {
             lesson.limit = limit;
             lesson.limiter.widen(limit);
         }
+        false
     }
 
     pub fn limit(&self, now: Instant) -> Option<Limit> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::lane::{Lane, Why};
+use super::learned::Kept;
 use super::live::{Delivery, OpenManifest};
 use super::{Engine, confirm, lock, retry};
 use crate::audience::route::ChannelId;
@@ -22,6 +23,8 @@ use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact, UN
 pub enum Entry {
     Fact(Box<Recorded>),
     Breaker(BreakerRow),
+    /// What a platform taught, under its name in the store; or that it is given back.
+    Lesson(String, Option<Kept>),
     /// The process ends: everything before this is written first.
     Last,
 }
@@ -65,6 +68,10 @@ pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry
             match entry {
                 Entry::Fact(fact) => recorded.push(*fact),
                 Entry::Breaker(row) => write(&engine, "a breaker", || engine.store.set_breaker(row.clone())).await,
+                Entry::Lesson(name, lesson) => {
+                    let text = serde_json::to_string(&lesson).unwrap_or_default();
+                    write(&engine, "what a platform taught", || engine.store.set_meta(&name, &text)).await;
+                }
                 Entry::Last => last = true,
             }
         }

@@ -69,6 +69,12 @@ impl Engine {
                 lane.restore_breaker(&row, &parts.clock);
             }
         }
+        for lane in lanes.values() {
+            let kept = parts.store.meta(&lane.lesson_name()).await?;
+            if let Some(Ok(Some(kept))) = kept.map(|kept| serde_json::from_str(&kept)) {
+                lane.restore_lesson(&kept, &parts.clock);
+            }
+        }
         let engine = Engine {
             epoch,
             lanes,

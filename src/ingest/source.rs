@@ -7,6 +7,9 @@ mod expression;
 /// Who sent it.
 mod proof;
 
+/// The same of Amazon SNS.
+pub mod sns;
+
 /// From a document to events.
 mod reading;
 
@@ -181,6 +184,8 @@ pub struct Source {
     pub format: Arc<Format>,
     /// Of the vendor's signature; without one a token of ours is needed.
     secret: Option<String>,
+    /// Of Amazon SNS, whose messages are taken.
+    pub topics: Vec<String>,
     /// What stands in place of the file's own expressions.
     over: BTreeMap<String, Expression>,
 }
@@ -190,6 +195,7 @@ pub struct Source {
 pub struct Sources {
     all: BTreeMap<String, Source>,
     muted: Mutex<BTreeSet<String>>,
+    pub amazon: sns::Amazon,
 }
 
 impl Sources {
@@ -213,9 +219,18 @@ impl Sources {
                 let message = format!("{} signs nothing: it needs a token, and no secret", format.title);
                 return Err(wrong(".secret", message));
             }
-            all.insert(name.clone(), Source { name: name.clone(), format, secret, over });
+            let sns = matches!(format.verify, Some(Proof::Sns));
+            if sns && (own.topics.is_empty() || secret.is_some()) {
+                let message = "name the topics whose messages are taken, and no secret: topics = [\"arn:aws:sns:…\"]";
+                return Err(wrong("", message.into()));
+            }
+            if !sns && !own.topics.is_empty() {
+                return Err(wrong(".topics", format!("{} does not come by Amazon SNS", format.title)));
+            }
+            let topics = own.topics.clone();
+            all.insert(name.clone(), Source { name: name.clone(), format, secret, topics, over });
         }
-        Ok(Sources { all, muted: Mutex::default() })
+        Ok(Sources { all, ..Sources::default() })
     }
 
     pub fn get(&self, name: &str) -> Option<&Source> {

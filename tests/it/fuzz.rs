@@ -97,11 +97,26 @@ fn what_parses_bears_whatever_comes_in() {
             holds(name, *property, &path.display().to_string(), &bytes);
             seeds.push(bytes);
         }
-        // Words that parse are loaded beside all that ship, which takes longer.
-        let cases = if *name == "template" { cases / 10 } else { cases };
+        // Words that parse are loaded beside all that ship, and a document is read by every format, which takes longer.
+        let cases = if ["template", "source"].contains(name) { cases / 10 } else { cases };
         for case in first..first + cases {
             let bytes = mutated(&mut fastrand::Rng::with_seed(case), &seeds);
             holds(name, *property, &format!("seed {case}"), &bytes);
         }
     }
+}
+
+#[test]
+fn a_fuzzer_attacks_the_same_properties() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let cargo: toml::Table = std::fs::read_to_string(folder.join("Cargo.toml")).expect("read").parse().expect("TOML");
+    let bins = cargo["bin"].as_array().expect("targets").iter();
+    let mut bins: Vec<(&str, &str)> =
+        bins.map(|bin| (bin["name"].as_str().expect("a name"), bin["path"].as_str().expect("a path"))).collect();
+    for (name, _) in TARGETS {
+        let at = bins.iter().position(|(bin, _)| bin == name).unwrap_or_else(|| panic!("fuzz/ has no target {name}"));
+        let text = std::fs::read_to_string(folder.join(bins.remove(at).1)).expect("read");
+        assert!(text.contains(&format!("|bytes: &[u8]| loudhailer::fuzz::{name}(bytes)")), "{text}");
+    }
+    assert!(bins.is_empty(), "no properties of ours: {bins:?}");
 }

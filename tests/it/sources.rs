@@ -90,6 +90,34 @@ async fn the_same_words_are_news_again_once_others_were_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_vendor_sends_again_under_its_own_id_is_the_same() {
+    let broker = broker("2017-12-26T07:33:00Z").await;
+    let (created, over) = (document("statuspage/incident-created.json"), document("statuspage/incident-resolved.json"));
+    for (body, status) in [(&created, 202), (&created, 200)] {
+        let answer = post(&broker, "status", body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    broker.clock.advance(std::time::Duration::from_secs(300));
+    for (body, status) in [(&over, 202), (&over, 200), (&created, 200)] {
+        let answer = post(&broker, "status", body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let shown = incident(&broker, "statuspage/z3lct0r596n4").await;
+    assert_eq!((&shown["facts"]["status"], &shown["updates"]), (&json!("resolved"), &json!(2)), "{shown}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_come_from_a_topic_of_ours_is_refused() {
+    let topics = "[sources.cloudwatch]\ntopics = [\"arn:aws:sns:eu-west-1:1:alarms\"]\n";
+    let at = Clock::manual(Time::parse(START).expect("a time"));
+    let broker = Broker::open(topics, at, tempfile::tempdir().expect("a folder")).await;
+    let answer = post(&broker, "cloudwatch", &document("cloudwatch/alarm.json")).await;
+    assert!(answer.status == 403 && answer.text.contains("none of the source's topics"), "{answer:?}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_proves_itself_by_its_signature_and_others_send_a_token_as_they_can() {
     let broker = broker("2026-11-30T15:50:00Z").await;
     let token = broker.token("vendor", false, &["ingest"]).await;

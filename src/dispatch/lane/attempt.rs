@@ -10,7 +10,7 @@ use crate::clock::{Clock, Instant};
 use crate::dispatch::Engine;
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Said;
-use crate::dispatch::learned::Learned;
+use crate::dispatch::learned::{Kept, Learned};
 use crate::dispatch::live::Delivery;
 use crate::dispatch::lock;
 use crate::dispatch::observed::Answer;
@@ -21,6 +21,13 @@ use crate::store::BreakerRow;
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 /// From here on nobody waits for it who has another way.
 const LONG_HOLD: Duration = Duration::from_secs(60);
+
+/// What an answer changed that outlives the process.
+pub struct Changes {
+    pub breaker: Option<BreakerRow>,
+    /// What the platform taught, or that this is given back.
+    pub lesson: Option<Option<Kept>>,
+}
 
 impl Lane {
     /// Under the lane's lock, so that whoever has passed `Engine::barrier` sees it counted.
@@ -36,10 +43,11 @@ impl Lane {
     }
 
     /// An attempt has ended that began then: its slot is free, and breaker, rests and learned limits follow from the answer. Answers
-    /// the change of the channel's breaker that is to be kept. Whoever calls this looks for the next, or wakes the lane.
-    pub fn ended(&self, delivery: &Delivery, outcome: &Outcome, began: Instant, clock: &Clock) -> Option<BreakerRow> {
+    /// what of that is to be kept. Whoever calls this looks for the next, or wakes the lane.
+    pub fn ended(&self, delivery: &Delivery, outcome: &Outcome, began: Instant, clock: &Clock) -> Changes {
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
+        inner.lesson_changed = false;
         self.on_wire.fetch_sub(1, Ordering::Relaxed);
         if let Some(answer) = self.says(outcome) {
             inner.observed.answered(answer, now.saturating_sub(began), now);
@@ -82,14 +90,16 @@ impl Lane {
         }
         let state = inner.breaker.state(now);
         let until = inner.breaker.until();
+        let lesson = inner.lesson_changed.then(|| inner.limits.learned.kept(now, clock.steady()));
         drop(inner);
-        changed.then(|| BreakerRow {
+        let breaker = changed.then(|| BreakerRow {
             channel: self.settings.id,
             host: String::new(),
             state: if state == State::Closed { "closed" } else { "open" }.into(),
             since: clock.steady(),
             until: clock.steady().plus(until.unwrap_or_default().saturating_sub(now)),
-        })
+        });
+        Changes { breaker, lesson }
     }
 
     /// What an answer says of the channel beside others of its kind; nothing, where it is about one address or its host.
@@ -109,7 +119,7 @@ impl Lane {
 impl Inner {
     fn works(&mut self, now: Instant) -> bool {
         let closed = self.breaker.succeeded();
-        self.limits.learned.succeeded(now);
+        self.lesson_changed |= self.limits.learned.succeeded(now);
         if closed {
             self.slow = Some(SlowStart::new(now));
         } else if self.slow.as_mut().is_some_and(|slow| slow.succeeded(now)) {
@@ -137,6 +147,7 @@ impl Inner {
     /// An attempt that began then was one too many. What had begun before the pace was lowered says nothing new.
     fn too_many(&mut self, began: Instant, after: Option<Duration>, now: Instant) -> bool {
         let news = self.limits.learned.throttled(began, now);
+        self.lesson_changed |= news;
         match after {
             Some(after) => return self.hold(after, now),
             // It works no longer, however slowly it is tried: there is nothing to learn from that.

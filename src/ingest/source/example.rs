@@ -96,7 +96,7 @@ mod tests {
             for file in std::fs::read_dir(folder_of.path()).expect("a folder") {
                 let name = file.expect("an entry").file_name().into_string().expect("a name");
                 let document = format!("{}/{name}", folder_of.file_name().to_string_lossy());
-                assert!(used.contains(&document), "no file has {document}");
+                assert!(used.contains(&document) || !name.ends_with(".json"), "no file has {document}");
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum Taken {
 impl Source {
     /// Whether the vendor signs, and we know with what.
     pub fn is_signed(&self) -> bool {
-        self.secret.is_some()
+        self.secret.is_some() || !self.topics.is_empty()
     }
 
     /// Whether the vendor's signature holds.
@@ -59,6 +59,9 @@ impl Source {
         let digest = short(&serde_json::to_vec(&said).unwrap_or_default());
         let own = said.get("id").and_then(Value::as_str).map(str::to_string);
         let known = app.store.known(&name, own.as_ref().unwrap_or(&digest), &key, None).await?;
+        if own.is_some() && known.seen.is_some() {
+            return Ok(Taken::Repeated(key));
+        }
         match &known.incident {
             None if !opens(&said) => return Ok(Taken::OpensNothing(key)),
             None => {}

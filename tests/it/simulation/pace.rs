@@ -340,6 +340,47 @@ fn a_platform_that_throttles_is_tried_about_as_fast_as_it_can_take() {
     });
 }
 
+#[test]
+fn what_a_platform_taught_outlives_the_process_until_it_is_given_back() {
+    simulated(async {
+        const PEOPLE: usize = 3_000;
+        let mut stage = Stage::new();
+        // One in the first second is too much; from then on it takes everything.
+        let mut number = 0;
+        let does = move |_: Duration| {
+            number += 1;
+            if number == 100 { deferred(true) } else { Outcome::Accepted { reference: None } }
+        };
+        let does: Arc<Mutex<Does>> = Arc::new(Mutex::new(does));
+        stage.open(vec![stage.lane(1, "url", Rates::default(), does.clone())]).await;
+        stage.people("press", urls("h{}", 0..PEOPLE)).await;
+        stage.event("a", &[]).await;
+        let learned = |stage: &Stage| {
+            let lane = stage.app().engine.lanes.values().next().expect("one").clone();
+            lane.lessons(stage.clock.monotonic()).learned
+        };
+        stage.pass(5_000).await;
+        let taught = learned(&stage).expect("it said that it was too much");
+        let restart = async |stage: &mut Stage| {
+            stage.app().engine.shut_down(Duration::from_secs(5)).await;
+            stage.open(vec![stage.lane(1, "url", Rates::default(), does.clone())]).await;
+        };
+        restart(&mut stage).await;
+        let restored = learned(&stage).expect("it is known still");
+        assert!(restored.count.abs_diff(taught.count) <= taught.count / 10, "{restored}, and it was {taught}");
+        let mut minutes = 0;
+        while learned(&stage).is_some() {
+            stage.pass(60_000).await;
+            stage.event(&format!("more-{minutes}"), &[]).await;
+            minutes += 1;
+            assert!(minutes < 60, "{:?}", learned(&stage));
+        }
+        stage.pass(60_000).await;
+        restart(&mut stage).await;
+        assert_eq!(learned(&stage), None, "it was given back");
+    });
+}
+
 /// Comes back cold: at first it takes eight a second, and twice as many in each second in which it has something to do. More knock
 /// it over: then it answers nothing but failures for half a minute, and is cold again.
 struct Frail {
