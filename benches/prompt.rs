@@ -104,6 +104,7 @@ macro_rules! forwarded {
 }
 
 forwarded! {
+    latest_event(source: &str, incident: IncidentId) -> Result<Option<String>>;
     tick(tick: Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>>;
     incident(id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
     updates(id: IncidentId) -> Result<Vec<UpdateRow>>;

@@ -45,7 +45,7 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
             Ok(ingested)
         }
         Committed::Seen { digest, ingested } if digest == event.digest => {
-            // Whoever repeats may do so because the process failed after the commit, before the engine had heard of it.
+            // Whoever repeats may do so because the store failed after the commit, before the engine had heard of it.
             app.engine.notice(&ingested.broadcasts).await?;
             Ok(ingested)
         }

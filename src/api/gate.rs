@@ -71,7 +71,7 @@ impl Door {
         let forwarded: Vec<&str> =
             request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
         let client = proxy::counted(proxy::client(peer, &forwarded, &self.proxies));
-        let needed = token::needed(request.method().as_str(), request.path());
+        let needed = token::needed(request.method().as_str(), place(request));
         let given = if needed.is_some() { self.given(request)? } else { None };
         // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
         let known = match (needed, &given) {
@@ -152,6 +152,11 @@ impl Door {
     }
 }
 
+/// The path as places are found by it: what it encodes without need is decoded, `/%761` is `/v1`.
+fn place(request: &HttpRequest) -> &str {
+    request.match_info().as_str()
+}
+
 /// An open server is for this machine's own programs: not for a page of somebody else's that a browser here shows.
 fn ours(headers: &HeaderMap, public_url: &str) -> Result<(), Problem> {
     let text = |name| headers.get(name).and_then(|value: &actix_web::http::header::HeaderValue| value.to_str().ok());
@@ -182,7 +187,9 @@ pub async fn gate<B: MessageBody>(
             Ok(Some(caller)) => drop(request.extensions_mut().insert(caller)),
             Ok(None) => {}
             // People get a page, or the way to the door.
-            Err(problem) if is_page(request.path()) => return Err(Refused::at(request.path(), problem).into()),
+            Err(problem) if is_page(place(request.request())) => {
+                return Err(Refused::at(place(request.request()), problem).into());
+            }
             Err(problem) => return Err(problem.into()),
         }
     }

@@ -93,8 +93,8 @@ pub struct Engine {
     pub(crate) balance: Mutex<balance::Balance>,
     /// See `reopen.rs`.
     pub(crate) in_step: tokio::sync::RwLock<()>,
-    /// What somebody ended between being drawn on disk and being taken up here.
-    pub(crate) ended_undrawn: Mutex<BTreeSet<BroadcastId>>,
+    /// What somebody took up or ended between its being drawn on disk and its being taken up here.
+    pub(crate) undrawn: Mutex<BTreeSet<BroadcastId>>,
     pub(crate) entries: mpsc::UnboundedSender<Entry>,
     ways: AtomicU64,
     /// What waits for a way is to be woken.
@@ -116,6 +116,7 @@ pub struct Engine {
 
 pub(crate) struct Attempting {
     pub incident: IncidentId,
+    pub audience: String,
     attempts: usize,
 }
 
@@ -142,8 +143,9 @@ impl Engine {
     }
 
     pub(crate) fn attempt_begins(&self, delivery: &live::Delivery) {
-        let Broadcast { id, incident, .. } = delivery.live.broadcast;
-        lock(&self.attempting).entry(id).or_insert(Attempting { incident, attempts: 0 }).attempts += 1;
+        let Broadcast { id, incident, audience, .. } = &delivery.live.broadcast;
+        let begun = || Attempting { incident: *incident, audience: audience.clone(), attempts: 0 };
+        lock(&self.attempting).entry(*id).or_insert_with(begun).attempts += 1;
     }
 
     /// Outcomes are on disk: so many attempts of each broadcast are over.

@@ -134,11 +134,13 @@ fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
 
 /// Whom an earlier broadcast told is known once its last attempts are recorded.
 fn asks_about_attempts(engine: &Engine, live: &Live) -> bool {
-    let Broadcast { id, incident, selection, .. } = &live.broadcast;
+    let Broadcast { id, incident, audience, selection, .. } = &live.broadcast;
     let named = selection.told_by.iter().chain(&selection.untold_by);
     let asks = |earlier: &BroadcastId, attempting: &Attempting| {
         named.clone().any(|named| *named == earlier.0)
-            || selection.only_if_told && attempting.incident == *incident && earlier < id
+            || selection.only_if_told
+                && (&attempting.incident, &attempting.audience) == (incident, audience)
+                && earlier < id
     };
     lock(&engine.attempting).iter().any(|(earlier, attempting)| asks(earlier, attempting))
 }

@@ -88,7 +88,7 @@ impl Engine {
             addresses: Mutex::default(),
             balance: Mutex::default(),
             in_step: tokio::sync::RwLock::default(),
-            ended_undrawn: Mutex::default(),
+            undrawn: Mutex::default(),
             entries,
             ways: AtomicU64::new(0),
             // Ways may have opened since, or a broadcast may have resumed whose wake did not come to the disk.

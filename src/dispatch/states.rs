@@ -1,6 +1,7 @@
 //! The states of broadcasts in memory. Enter: broadcasts that were drawn, released, stopped, paused or resumed. Promised: when
 //! a call returns, no attempt begins that the new state forbids, and none of what was superseded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,29 +11,45 @@ use crate::fault::{self, Fault};
 use crate::id::BroadcastId;
 use crate::store::{Broadcast, BroadcastState, Result};
 
+fn released(state: BroadcastState) -> bool {
+    matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done)
+}
+
 impl Engine {
     /// Takes up broadcasts as the store has them. When this returns, no try of what they supersede begins.
     pub async fn notice(&self, ids: &[BroadcastId]) -> Result<()> {
         // No state of theirs changes between being read and being taken up.
         let _in_step = self.in_step.read().await;
-        self.noticed(ids).await
-    }
-
-    pub(super) async fn noticed(&self, ids: &[BroadcastId]) -> Result<()> {
-        let mut broadcasts = Vec::with_capacity(ids.len());
-        for id in ids {
-            broadcasts.extend(self.store.broadcast(*id).await?);
+        let broadcasts = self.written(ids).await?;
+        for new in broadcasts.iter().filter(|broadcast| broadcast.state.live() && self.live(broadcast.id).is_none()) {
+            lock(&self.undrawn).insert(new.id);
         }
         self.take(broadcasts);
         Ok(())
     }
 
+    pub(super) async fn noticed(&self, ids: &[BroadcastId]) -> Result<()> {
+        self.take(self.written(ids).await?);
+        Ok(())
+    }
+
+    async fn written(&self, ids: &[BroadcastId]) -> Result<Vec<Broadcast>> {
+        let mut broadcasts = Vec::with_capacity(ids.len());
+        for id in ids {
+            broadcasts.extend(self.store.broadcast(*id).await?);
+        }
+        Ok(broadcasts)
+    }
+
     /// The same, as the store has just drawn them, perhaps with others that ended by it. Where somebody was faster and has changed
-    /// one since, it is as they left it.
+    /// one since, it is as they left it; what it has superseded is so all the same.
     pub fn take_drawn(&self, mut broadcasts: Vec<Broadcast>) {
         broadcasts.retain(|broadcast| {
-            let ended = lock(&self.ended_undrawn).remove(&broadcast.id);
-            !broadcast.state.live() || !(ended || lock(&self.live).contains_key(&broadcast.id))
+            let known = lock(&self.undrawn).remove(&broadcast.id);
+            if known && released(broadcast.state) {
+                self.supersede(&mut lock(&self.live), broadcast);
+            }
+            !broadcast.state.live() || !(known || lock(&self.live).contains_key(&broadcast.id))
         });
         self.take(broadcasts);
     }
@@ -49,27 +66,16 @@ impl Engine {
     pub(super) fn take_up(&self, broadcast: Broadcast) {
         let mut live = lock(&self.live);
         let (id, state) = (broadcast.id, broadcast.state);
-        let released = matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done);
-        if released && !lock(&self.threads).is_latest(broadcast.incident, &broadcast.audience, broadcast.version) {
+        if released(state) && !lock(&self.threads).is_latest(broadcast.incident, &broadcast.audience, broadcast.version)
+        {
             // Two events were answered at one time, and whoever brought the newer one was here first.
             if let Some(known) = live.remove(&id) {
                 known.set_state(BroadcastState::Superseded);
             }
             return;
         }
-        if released {
-            let older = |other: &Live| {
-                other.broadcast.incident == broadcast.incident
-                    && (other.broadcast.audience == broadcast.audience || fault::on(Fault::SupersessionAcrossAudiences))
-                    && other.broadcast.version < broadcast.version
-                    && other.broadcast.id != id
-            };
-            for other in live.values().filter(|other| older(other)) {
-                other.set_state(BroadcastState::Superseded);
-                // What waits in them leaves now, and makes room for what is newer.
-                self.lanes.values().for_each(|lane| lane.wake());
-            }
-            live.retain(|_, other| other.state().live());
+        if released(state) {
+            self.supersede(&mut live, &broadcast);
         }
         // Selection and priority are final once it is released; before that nothing in memory is its.
         let replaces = |known: &Live| known.broadcast.state == BroadcastState::Held && state != BroadcastState::Held;
@@ -84,6 +90,22 @@ impl Engine {
         }
         drop(live);
         self.barrier();
+    }
+
+    /// What is older in its thread.
+    fn supersede(&self, live: &mut BTreeMap<BroadcastId, Arc<Live>>, broadcast: &Broadcast) {
+        let older = |other: &Live| {
+            other.broadcast.incident == broadcast.incident
+                && (other.broadcast.audience == broadcast.audience || fault::on(Fault::SupersessionAcrossAudiences))
+                && other.broadcast.version < broadcast.version
+                && other.broadcast.id != broadcast.id
+        };
+        for other in live.values().filter(|other| older(other)) {
+            other.set_state(BroadcastState::Superseded);
+            // What waits in them leaves now, and makes room for what is newer.
+            self.lanes.values().for_each(|lane| lane.wake());
+        }
+        live.retain(|_, other| other.state().live());
     }
 
     /// When this returns, every attempt that is still to begin will see what was set before.
@@ -148,7 +170,7 @@ impl Engine {
         let changed = match written {
             Ok(Some(broadcast)) => {
                 if live.is_none() && !broadcast.state.live() {
-                    lock(&self.ended_undrawn).insert(id);
+                    lock(&self.undrawn).insert(id);
                 }
                 self.take(vec![broadcast]);
                 match to {

@@ -54,6 +54,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     // Ingest.
     async fn known(&self, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known>;
+    /// The id of the latest event that this source sent about an incident.
+    async fn latest_event(&self, source: &str, incident: IncidentId) -> Result<Option<String>>;
     /// One synced transaction: what is known is read, the event applied to it, and all that follows written: event, incident,
     /// update, broadcasts `held` or `running`, timers, supersession.
     async fn ingest(&self, event: Arc<Event>, apply: Apply) -> Result<Committed>;

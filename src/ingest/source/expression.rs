@@ -12,6 +12,8 @@ use crate::clock::Time;
 
 /// What one expression may cost, in steps of its interpreter.
 const FUEL: u64 = 200_000;
+/// Of a piece of HTML so many bytes are read, as many as a text of an event may have.
+const HTML: usize = 16 * 1024;
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -131,6 +133,7 @@ fn written(text: &str) -> Option<i64> {
 /// The text of a piece of HTML: no tags, entities as what they stand for, blocks and breaks on lines of their own.
 fn words(value: &Value) -> Value {
     let Some(html) = value.as_str() else { return Value::from(()) };
+    let html = &html[..html.floor_char_boundary(HTML)];
     let mut text = String::with_capacity(html.len());
     let mut rest = html;
     while let Some((before, after)) = rest.split_once('<') {

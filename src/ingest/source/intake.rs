@@ -67,43 +67,23 @@ impl Source {
             None => {}
             Some(incident) => {
                 keep_the_earliest_start(&mut said, incident);
-                if own.is_none() && self.says_it_again(app, &name, &digest, &key, incident, known.seen.as_ref()).await?
-                {
+                // What others have said since does not make a repetition news.
+                let latest = app.store.latest_event(&name, incident.id).await?;
+                let is_latest = |id: String| id == digest || id.starts_with(&format!("{digest}."));
+                if own.is_none() && latest.is_some_and(is_latest) {
                     return Ok(Taken::Repeated(key));
                 }
             }
         }
         let id = match (own, known.seen, known.incident) {
             (Some(own), ..) => own,
-            // The same words as once before, and others since: it is new.
+            // The same words as once before, and others of this source since: it is new.
             (None, Some(_), Some(incident)) => format!("{digest}.{}", incident.last_number),
             (None, ..) => digest,
         };
         said.insert("id".into(), id.into());
         let event = event(&name, said, now)?;
         pipeline::ingest(app, event, None).await.map(Taken::Ingested)
-    }
-
-    /// Whether the incident's latest update came from the same words.
-    async fn says_it_again(
-        &self,
-        app: &App,
-        name: &str,
-        digest: &str,
-        key: &str,
-        incident: &Incident,
-        seen: Option<&([u8; 32], Ingested)>,
-    ) -> Result<bool, IngestError> {
-        let is_latest = |seen: &([u8; 32], Ingested)| {
-            seen.1.incident == incident.id && seen.1.update.is_some_and(|update| update.number == incident.last_number)
-        };
-        let Some(first) = seen else { return Ok(false) };
-        if is_latest(first) {
-            return Ok(true);
-        }
-        let later = format!("{digest}.{}", incident.last_number - 1);
-        let later = app.store.known(name, &later, key, None).await?;
-        Ok(later.seen.as_ref().is_some_and(is_latest))
     }
 }
 

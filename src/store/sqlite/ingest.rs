@@ -48,6 +48,15 @@ fn seen(db: &Connection, source: &str, id: &str) -> Result<Option<([u8; 32], Ing
     )
 }
 
+pub fn latest_event(db: &Connection, source: &str, incident: IncidentId) -> Result<Option<String>> {
+    first(
+        db,
+        "SELECT id FROM event WHERE source = ?1 AND incident = ?2 ORDER BY number DESC LIMIT 1",
+        (source, incident.0),
+        |row| row.get(0),
+    )
+}
+
 pub const INCIDENT: &str =
     "SELECT i.id, i.key, i.version, i.mode, i.state, i.opened, i.closed, i.last_number FROM incident i";
 

@@ -36,6 +36,11 @@ impl Store for Sqlite {
         self.read(move |db| ingest::known(db, &source, &id, &key, corrects)).await
     }
 
+    async fn latest_event(&self, source: &str, incident: IncidentId) -> Result<Option<String>> {
+        let source = source.to_string();
+        self.read(move |db| ingest::latest_event(db, &source, incident)).await
+    }
+
     async fn ingest(&self, event: Arc<Event>, apply: Apply) -> Result<Committed> {
         self.take(move |db| ingest::ingest(db, &event, &apply)).await
     }

@@ -160,3 +160,38 @@ async fn every_error_is_a_problem_document() {
     }
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_written_in_another_way_needs_the_same_token() {
+    let broker = Broker::start("[sources.gatus]\n").await;
+    let reader = format!("Bearer {}", broker.token("reader", false, &["read"]).await);
+    broker.clock.advance(Duration::from_secs(3));
+    for (method, path) in [
+        ("GET", "/%761/subscribers"),
+        ("GET", "/v1/%73ubscribers"),
+        ("GET", "/v1/subscriber%73"),
+        ("POST", "/%76%31/broadcasts:stop"),
+        ("POST", "/v1/broadcasts%3Astop"),
+        ("POST", "/v1/sources/gatus%3Amute"),
+        ("POST", "/v1/sources/gatus%3amute"),
+        ("GET", "/v1/incident%73"),
+        ("GET", "/metric%73"),
+        ("GET", "/%76%31/stream"),
+    ] {
+        let answer = broker.send(method, path, &[], "").await;
+        assert_eq!(answer.status, 401, "{method} {path}: {answer:?}");
+    }
+    for (method, path) in [("GET", "/%761/subscribers"), ("POST", "/v1/sources/gatus%3Amute")] {
+        let answer = broker.send(method, path, &[("authorization", &reader)], "").await;
+        assert_eq!(answer.status, 403, "{method} {path}: {answer:?}");
+    }
+    for path in ["/consol%65", "/%63onsole/incidents"] {
+        let answer = broker.get(path).await;
+        assert!(answer.header("location").is_some_and(|to| to.contains("/sign-in?next=")), "{path}: {answer:?}");
+    }
+    assert_eq!(
+        broker.send("GET", "/v1/sources", &[("authorization", &reader)], "").await.json()["items"][0]["muted"],
+        json!(false)
+    );
+    broker.stop().await;
+}

@@ -55,14 +55,14 @@ fn what_was_read_before_a_stop_is_not_taken_up_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     runtime().block_on(async {
         let process = Process::start(&folder.path().join("0.db"), 1, Answers::Never).await;
-        // The same event again, and a stop that begins so many turns later.
+        // What it drew is read again, and stopped so many turns later.
         for turns in 0..40 {
             let (name, id) = (format!("outage-{turns}"), format!("e{turns}"));
             let incident = json!({ "incident": name });
             if turns == 0 {
                 process.says(None).await;
             }
-            let drawn = process.hears(&id, incident.clone()).await.broadcasts;
+            let drawn = process.hears(&id, incident).await.broadcasts;
             let stop = async {
                 for _ in 0..turns {
                     tokio::task::yield_now().await;
@@ -71,11 +71,53 @@ fn what_was_read_before_a_stop_is_not_taken_up_after_it() {
                     process.app.engine.change_state(*id, STOPPABLE.into(), Cancelled, "somebody").await.expect("stops");
                 }
             };
-            let (again, ()) = tokio::join!(process.hears(&id, incident), stop);
-            assert!(again.duplicate);
+            let (noticed, ()) = tokio::join!(process.app.engine.notice(&drawn), stop);
+            noticed.expect("reads");
             for id in &drawn {
                 assert!(process.app.engine.live(*id).is_none(), "{id} was stopped {turns} turns after it was read");
             }
+        }
+    });
+}
+
+#[test]
+fn what_was_taken_up_told_and_done_before_it_was_taken_up_as_drawn_stays_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let process = Process::start(&folder.path().join("0.db"), 1, Answers::Accepted).await;
+        process.says(None).await;
+        assert_eq!(process.after(60).await, 1);
+        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
+        let apply = pipeline::application(&process.app, event.clone(), None);
+        let committed = process.store.ingest(event, apply).await.expect("commits");
+        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        process.hears("e2", json!({ "status": "identified" })).await;
+        assert_eq!(process.after(60).await, 2, "who repeats it has it taken up");
+        process.app.engine.take_drawn(drawn);
+        for id in &ingested.broadcasts {
+            assert!(process.app.engine.live(*id).is_none(), "{id} is done, and comes back");
+        }
+    });
+}
+
+#[test]
+fn what_was_stopped_before_it_was_taken_up_has_superseded_what_is_older() {
+    let folder = tempfile::tempdir().expect("a folder");
+    runtime().block_on(async {
+        let process = Process::start(&folder.path().join("0.db"), 1, Answers::Never).await;
+        let older = process.says(None).await.broadcasts;
+        assert_eq!(process.after(10).await, 1);
+        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
+        let apply = pipeline::application(&process.app, event.clone(), None);
+        let committed = process.store.ingest(event, apply).await.expect("commits");
+        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        // All that runs is stopped, as the store has it: the older ones are superseded there.
+        for id in &ingested.broadcasts {
+            process.app.engine.change_state(*id, STOPPABLE.into(), Cancelled, "somebody").await.expect("stops");
+        }
+        process.app.engine.take_drawn(drawn);
+        for id in older.iter().chain(&ingested.broadcasts) {
+            assert!(process.app.engine.live(*id).is_none(), "{id} goes on");
         }
     });
 }
