@@ -36,7 +36,7 @@ use crate::fault::{self, Fault};
 use crate::plan::Priority;
 use crate::quantity::Limit;
 use crate::render::message::{Format, Markup};
-use crate::store::BreakerRow;
+use crate::store::{BreakerRow, DeliveryState};
 
 /// A channel, as its lane needs it.
 #[derive(Clone)]
@@ -88,11 +88,15 @@ pub struct Lane {
     paused: AtomicBool,
     /// Some open incident says that what it depends on is down.
     down: AtomicBool,
+    /// Some of what waits may belong to broadcasts that have ended.
+    stale: AtomicBool,
     turn: Arc<Notify>,
 }
 
 struct Inner {
     queues: [VecDeque<Delivery>; 4],
+    /// What must leave, wherever it stood, and how its broadcast ended.
+    leaving: VecDeque<(Delivery, DeliveryState)>,
     limits: Limits,
     /// It has just come back.
     slow: Option<SlowStart>,
@@ -138,6 +142,7 @@ impl Lane {
         let hosts = Hosts::new(engine.lane, most, Keyed::new(&settings.rates.host, now));
         let inner = Inner {
             queues: Default::default(),
+            leaving: VecDeque::new(),
             slow: None,
             breaker: Breaker::default(),
             held_until: hosts.opens().max(limits.opens()),
@@ -152,6 +157,7 @@ impl Lane {
             on_wire: AtomicUsize::new(0),
             paused: AtomicBool::new(settings.paused),
             down: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             turn: Arc::new(Notify::new()),
             meters: Meters::new(&settings.name),
             settings,
@@ -196,6 +202,12 @@ impl Lane {
 
     pub fn wake(&self) {
         self.turn.notify_one();
+    }
+
+    /// Some broadcasts have ended: what waits here of them leaves, and makes room for what is newer.
+    pub fn lets_go(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.wake();
     }
 
     pub fn pause(&self, paused: bool) {

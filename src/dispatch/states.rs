@@ -100,11 +100,12 @@ impl Engine {
                 && other.broadcast.version < broadcast.version
                 && other.broadcast.id != broadcast.id
         };
-        for other in live.values().filter(|other| older(other)) {
-            other.set_state(BroadcastState::Superseded);
-            // What waits in them leaves now, and makes room for what is newer.
-            self.lanes.values().for_each(|lane| lane.wake());
+        let mut superseded = live.values().filter(|other| older(other)).peekable();
+        if superseded.peek().is_none() {
+            return;
         }
+        superseded.for_each(|other| other.set_state(BroadcastState::Superseded));
+        self.lanes.values().for_each(|lane| lane.lets_go());
         live.retain(|_, other| other.state().live());
     }
 
@@ -176,7 +177,7 @@ impl Engine {
                 match to {
                     BroadcastState::Running => self.ways_changed(),
                     // What waits for a permit leaves now, and counts as what it has become.
-                    _ => self.lanes.values().for_each(|lane| lane.wake()),
+                    _ => self.lanes.values().for_each(|lane| lane.lets_go()),
                 }
                 return Ok(true);
             }

@@ -66,6 +66,12 @@ impl Lane {
         let on_wire = self.on_wire.load(Ordering::Relaxed);
         let blocked = self.blocked_in(inner, now);
         let down = blocked.is_some() || self.down.load(Ordering::Acquire);
+        if self.stale.swap(false, Ordering::AcqRel) {
+            inner.let_go();
+        }
+        if let Some((delivery, state)) = inner.leaving.pop_front() {
+            return Look::Out(Box::new(delivery), Why::Ended(state));
+        }
         let trial = inner.breaker.state(now) == State::HalfOpen;
         let kept = if self.settings.concurrency > 1 { (self.settings.concurrency / 8).max(1) } else { 0 };
         if down {
@@ -151,6 +157,25 @@ impl Lane {
     }
 }
 
+impl Inner {
+    /// Whoever waits for a permit stands before others, and what must leave would keep its place behind them.
+    fn let_go(&mut self) {
+        let freed = self.hosts.free_all();
+        self.put_first(freed);
+        for queue in &mut self.queues {
+            if queue.iter().all(|delivery| ended(delivery).is_none()) {
+                continue;
+            }
+            for delivery in std::mem::take(queue) {
+                match ended(&delivery) {
+                    Some(state) => self.leaving.push_back((delivery, state)),
+                    None => queue.push_back(delivery),
+                }
+            }
+        }
+    }
+}
+
 fn out(inner: &mut Inner, rank: usize, at: usize, why: Why) -> Look {
     match inner.queues[rank].remove(at) {
         Some(delivery) => Look::Out(Box::new(delivery), why),
@@ -158,21 +183,29 @@ fn out(inner: &mut Inner, rank: usize, at: usize, why: Why) -> Look {
     }
 }
 
+/// What becomes of a delivery whose broadcast has ended.
+fn ended(delivery: &Delivery) -> Option<DeliveryState> {
+    match delivery.live.state() {
+        BroadcastState::Running | BroadcastState::Paused | BroadcastState::Held => None,
+        BroadcastState::Cancelled if fault::on(Fault::StopIgnored) => None,
+        BroadcastState::Superseded if fault::on(Fault::SupersessionIgnored) => None,
+        // After a crash nobody knows whether it had begun.
+        state if delivery.recovered && state != BroadcastState::Done => Some(DeliveryState::Unknown),
+        BroadcastState::Superseded => Some(DeliveryState::Superseded),
+        BroadcastState::Expired => Some(DeliveryState::Expired),
+        BroadcastState::Cancelled | BroadcastState::Done => Some(DeliveryState::Cancelled),
+    }
+}
+
 /// The checks of every try: is its broadcast still to be sent, is the person as they were decided for, does the way work?
 fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
+    if let Some(state) = ended(delivery) {
+        return Some(Why::Ended(state));
+    }
     match delivery.live.state() {
-        BroadcastState::Running => {}
         BroadcastState::Paused if fault::on(Fault::PauseIgnored) => {}
-        BroadcastState::Cancelled if fault::on(Fault::StopIgnored) => {}
-        BroadcastState::Superseded if fault::on(Fault::SupersessionIgnored) => {}
         BroadcastState::Paused | BroadcastState::Held => return Some(Why::Paused),
-        // After a crash nobody knows whether it had begun.
-        state if delivery.recovered && state != BroadcastState::Done => {
-            return Some(Why::Ended(DeliveryState::Unknown));
-        }
-        BroadcastState::Superseded => return Some(Why::Ended(DeliveryState::Superseded)),
-        BroadcastState::Expired => return Some(Why::Ended(DeliveryState::Expired)),
-        BroadcastState::Cancelled | BroadcastState::Done => return Some(Why::Ended(DeliveryState::Cancelled)),
+        _ => {}
     }
     let quiet = delivery.quiet_from.is_some_and(|from| engine.clock.calendar() >= from);
     let confirmed =
