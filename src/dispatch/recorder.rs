@@ -42,6 +42,10 @@ pub struct Recorded {
 /// How the detail of an attempt begins that was refused for now, and whose first try may have arrived before the process died.
 pub const BEFORE_A_CRASH: &str = "begun before a crash; now ";
 
+/// The outcome of an attempt that may have been under way when the process ended, and that stands in no other way's way: most of what
+/// was in a lane had not begun.
+pub const PERHAPS: &str = "perhaps";
+
 /// Facts in one commit at most.
 const BATCH: usize = 4096;
 /// While so many attempts are on the wire, more outcomes are about to come …
@@ -200,7 +204,11 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
             (DeliveryState::Open, lane.settings.id, now.plus(until.saturating_sub(engine.clock.monotonic())))
         }
     };
-    let fact = fact(engine, lane, &delivery, state, at, due);
+    let mut fact = fact(engine, lane, &delivery, state, at, due);
+    if delivery.recovered && state == DeliveryState::Open {
+        // Another way may be taken; whoever asks whom it told has to know.
+        fact.attempt = Some((PERHAPS, None));
+    }
     let _ = engine.entries.send(Entry::Fact(Box::new(Recorded {
         fact,
         manifest: delivery.manifest,

@@ -6,7 +6,7 @@ use super::{Channels, Compared, Recomputed};
 use crate::audience::route::ChannelId;
 use crate::channel::{Fault, Holds, Outcome, Repeat};
 use crate::clock::Time;
-use crate::dispatch::recorder::BEFORE_A_CRASH;
+use crate::dispatch::recorder::{BEFORE_A_CRASH, PERHAPS};
 use crate::dispatch::retry::{self, Next};
 use crate::store::{AttemptRow, DeliveryRow, DeliveryState, Recipient};
 
@@ -37,7 +37,7 @@ pub fn tries(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -> V
     let mut number = 0;
     let mut tries = Vec::with_capacity(attempts.len());
     for (at, attempt) in attempts.iter().enumerate() {
-        if attempt.outcome != REPLAYED {
+        if is_try(attempt) {
             number += 1;
         }
         let (then, recomputed) = judged(recipient, row, &attempts, at, number, channels);
@@ -58,7 +58,7 @@ pub fn tries(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -> V
 
 /// A first try that ended it has no row of its own: the delivery's row says all.
 fn own(row: &DeliveryRow, attempts: &[AttemptRow]) -> Option<AttemptRow> {
-    let real = attempts.iter().filter(|attempt| attempt.outcome != REPLAYED).count() as u32;
+    let real = attempts.iter().filter(|attempt| is_try(attempt)).count() as u32;
     let told = row.state == DeliveryState::Told && !attempts.iter().any(|attempt| attempt.began >= row.began);
     if row.tries == 0 || (real >= row.tries && !told) {
         return None;
@@ -79,6 +79,11 @@ fn own(row: &DeliveryRow, attempts: &[AttemptRow]) -> Option<AttemptRow> {
         detail: row.detail.clone(),
         reference: row.reference.clone(),
     })
+}
+
+/// The other rows say what happened between two tries.
+fn is_try(attempt: &AttemptRow) -> bool {
+    attempt.outcome != REPLAYED && attempt.outcome != PERHAPS
 }
 
 /// What an attempt's row says that the channel answered. How long it asked to be left alone is not kept.
@@ -107,6 +112,9 @@ fn judged(
     channels: &Channels,
 ) -> (String, Recomputed) {
     let attempt = &attempts[at];
+    if attempt.outcome == PERHAPS {
+        return ("it may have been under way when the process ended".into(), Recomputed::equal());
+    }
     let Some(outcome) = answer(attempt) else {
         let by = attempt.detail.as_deref().unwrap_or("somebody");
         return (format!("{by} wanted it sent again"), Recomputed::equal());
@@ -158,7 +166,7 @@ fn may_stand(next: Next, row: &DeliveryRow, attempts: &[AttemptRow]) -> bool {
     use DeliveryState::{Rejected, Told, Unknown};
     let reported = row.receipt.is_some();
     let bounced = row.receipt.as_deref() == Some("bounced");
-    let never_known = attempts.iter().any(|attempt| attempt.outcome == "unknown");
+    let never_known = attempts.iter().any(|attempt| matches!(&*attempt.outcome, "unknown" | PERHAPS));
     match (next, row.state) {
         (Next::End(end), state) if end == state => true,
         (Next::End(Told | Unknown), Rejected) => bounced,

@@ -3,6 +3,7 @@
 use super::next::{is_unconfirmed, is_unread};
 use super::{Channels, Compared, Recomputed, Try, channels, decision, released};
 use crate::audience::{self, Omission, Subscriber};
+use crate::dispatch::recorder::PERHAPS;
 use crate::id::SubscriberId;
 use crate::store::{Decision, DeliveryRow, DeliveryState, Recipient};
 
@@ -185,7 +186,7 @@ pub fn delivery(recipient: &Recipient, row: &DeliveryRow, channels: &Channels) -
 }
 
 pub fn attempt(one: &Try) -> String {
-    if one.outcome == "replayed" {
+    if one.outcome == "replayed" || one.outcome == PERHAPS {
         return format!("{} {}", one.began, one.then);
     }
     let fault = one.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();

@@ -86,7 +86,7 @@ pub fn told(
             "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3
                AND (state IN (6, 7) OR receipt = 'unconfirmed')
              UNION SELECT subscriber FROM attempt
-             WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome = 'unknown'",
+             WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome IN ('unknown', 'perhaps')",
             (broadcast, from.0, to.0),
             |row| row.get::<_, i64>(0),
         )?;

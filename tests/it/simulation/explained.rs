@@ -105,7 +105,7 @@ async fn check(
 
 /// Not a try, but what was decided between two.
 fn decided(one: &serde_json::Value) -> bool {
-    one["outcome"] == "replayed" || one["outcome"] == "unconfirmed"
+    ["replayed", "unconfirmed", "perhaps"].iter().any(|word| one["outcome"] == *word)
 }
 
 /// Every try that is explained was seen by that channel, at that time, with that answer.

@@ -2,7 +2,7 @@
 
 use loudhailer::clock::Instant;
 use loudhailer::dispatch::breaker;
-use loudhailer::id::BroadcastId;
+use loudhailer::id::{BroadcastId, IncidentId};
 use loudhailer::pipeline;
 use loudhailer::store::BroadcastState::{Cancelled, Held, Paused, Running};
 use loudhailer::store::{BroadcastState, Committed, Store};
@@ -138,6 +138,34 @@ fn who_may_have_heard_before_a_death_hears_the_correction_that_follows_the_start
         assert_eq!(process.after(1).await, 0);
         process.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await;
         assert_eq!(process.after(120).await, 1, "who may have read the wrong words reads the right ones");
+    });
+}
+
+#[test]
+fn who_may_have_heard_before_a_death_hears_the_correction_though_another_way_was_looked_for_meanwhile() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    runtime().block_on(async {
+        let process = Process::start(&path, 1, Answers::Never).await;
+        process.says(None).await;
+        assert_eq!(process.after(10).await, 1, "it is on the wire when the process dies");
+    });
+    runtime().block_on(async {
+        // Its channel is found to be down before it has had its turn.
+        let process = Process::start_at(&path, START + 60_000, 1, Answers::Accepted, &["1/30s"]).await;
+        process.app.engine.platforms_changed(IncidentId(99), 1, ["hook-net".to_string()].into());
+        assert_eq!(process.after(60).await, 0);
+        let drawn = process.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await.broadcasts;
+        process.app.engine.platforms_changed(IncidentId(99), 2, Default::default());
+        assert_eq!(process.after(120).await, 1);
+        let mut corrected = 0;
+        for id in drawn {
+            let broadcast = process.store.broadcast(id).await.expect("reads").expect("is there");
+            if !broadcast.selection.told_by.is_empty() {
+                corrected += process.store.counts(&broadcast).await.expect("reads").0.told;
+            }
+        }
+        assert_eq!(corrected, 1, "they hear that it was wrong, not only what is so");
     });
 }
 
