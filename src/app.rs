@@ -318,11 +318,8 @@ pub fn load_formats(config: &Config) -> Result<Formats, ConfigError> {
     Formats::load(optional(&config.paths.sources))
 }
 
-pub fn load_platforms(config: &Config) -> anyhow::Result<Platforms> {
-    Ok(match optional(&config.paths.channels) {
-        Some(directory) => Platforms::load(directory)?,
-        None => Platforms::embedded()?,
-    })
+pub fn load_platforms(config: &Config) -> Result<Platforms, ConfigError> {
+    Platforms::load(optional(&config.paths.channels))
 }
 
 fn lane_settings(channel: &Channel, id: ChannelId, paused: bool) -> lane::Settings {

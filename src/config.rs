@@ -1,19 +1,21 @@
 //! One typed configuration. `default.toml`, embedded and commented, is the default; the operator's file goes over it, then the
 //! environment. Unknown keys are refused with their place and the nearest right name.
 
+pub mod files;
 mod place;
+mod secret;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::incident::{Clearance, Text};
 use crate::quantity::{Limit, Size, Span};
 
-pub(crate) use self::place::nearest;
+pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
+pub use self::secret::Secret;
 
 pub const DEFAULT: &str = include_str!("default.toml");
 
@@ -198,60 +200,6 @@ fn one() -> u32 {
     1
 }
 
-/// A text that never shows itself: given as it is, or as `{ file = "…" }` or `{ env = "…" }`, read when the configuration is.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
-
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Text(String),
-            Number(i64),
-            Flag(bool),
-            From(From),
-        }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct From {
-            file: Option<PathBuf>,
-            env: Option<String>,
-        }
-        match Form::deserialize(d)
-            .map_err(|_| D::Error::custom("expected a text, { file = \"…\" } or { env = \"…\" }"))?
-        {
-            Form::Text(text) => Ok(Secret(text)),
-            Form::Number(number) => Ok(Secret(number.to_string())),
-            Form::Flag(flag) => Ok(Secret(flag.to_string())),
-            Form::From(From { file: Some(path), env: None }) => std::fs::read_to_string(&path)
-                .map(|text| Secret(text.trim_end_matches(['\r', '\n']).into()))
-                .map_err(|error| D::Error::custom(format!("{}: {error}", path.display()))),
-            Form::From(From { file: None, env: Some(name) }) => {
-                std::env::var(&name).map(Secret).map_err(|_| D::Error::custom(format!("the environment has no {name}")))
-            }
-            Form::From(_) => Err(D::Error::custom("give either file or env")),
-        }
-    }
-}
-
 /// What is wrong with the configuration, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -391,13 +339,5 @@ mod tests {
         let config = Config::from_toml("[server]\nqueue = 5\n", "own.toml", environment).expect("reads");
         assert_eq!(config.server.queue, 7);
         assert_eq!(config.kafka.topics, ["a", "b"]);
-    }
-
-    #[test]
-    fn a_secret_does_not_show_itself() {
-        let config = read("[channels.x]\nplatform = \"kannel\"\n[channels.x.settings]\npassword = \"hunter2\"\n")
-            .expect("reads");
-        assert!(!format!("{config:?}").contains("hunter2"));
-        assert_eq!(config.channels["x"].settings["password"].expose(), "hunter2");
     }
 }

@@ -15,9 +15,9 @@ use subtle::ConstantTimeEq;
 use crate::channel::answer::{OneOf, Unit, is_code};
 use crate::channel::file::Setting;
 use crate::channel::pointer::{Pointer, scalar};
-use crate::channel::template::suggest;
 use crate::channel::{Fault, ReceiptStatus};
 use crate::clock::Time;
+use crate::config::suggest;
 
 pub use verify::Verify;
 

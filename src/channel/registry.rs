@@ -13,11 +13,10 @@ use super::platforms::Platforms;
 use super::pool::Pool;
 use super::request::Request;
 use super::smtp::Smtp;
-use super::template::suggest;
 use super::tls::Tls;
 use super::{Driver, Repeat};
 use crate::clock::Clock;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, suggest};
 use crate::quantity::Limit;
 use crate::receipt::{Arrived, BadReceipt, Reading};
 use crate::render::message::{Format, Markup};
@@ -249,7 +248,7 @@ mod tests {
 
     fn built(text: &str) -> Result<Vec<Channel>, String> {
         let config = Config::from_toml(text, "own.toml", std::iter::empty()).map_err(|error| error.to_string())?;
-        let platforms = Platforms::embedded().map_err(|error| error.to_string())?;
+        let platforms = Platforms::load(None).map_err(|error| error.to_string())?;
         build(&config, &platforms, Arc::new(Clock::manual(Time(0)))).map_err(|error| error.to_string())
     }
 

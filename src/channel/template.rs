@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::config::suggest;
+
 /// What a placeholder stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Name {
@@ -125,15 +127,6 @@ impl<'de> Deserialize<'de> for Template {
         }
         deserializer.deserialize_str(Text)
     }
-}
-
-/// `; did you mean "…"?`, or nothing if no name is near.
-pub fn suggest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
-    names
-        .map(|name| (strsim::levenshtein(given, name), name))
-        .filter(|(distance, name)| *distance <= 3 && *distance < name.len())
-        .min()
-        .map_or(String::new(), |(_, name)| format!("; did you mean {name:?}?"))
 }
 
 #[cfg(test)]

@@ -35,13 +35,21 @@ pub(super) fn place_of(text: &str, name: &str, path: &[String]) -> String {
     place(text, name, span)
 }
 
-/// Adds the nearest right name to serde's list of expected ones.
+/// `; did you mean "…"?`, or nothing if no name is near.
+pub fn suggest<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    names
+        .map(|name| (strsim::levenshtein(given, name), name))
+        .filter(|(distance, name)| *distance <= 3 && *distance < name.len())
+        .min()
+        .map_or(String::new(), |(_, name)| format!("; did you mean {name:?}?"))
+}
+
+/// Names the nearest right name where serde names all.
 pub(crate) fn nearest(message: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let Some(given) = names.next().filter(|_| message.starts_with("unknown field")) else { return message.into() };
-    match names.min_by_key(|name| strsim::levenshtein(given, name)).filter(|name| strsim::levenshtein(given, name) <= 3)
-    {
-        Some(name) => format!("unknown key {given:?}; did you mean {name:?}?"),
-        None => message.into(),
+    match suggest(given, names) {
+        near if near.is_empty() => message.into(),
+        near => format!("unknown key {given:?}{near}"),
     }
 }

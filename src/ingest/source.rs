@@ -20,7 +20,6 @@ pub mod example;
 pub mod intake;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -29,8 +28,8 @@ use self::example::Example;
 use self::expression::{Expression, Ordered};
 pub use self::proof::Proof;
 pub use self::reading::{Wrong, native};
-use crate::channel::template::suggest;
-use crate::config::{Config, ConfigError, nearest};
+use crate::config::files::{Files, Kind};
+use crate::config::{Config, ConfigError, nearest, suggest};
 
 /// What `[event]` may have.
 const FIELDS: &[&str] = &[
@@ -132,49 +131,18 @@ fn known_fields(event: &BTreeMap<String, Expression>) -> Result<(), (String, Str
 #[derive(rust_embed::RustEmbed)]
 #[folder = "sources/"]
 #[include = "*.toml"]
-struct Embedded;
+pub struct Embedded;
 
-/// The formats at hand: those in the binary, and those of an operator's directory, which add or replace.
-#[derive(Debug, Default)]
-pub struct Formats(BTreeMap<String, Arc<Format>>);
+/// The formats at hand.
+pub type Formats = Files<Format>;
 
-impl Formats {
-    pub fn load(directory: Option<&Path>) -> Result<Formats, ConfigError> {
-        let mut formats = Formats::default();
-        for file in Embedded::iter() {
-            let Some(found) = Embedded::get(&file) else { continue };
-            formats.add(&file, &String::from_utf8_lossy(&found.data), &format!("sources/{file}"))?;
-        }
-        let Some(directory) = directory else { return Ok(formats) };
-        let unreadable = |path: &Path, error| ConfigError::Unreadable { path: path.into(), error };
-        for entry in std::fs::read_dir(directory).map_err(|error| unreadable(directory, error))? {
-            let path = entry.map_err(|error| unreadable(directory, error))?.path();
-            if path.extension().is_some_and(|extension| extension == "toml") {
-                let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
-                let file = path.file_name().unwrap_or_default().to_string_lossy();
-                formats.add(&file, &text, &path.display().to_string())?;
-            }
-        }
-        Ok(formats)
-    }
+impl Kind for Format {
+    type Embedded = Embedded;
+    const WORD: &str = "format";
+    const FOLDER: &str = "sources";
 
-    fn add(&mut self, file: &str, text: &str, place: &str) -> Result<(), ConfigError> {
-        let name = file.trim_end_matches(".toml");
-        self.0.insert(name.into(), Arc::new(Format::parse(name, text, place)?));
-        Ok(())
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Format>> {
-        self.0.values()
-    }
-
-    /// The format of that name, or what is wrong with the name.
-    pub fn get(&self, name: &str) -> Result<&Arc<Format>, String> {
-        self.0.get(name).ok_or_else(|| {
-            let near = suggest(name, self.0.keys().map(String::as_str));
-            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
-            format!("unknown format {name:?}{near} (known: {})", known.join(" "))
-        })
+    fn parse(name: &str, text: &str, place: &str) -> Result<Format, ConfigError> {
+        Format::parse(name, text, place)
     }
 }
 

@@ -19,7 +19,7 @@ pub struct BadPlan {
     pub message: String,
 }
 
-/// The plans that ship, with those of the operator's directory added or, by name, in their place.
+/// The plans that ship, or those of the operator's directory in the place of all of them.
 pub fn load(directory: Option<&Path>) -> Result<Vec<Plan>, BadPlan> {
     let mut texts: BTreeMap<String, (String, String)> = BTreeMap::new();
     match directory {

@@ -150,7 +150,7 @@ fn channel(platform: &Platform, url: &str, more: &str, network: Arc<dyn Network>
         text.extend(value.map(|value| format!("settings.{name} = {value:?}\n")));
     }
     let config = Config::from_toml(&text, "test.toml", std::iter::empty()).expect("a configuration");
-    let platforms = Platforms::embedded().expect("platforms");
+    let platforms = Platforms::load(None).expect("platforms");
     let mut channels = build_with(&config, &platforms, Arc::new(Clock::manual(now())), network).expect("channels");
     channels.pop().expect("one channel")
 }
@@ -173,12 +173,12 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
 }
 
 fn over_http() -> Vec<Arc<Platform>> {
-    let platforms = Platforms::embedded().expect("platforms");
+    let platforms = Platforms::load(None).expect("platforms");
     platforms.iter().filter(|platform| platform.send.is_some()).cloned().collect()
 }
 
 fn webhook() -> Arc<Platform> {
-    Platforms::embedded().expect("platforms").get("webhook").expect("there").clone()
+    Platforms::load(None).expect("platforms").get("webhook").expect("there").clone()
 }
 
 const PRIVATE: &str = "allow_private = true";
@@ -203,7 +203,7 @@ async fn everywhere(does: Does) -> Vec<(String, Outcome)> {
 
 #[tokio::test]
 async fn every_platform_reads_every_status_as_the_table_says() {
-    let platforms = Platforms::embedded().expect("platforms");
+    let platforms = Platforms::load(None).expect("platforms");
     let (mut by_the_table, mut wrong) = (0, Vec::new());
     let elsewhere = Server::that_always(Does::Answers(answer("200 OK", "", ""))).await;
     let location = format!("Location: {}/\r\n", elsewhere.url());

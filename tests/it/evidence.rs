@@ -152,7 +152,7 @@ fn differences(ours: &Value, theirs: &Value, at: &str, found: &mut BTreeSet<Stri
 
 #[tokio::test]
 async fn our_requests_are_those_of_the_vendors_own_sdks_but_for_what_is_said_with_its_reason() {
-    let platforms = Platforms::embedded().expect("the platforms");
+    let platforms = Platforms::load(None).expect("the platforms");
     for evidence in all() {
         let platform = platforms.get(&evidence.platform).expect("a platform");
         let mut ours = plain(&ours(platform, &evidence).await);
@@ -216,7 +216,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 #[tokio::test]
 async fn our_requests_are_what_the_vendors_descriptions_allow() {
-    let platforms = Platforms::embedded().expect("the platforms");
+    let platforms = Platforms::load(None).expect("the platforms");
     for evidence in all().into_iter().filter(|evidence| evidence.described.is_some()) {
         let name = &evidence.platform;
         let described = evidence.described.as_ref().expect("a description");
@@ -252,7 +252,7 @@ async fn our_requests_are_what_the_vendors_descriptions_allow() {
 
 #[test]
 fn the_document_of_the_platforms_says_what_there_is_evidence_for() {
-    let platforms = Platforms::embedded().expect("the platforms");
+    let platforms = Platforms::load(None).expect("the platforms");
     let evidence: BTreeMap<String, Evidence> = all().into_iter().map(|one| (one.platform.clone(), one)).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut rows = String::new();

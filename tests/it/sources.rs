@@ -7,7 +7,7 @@ use loudhailer::clock::{Clock, Time};
 use serde_json::{Value, json};
 
 use super::faults::process::BINARY;
-use super::harness::{Answer, Broker, START, within};
+use super::harness::{Answer, Broker, START};
 use super::peers::{eventually, peers};
 
 const SOURCES: &str = r#"
@@ -270,17 +270,15 @@ async fn a_real_alertmanager_fires_and_resolves() {
     };
     let fired = tokio::task::block_in_place(|| eventually(|| alert(&[]).then_some(())));
     assert!(fired.is_some(), "{}", std::fs::read_to_string(folder.path().join("log")).unwrap_or_default());
-    let becomes = async |status: &str| {
-        loop {
+    let becomes = async |what: &str, status: &str| {
+        let seen = async || {
             let answer = broker.send("GET", "/v1/incidents", &[("authorization", &admin)], "").await.json();
             let found = answer["items"].as_array().and_then(|items| items.first().cloned());
-            if let Some(found) = found.filter(|found| found["facts"]["status"] == status) {
-                return found;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+            found.filter(|found| found["facts"]["status"] == status)
+        };
+        broker.until(what, seen).await
     };
-    let open = within("the alert became an incident", becomes("investigating")).await;
+    let open = becomes("the alert became an incident", "investigating").await;
     assert_eq!(open["key"], "alertmanager/{}:{alertname=\"DiskFull\"}");
     assert_eq!(
         (&open["facts"]["severity"], &open["facts"]["components"]),
@@ -289,7 +287,7 @@ async fn a_real_alertmanager_fires_and_resolves() {
     );
     let ended = jiff::Timestamp::now().to_string();
     assert!(tokio::task::block_in_place(|| alert(&[&format!("--end={ended}")])));
-    let over = within("its end became the incident's", becomes("resolved")).await;
+    let over = becomes("its end became the incident's", "resolved").await;
     assert_eq!(over["key"], open["key"]);
     process.0.kill().expect("ends");
     broker.stop().await;
