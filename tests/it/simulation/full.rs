@@ -16,7 +16,7 @@ use loudhailer::ingest::Ingested;
 use loudhailer::ingest::event::{Event, Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::store::sqlite::Sqlite;
-use loudhailer::store::{Store, SubscriberDraft};
+use loudhailer::store::{Broadcast, Committed, Store, SubscriberDraft};
 use serde_json::{Value, json};
 
 use super::channels::lane_of;
@@ -102,6 +102,16 @@ impl Process {
 
     pub async fn hears(&self, id: &str, over: Value) -> Ingested {
         pipeline::ingest(&self.app, self.event(id, over), None).await.expect("ingests")
+    }
+
+    /// The same as far as the store: what it drew is not taken up.
+    pub async fn draws(&self, id: &str, over: Value) -> (Vec<Broadcast>, Ingested) {
+        let event = Arc::new(self.event(id, over));
+        let apply = pipeline::application(&self.app, event.clone(), None);
+        match self.store.ingest(event, apply).await.expect("commits") {
+            Committed::Done { drawn, ingested, .. } => (drawn, ingested),
+            _ => panic!("{id} is not new"),
+        }
     }
 
     /// After so long, how many attempts have begun.

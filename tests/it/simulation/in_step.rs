@@ -3,11 +3,9 @@
 use loudhailer::clock::Instant;
 use loudhailer::dispatch::breaker;
 use loudhailer::id::{BroadcastId, IncidentId};
-use loudhailer::pipeline;
 use loudhailer::store::BroadcastState::{Cancelled, Held, Paused, Running};
-use loudhailer::store::{BroadcastState, Committed, Store};
+use loudhailer::store::{BroadcastState, Store};
 use serde_json::json;
-use std::sync::Arc;
 
 use super::full::{Answers, Process, runtime};
 use super::world::START;
@@ -21,10 +19,7 @@ fn is_changed_before_it_is_taken_up(to: BroadcastState) -> (Option<BroadcastStat
         let process = Process::start(&folder.path().join("0.db"), 1, Answers::Accepted).await;
         process.says(None).await;
         assert_eq!(process.after(60).await, 1);
-        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
-        let apply = pipeline::application(&process.app, event.clone(), None);
-        let committed = process.store.ingest(event, apply).await.expect("commits");
-        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        let (drawn, ingested) = process.draws("e2", json!({ "status": "identified" })).await;
         let of = async |id: BroadcastId| process.store.broadcast(id).await.expect("reads").expect("is there");
         let mut id = None;
         for drawn in &ingested.broadcasts {
@@ -87,10 +82,7 @@ fn what_was_taken_up_told_and_done_before_it_was_taken_up_as_drawn_stays_so() {
         let process = Process::start(&folder.path().join("0.db"), 1, Answers::Accepted).await;
         process.says(None).await;
         assert_eq!(process.after(60).await, 1);
-        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
-        let apply = pipeline::application(&process.app, event.clone(), None);
-        let committed = process.store.ingest(event, apply).await.expect("commits");
-        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        let (drawn, ingested) = process.draws("e2", json!({ "status": "identified" })).await;
         process.hears("e2", json!({ "status": "identified" })).await;
         assert_eq!(process.after(60).await, 2, "who repeats it has it taken up");
         process.app.engine.take_drawn(drawn);
@@ -107,10 +99,7 @@ fn what_was_stopped_before_it_was_taken_up_has_superseded_what_is_older() {
         let process = Process::start(&folder.path().join("0.db"), 1, Answers::Never).await;
         let older = process.says(None).await.broadcasts;
         assert_eq!(process.after(10).await, 1);
-        let event = Arc::new(process.event("e2", json!({ "status": "identified" })));
-        let apply = pipeline::application(&process.app, event.clone(), None);
-        let committed = process.store.ingest(event, apply).await.expect("commits");
-        let Committed::Done { drawn, ingested, .. } = committed else { panic!("it is new") };
+        let (drawn, ingested) = process.draws("e2", json!({ "status": "identified" })).await;
         // All that runs is stopped, as the store has it: the older ones are superseded there.
         for id in &ingested.broadcasts {
             process.app.engine.change_state(*id, STOPPABLE.into(), Cancelled, "somebody").await.expect("stops");

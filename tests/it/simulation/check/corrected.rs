@@ -52,7 +52,8 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
 fn told(evidence: &Evidence<'_>, by: &[i64], fits: impl Fn(&Seen) -> bool) -> BTreeSet<SubscriberId> {
     let seen = evidence.attempts.iter().filter(|seen| fits(seen)).filter_map(|seen| seen.delivery);
     let unknown = evidence.rows.values().filter(|row| row.state == DeliveryState::Unknown).map(|row| row.id);
-    seen.chain(unknown).filter(|id| by.contains(&id.broadcast.0)).map(|id| id.subscriber).collect()
+    let perhaps = evidence.perhaps.iter().copied();
+    seen.chain(unknown).chain(perhaps).filter(|id| by.contains(&id.broadcast.0)).map(|id| id.subscriber).collect()
 }
 
 fn may_have_told(evidence: &Evidence<'_>, seen: &Seen) -> bool {
@@ -79,11 +80,13 @@ fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<S
     told.filter(|id| !reported(id.broadcast, id.subscriber)).map(|id| id.subscriber).collect()
 }
 
-/// Their only way, and its first try: whoever is decided and has no row was perhaps told. The next process may have been refused.
+/// Their only way, by the channel that it was decided for, and its first try: whoever is decided and has no row was perhaps told.
+/// The next process may have been refused.
 fn is_known_to_be_unknown(evidence: &Evidence<'_>, seen: &Seen) -> bool {
     let Some(id) = seen.delivery else { return false };
     let decided = evidence.decided.get(&(id.broadcast, id.subscriber)).map(|(_, decision)| decision);
     let earlier = evidence.attempts.iter().any(|other| other.delivery == seen.delivery && other.at < seen.at);
     let refused = evidence.rows.get(&id).is_some_and(|row| row.state == DeliveryState::Rejected);
-    matches!(decided, Some(Decision::Ways(ways, _)) if ways.len() == 1) && !earlier && !refused
+    let Some(Decision::Ways(ways, _)) = decided else { return false };
+    matches!(ways[..], [way] if way.channel.0 == seen.channel) && !earlier && !refused
 }

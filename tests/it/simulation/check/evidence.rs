@@ -1,6 +1,6 @@
 //! What the checks look at, read once: the attempts with the deliveries that they belong to, and what the store says in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct Evidence<'a> {
     pub rows: BTreeMap<DeliveryId, DeliveryRow>,
     /// The attempts that the store tells of deliveries with an answer that nobody knows.
     pub tries: BTreeMap<DeliveryId, Vec<AttemptRow>>,
+    /// What was decided before an end, and went another way after it before anybody knew whether it had been under way.
+    pub perhaps: BTreeSet<DeliveryId>,
     pub decided: BTreeMap<(BroadcastId, SubscriberId), (Duration, Decision)>,
     /// For each event that was answered: what the store says of it today.
     pub events: Vec<(String, Option<Ingested>, &'a Ingested)>,
@@ -67,6 +69,7 @@ impl<'a> Evidence<'a> {
             counts: BTreeMap::new(),
             rows: BTreeMap::new(),
             tries: BTreeMap::new(),
+            perhaps: BTreeSet::new(),
             decided: BTreeMap::new(),
             events: Vec::new(),
             live: store.live().await.expect("reads"),
@@ -95,6 +98,16 @@ impl<'a> Evidence<'a> {
         for id in unknown {
             if let Some((_, tries)) = store.delivery(id).await.expect("reads") {
                 evidence.tries.insert(id, tries);
+            }
+        }
+        let begun_before_an_end = evidence.rows.keys().filter(|id| {
+            let decided = evidence.decided.get(&(id.broadcast, id.subscriber));
+            decided.is_some_and(|(at, _)| known.ended_within(*at, Duration::MAX))
+        });
+        for id in begun_before_an_end {
+            let tries = store.delivery(*id).await.expect("reads").map(|(_, tries)| tries).unwrap_or_default();
+            if tries.iter().any(|attempt| attempt.outcome == "perhaps") {
+                evidence.perhaps.insert(*id);
             }
         }
         for (event, answered, _) in &known.events {
