@@ -80,13 +80,12 @@ fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<S
     told.filter(|id| !reported(id.broadcast, id.subscriber)).map(|id| id.subscriber).collect()
 }
 
-/// Their only way, by the channel that it was decided for, and its first try: whoever is decided and has no row was perhaps told.
-/// The next process may have been refused.
+/// Their only way, and its first try: whoever is decided and has no row was perhaps told. The next process may have been refused.
 fn is_known_to_be_unknown(evidence: &Evidence<'_>, seen: &Seen) -> bool {
     let Some(id) = seen.delivery else { return false };
     let decided = evidence.decided.get(&(id.broadcast, id.subscriber)).map(|(_, decision)| decision);
     let earlier = evidence.attempts.iter().any(|other| other.delivery == seen.delivery && other.at < seen.at);
     let refused = evidence.rows.get(&id).is_some_and(|row| row.state == DeliveryState::Rejected);
-    let Some(Decision::Ways(ways, _)) = decided else { return false };
-    matches!(ways[..], [way] if way.channel.0 == seen.channel) && !earlier && !refused
+    let one = matches!(decided, Some(Decision::Ways(ways, _)) if ways.len() == 1);
+    one && !earlier && !refused && !evidence.known.had_a_row_after(id, seen.at)
 }
