@@ -84,8 +84,9 @@ fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<S
 fn is_known_to_be_unknown(evidence: &Evidence<'_>, seen: &Seen) -> bool {
     let Some(id) = seen.delivery else { return false };
     let decided = evidence.decided.get(&(id.broadcast, id.subscriber)).map(|(_, decision)| decision);
-    let earlier = evidence.attempts.iter().any(|other| other.delivery == seen.delivery && other.at < seen.at);
-    let refused = evidence.rows.get(&id).is_some_and(|row| row.state == DeliveryState::Rejected);
+    let others = || evidence.attempts.iter().filter(|other| other.delivery == seen.delivery);
+    let earlier = others().any(|other| other.at < seen.at);
+    let refused = others().any(|other| other.at > seen.at && matches!(other.answer, Answer::Rejected(_)));
     let one = matches!(decided, Some(Decision::Ways(ways, _)) if ways.len() == 1);
     one && !earlier && !refused && !evidence.known.had_a_row_after(id, seen.at)
 }
