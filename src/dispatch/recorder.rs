@@ -167,9 +167,17 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     engine.happened();
 }
 
-/// Everyone has come to an end: so has the broadcast.
+/// Everyone has come to an end: so has the broadcast. One that somebody has paused stays so, until its deadline: a bounce may open
+/// somebody again, who is not told before it is resumed.
 pub async fn finish(engine: &Engine, live: &super::live::Live) {
-    let complete = || live.complete() && matches!(live.state(), BroadcastState::Running | BroadcastState::Paused);
+    let complete = || {
+        live.complete()
+            && match live.state() {
+                BroadcastState::Running => true,
+                BroadcastState::Paused => engine.clock.calendar() >= live.broadcast.deadline,
+                _ => false,
+            }
+    };
     let id = live.broadcast.id;
     // Somebody may open a recipient again while nothing can be written: nobody else waits for that.
     let end = || async {

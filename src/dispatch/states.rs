@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::live::Live;
-use super::{Engine, lock, whole};
+use super::{Engine, lock, recorder, whole};
 use crate::fault::{self, Fault};
 use crate::id::BroadcastId;
 use crate::store::{Broadcast, BroadcastState, Result};
@@ -143,8 +143,15 @@ impl Engine {
     ) -> Result<bool> {
         let (engine, by) = (self.clone(), by.to_string());
         let changed = whole(async move { engine.changed_state(id, from, to, &by).await }).await?;
-        if changed && to != BroadcastState::Running {
-            self.attempts_begun(id).await;
+        match to {
+            // Everyone may have come to an end while it was paused.
+            BroadcastState::Running if changed => {
+                if let Some(live) = self.live(id) {
+                    recorder::finish(self, &live).await;
+                }
+            }
+            _ if changed => self.attempts_begun(id).await,
+            _ => {}
         }
         Ok(changed)
     }

@@ -1,10 +1,11 @@
 //! What goes out, and the hand on the brake.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Broker, Reply, Sink, accepting, event, kannel, outage, webhooks};
+use crate::harness::{Broker, Reply, Sink, accepting, event, kannel, outage, plan, webhooks};
 
 /// One attempt at a time.
 const NARROW: &str = "\n[channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = 1\n";
@@ -93,6 +94,34 @@ async fn a_paused_broadcast_waits_and_goes_on() {
     }
     broker.stop().await;
     assert_eq!(sink.all().len(), 5, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_of_a_paused_broadcast_waits_until_it_is_resumed() {
+    let (sms, sink) = (accepting().await, Sink::start().await);
+    let url = sink.url();
+    let addresses = [("phone", "+4915100000000"), ("url", &*url)];
+    let (_plans, config) = plan(
+        "title = \"SMS, else the webhook\"\n[[step]]\nname = \"businesses\"\naudience = \"businesses\"\n\
+         routes = [\"sms\", \"webhook\"]\npriority = \"normal\"\n",
+    );
+    let broker = Broker::start(&format!("{config}{}{}", kannel("sms", sms.port(), ""), webhooks(""))).await;
+    broker.subscriber("alex", "businesses", &addresses, |_| ()).await;
+    let answer = broker.post("/v1/events", &outage("a-1")).await.json();
+    let id = answer["broadcasts"][0].as_str().expect("an id").to_string();
+    let message = sms.next().await;
+    assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:pause"), &json!({})).await.status, 200);
+    broker.off_the_wire("sms").await;
+    broker.get(&message.report_path("2")).await;
+    broker.clock.advance(Duration::from_secs(60));
+    broker.emptied("hooks").await;
+    let state = async || broker.get(&format!("/v1/broadcasts/{id}")).await.json()["state"].clone();
+    assert_eq!((state().await, sink.all().len()), (json!("paused"), 0));
+    assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:resume"), &json!({})).await.status, 200);
+    sink.next().await;
+    broker.settled().await;
+    assert_eq!(state().await, "done");
+    broker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
