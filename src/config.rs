@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::incident::{Clearance, Text};
+use crate::incident::{Clearance, Severity, Text};
 use crate::quantity::{Limit, Size, Span};
 
 pub(crate) use self::place::{nearest, suggest};
@@ -26,6 +26,7 @@ pub struct Config {
     pub store: Store,
     pub sender: Sender,
     pub events: Events,
+    pub signals: Signals,
     pub kafka: Kafka,
     pub engine: Engine,
     pub retention: Retention,
@@ -75,6 +76,16 @@ pub struct Sender {
 #[serde(deny_unknown_fields)]
 pub struct Events {
     pub max_event_age: Span,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signals {
+    pub window: Span,
+    pub origins: usize,
+    pub severity: Severity,
+    pub public: bool,
+    pub rate: Limit,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -32,6 +32,9 @@ pub mod ingest;
 /// Incidents: facts folded from events into numbered updates.
 pub mod incident;
 
+/// Signals: what others see before we know, until it is an incident.
+pub mod signal;
+
 /// Plans: which step tells whom, how and when.
 pub mod plan;
 

@@ -63,6 +63,7 @@ pub fn application(app: &App, event: Arc<Event>, by_hand: Option<&str>) -> Apply
         let change = incident::apply(known.incident, &event, now, oldest)?;
         let mut chance = fastrand::Rng::with_seed(seed);
         let draws = match event.corrects {
+            _ if change.incident.state.proposed => Vec::new(),
             Some(_) => plan::corrections(&change, &known.wrong, &plans, now, &mut chance),
             None => plan::draw(&change, &known.threads, &plans, by_hand.as_deref(), now, &mut chance),
         };
@@ -160,6 +161,7 @@ impl From<StoreError> for IngestError {
 impl From<incident::Refused> for IngestError {
     fn from(refused: incident::Refused) -> Self {
         match refused {
+            incident::Refused::NotProposed(incident) => IngestError::NotProposed { incident },
             incident::Refused::Mode { key, is, .. } => IngestError::ModeConflict { incident: key, mode: is },
             other => IngestError::Bad(BadEvent { pointer: String::new(), message: other.to_string() }),
         }

@@ -53,6 +53,9 @@ pub struct Plan {
     pub order: i64,
     #[serde(rename = "match", default)]
     pub matches: Match,
+    /// Confirms, by itself, a proposed incident that it matches once so many different origins say so that are not just anybody.
+    #[serde(default)]
+    pub confirm_signals: Option<usize>,
     #[serde(rename = "step")]
     pub steps: Vec<Step>,
 }

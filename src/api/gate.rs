@@ -45,6 +45,7 @@ pub struct Door {
     pub web: crate::web::Web,
     tokens: Tokens,
     rate: Rate,
+    reports: Rate,
     proxies: Vec<Network>,
 }
 
@@ -60,17 +61,29 @@ impl Door {
             runtime: tokio::runtime::Handle::current(),
             web: crate::web::Web::default(),
             tokens: Tokens::new(app.store.clone(), app.clock.clone()),
-            rate: Rate::new(server.rate, Ticks::of(app.clock.clone())),
+            rate: Rate::new("server.rate", server.rate, Ticks::of(app.clock.clone())),
+            reports: Rate::new("signals.rate", app.config.signals.rate, Ticks::of(app.clock.clone())),
             proxies: proxies.map_err(anyhow::Error::msg)?,
             app,
         })
     }
 
-    async fn admit(&self, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+    fn client(&self, request: &HttpRequest) -> IpAddr {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let forwarded: Vec<&str> =
             request.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok()).collect();
-        let client = proxy::counted(proxy::client(peer, &forwarded, &self.proxies));
+        proxy::client(peer, &forwarded, &self.proxies)
+    }
+
+    /// The network of somebody who reports a problem without a token, if it may do so now.
+    pub fn may_report(&self, request: &HttpRequest) -> Result<IpAddr, Problem> {
+        let network = proxy::network(self.client(request));
+        self.reports.check(Key::Client(network))?;
+        Ok(network)
+    }
+
+    async fn admit(&self, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
+        let client = proxy::counted(self.client(request));
         let needed = token::needed(request.method().as_str(), place(request));
         let given = if needed.is_some() { self.given(request)? } else { None };
         // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
@@ -212,8 +225,10 @@ enum Key {
     Client(IpAddr),
 }
 
-/// `server.rate` for each token or client. What has not asked for a while is forgotten.
+/// A limit for each token or client. What has not asked for a while is forgotten.
 struct Rate {
+    /// The key of the configuration that sets it.
+    name: &'static str,
     limiter: RateLimiter<Key, HashMapStateStore<Key>, Ticks, NoOpMiddleware<Tick>>,
     ticks: Ticks,
     asked: AtomicU32,
@@ -223,11 +238,12 @@ struct Rate {
 const SWEEP: u32 = 8192;
 
 impl Rate {
-    fn new(limit: Limit, ticks: Ticks) -> Rate {
+    fn new(name: &'static str, limit: Limit, ticks: Ticks) -> Rate {
         let burst = NonZeroU32::new(limit.count).unwrap_or(NonZeroU32::MIN);
         let each = limit.window / burst.get();
         let quota = Quota::with_period(each).unwrap_or(Quota::per_second(burst)).allow_burst(burst);
         Rate {
+            name,
             limiter: RateLimiter::new(quota, HashMapStateStore::default(), ticks.clone()),
             ticks,
             asked: AtomicU32::new(0),
@@ -239,7 +255,7 @@ impl Rate {
             self.limiter.retain_recent();
         }
         self.limiter.check_key(&key).map_err(|until| {
-            Problem::too_many(until.wait_time_from(self.ticks.now()).as_millis().div_ceil(1000) as u64)
+            Problem::too_many(self.name, until.wait_time_from(self.ticks.now()).as_millis().div_ceil(1000) as u64)
         })
     }
 }

@@ -2,15 +2,19 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::body::{limit, query};
-use super::broadcasts;
+use super::body::{Body, limit, query};
 use super::gate::Door;
 use super::problem::Problem;
+use super::token::Caller;
+use super::{broadcasts, events};
 use crate::id::{IncidentId, UpdateId};
 use crate::incident::Incident;
+use crate::ingest::event::Proposal;
+use crate::plan::Thread;
 use crate::store::{BroadcastFilter, UpdateRow};
+use crate::{pipeline, signal};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,14 +34,60 @@ pub async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(json!({ "items": items, "next": next })))
 }
 
-pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let missing = || Problem::not_found(format!("there is no incident {:?}", name.as_str()));
-    let store = &door.app.store;
+async fn found(door: &Door, name: &str) -> Result<(Incident, Vec<Thread>), Problem> {
+    let missing = || Problem::not_found(format!("there is no incident {name:?}"));
     let id = match name.parse::<IncidentId>() {
         Ok(id) => id,
-        Err(_) => store.incident_by_key(&name).await?.ok_or_else(missing)?,
+        Err(_) => door.app.store.incident_by_key(name).await?.ok_or_else(missing)?,
     };
-    let (incident, threads) = store.incident(id).await?.ok_or_else(missing)?;
+    door.app.store.incident(id).await?.ok_or_else(missing)
+}
+
+/// What signals proposed is so: from here on it is an incident like others, and its plans tell whom they are for. The body may say
+/// what else is known of it.
+pub async fn confirm(
+    door: web::Data<Door>,
+    caller: Caller,
+    name: web::Path<String>,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    settle(&door, &caller, &name, Proposal::Confirm, &body).await
+}
+
+/// It is not so: the incident ends, and nobody ever hears of it.
+pub async fn dismiss(
+    door: web::Data<Door>,
+    caller: Caller,
+    name: web::Path<String>,
+    body: Body,
+) -> Result<HttpResponse, Problem> {
+    settle(&door, &caller, &name, Proposal::Dismiss, &body).await
+}
+
+async fn settle(
+    door: &Door,
+    caller: &Caller,
+    name: &str,
+    proposal: Proposal,
+    body: &Body,
+) -> Result<HttpResponse, Problem> {
+    let says = match body.0.is_empty() {
+        true => Map::new(),
+        false => match body.json()? {
+            Value::Object(says) => says,
+            _ => return Err(Problem::bad("", "expected an object: what is known of the incident, or {}")),
+        },
+    };
+    let (incident, _) = found(door, name).await?;
+    let event = signal::settling(&incident, proposal, says, &caller.principal(), door.app.clock.calendar())?;
+    let ingested = pipeline::ingest(&door.app, event, None).await?;
+    Ok(HttpResponse::Ok().json(events::shown(&ingested)))
+}
+
+pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let store = &door.app.store;
+    let (incident, threads) = found(&door, &name).await?;
+    let id = incident.id;
     let updates = store.updates(id).await?;
     let broadcasts = store.broadcasts(BroadcastFilter { incident: Some(id), ..Default::default() }, 1000).await?;
     let mut document = shown(&incident);
@@ -62,7 +112,7 @@ pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpR
 
 fn shown(incident: &Incident) -> Value {
     json!({
-        "id": incident.id, "key": incident.key, "mode": incident.mode, "opened": incident.opened,
+        "id": incident.id, "key": incident.key, "mode": incident.mode, "proposed": incident.state.proposed, "opened": incident.opened,
         "closed": incident.closed, "updates": incident.last_number, "facts": incident.state.facts(),
     })
 }

@@ -59,8 +59,9 @@ impl Problem {
         Problem::new(&kinds::TOO_SLOW, "the body did not come in time")
     }
 
-    pub fn too_many(seconds: u64) -> Problem {
-        let detail = "more requests than server.rate allows; wait as Retry-After says";
+    /// `limit`: the key of the configuration that allows no more.
+    pub fn too_many(limit: &str, seconds: u64) -> Problem {
+        let detail = format!("more requests than {limit} allows; wait as Retry-After says");
         Problem { retry_after: Some(seconds.max(1)), ..Problem::new(&kinds::TOO_MANY_REQUESTS, detail) }
     }
 
@@ -128,7 +129,9 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Problem {
         match error {
             IngestError::Bad(bad) => bad.into(),
-            IngestError::Conflict { .. } | IngestError::ModeConflict { .. } => Problem::conflict(error.to_string()),
+            IngestError::Conflict { .. } | IngestError::ModeConflict { .. } | IngestError::NotProposed { .. } => {
+                Problem::conflict(error.to_string())
+            }
             IngestError::Full { retry_after } => {
                 Problem::unavailable("the queue is full", retry_after.as_millis().div_ceil(1000) as u64)
             }

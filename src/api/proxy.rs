@@ -68,6 +68,14 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
+/// The network that an address belongs to, about as large as one household, company or mobile cell: /24, or /48.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 80 << 80).into()),
+        IpAddr::V4(address) => IpAddr::V4((address.to_bits() >> 8 << 8).into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,8 +126,12 @@ pub fn needed(method: &str, path: &str) -> Option<Scope> {
         // A vendor proves itself by its signature, or sends a token as it can: the place itself asks.
         ("POST", "sources") if !rest.contains(':') => None,
         (_, "subscribers") => Some(Scope::Admin), // people's addresses
+        // Everyone may report a problem, if the operator lets them; a token makes it somebody's: the place itself asks.
+        ("POST", "reports") => None,
         ("GET" | "HEAD", _) => Some(Scope::Read),
-        ("POST", "broadcasts" | "channels" | "deliveries" | "preview" | "send" | "sources") => Some(Scope::Broadcast),
+        ("POST", "broadcasts" | "channels" | "deliveries" | "incidents" | "preview" | "send" | "sources") => {
+            Some(Scope::Broadcast)
+        }
         _ => Some(Scope::Admin),
     }
 }
@@ -155,6 +159,11 @@ mod tests {
             ("POST", "/v1/sources/prometheus", None),
             ("POST", "/v1/sources/prometheus:mute", Some(Scope::Broadcast)),
             ("GET", "/v1/sources", Some(Scope::Read)),
+            ("POST", "/v1/reports", None),
+            ("GET", "/v1/signals", Some(Scope::Read)),
+            ("POST", "/v1/incidents/inc_1:confirm", Some(Scope::Broadcast)),
+            ("GET", "/report", None),
+            ("POST", "/report", None),
             ("GET", "/healthz", None),
             ("POST", "/unsubscribe/uns_1", None),
             ("GET", "/", None),

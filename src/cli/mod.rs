@@ -13,6 +13,7 @@ mod import;
 mod send;
 mod serve;
 mod show;
+mod signals;
 mod source;
 mod status;
 mod template;
@@ -64,6 +65,12 @@ enum Command {
     Resume(brake::One),
     /// Lets a held broadcast go, as its approval.
     Release(brake::One),
+    /// What others see: reports and watchers, within the window.
+    Signals(signals::List),
+    /// What signals proposed is an incident: its plans tell whom they are for.
+    Confirm(signals::Settle),
+    /// What signals proposed is none: it ends, and nobody is told.
+    Dismiss(signals::Dismiss),
     /// Channels: their health, and their brake.
     Channel(brake::Channels),
     /// Sources: foreign webhooks that come in, and what comes of a document.
@@ -112,6 +119,9 @@ pub fn main() -> ExitCode {
         Command::Pause(args) => remote(&config, &cli.server, |client| brake::change(client, args, "pause")),
         Command::Resume(args) => remote(&config, &cli.server, |client| brake::change(client, args, "resume")),
         Command::Release(args) => remote(&config, &cli.server, |client| brake::change(client, args, "release")),
+        Command::Signals(args) => remote(&config, &cli.server, |client| signals::list(client, args)),
+        Command::Confirm(args) => remote(&config, &cli.server, |client| signals::confirm(client, args)),
+        Command::Dismiss(args) => remote(&config, &cli.server, |client| signals::dismiss(client, args)),
         Command::Channel(args) => remote(&config, &cli.server, |client| brake::channel(client, args)),
         Command::Source(args) => source::run(config, &cli.server, args),
         Command::Explain(args) => explain::run(config, args),

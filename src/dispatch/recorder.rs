@@ -167,17 +167,10 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     engine.happened();
 }
 
-/// Everyone has come to an end: so has the broadcast. One that somebody has paused stays so, until its deadline: a bounce may open
-/// somebody again, who is not told before it is resumed.
+/// Everyone has come to an end: so has the broadcast. One that somebody has paused stays so: a bounce may open somebody again, who is
+/// not told before it is resumed.
 pub async fn finish(engine: &Engine, live: &super::live::Live) {
-    let complete = || {
-        live.complete()
-            && match live.state() {
-                BroadcastState::Running => true,
-                BroadcastState::Paused => engine.clock.calendar() >= live.broadcast.deadline,
-                _ => false,
-            }
-    };
+    let complete = || live.complete() && live.state() == BroadcastState::Running;
     let id = live.broadcast.id;
     // Somebody may open a recipient again while nothing can be written: nobody else waits for that.
     let end = || async {
@@ -188,8 +181,10 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
         if !complete() {
             return Ok(false);
         }
-        let from = vec![BroadcastState::Running, BroadcastState::Paused];
-        engine.store.change_state(id, from, BroadcastState::Done, engine.clock.calendar(), "engine").await?;
+        engine
+            .store
+            .change_state(id, vec![BroadcastState::Running], BroadcastState::Done, engine.clock.calendar(), "engine")
+            .await?;
         live.set_state(BroadcastState::Done);
         lock(&engine.live).remove(&id);
         Ok(true)

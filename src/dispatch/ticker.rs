@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, recorder};
+use super::Engine;
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::plan;
@@ -60,9 +60,6 @@ async fn act(engine: &Arc<Engine>, timer: &Timer) -> crate::store::Result<()> {
         TimerKind::Release => engine.release(BroadcastId(timer.subject), "clock").await.map(drop)?,
         TimerKind::Deadline => {
             use BroadcastState::{Held, Paused, Running};
-            if let Some(live) = engine.live(BroadcastId(timer.subject)) {
-                recorder::finish(engine, &live).await; // paused, and everyone had come to an end before
-            }
             engine
                 .change_state(
                     BroadcastId(timer.subject),

@@ -10,7 +10,7 @@ use super::state::{Order, State, fold};
 use super::{Change, Incident, Kind, Mode, Status, Update};
 use crate::clock::Time;
 use crate::id::IncidentId;
-use crate::ingest::event::{Event, Principal, fits};
+use crate::ingest::event::{Event, Principal, Proposal, fits};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -24,6 +24,8 @@ pub enum Refused {
     OtherIncident,
     #[error("{1} is no status of an incident of kind {0}")]
     Status(Kind, Status),
+    #[error("incident {0:?} is not proposed (any more): there is nothing to confirm or to dismiss")]
+    NotProposed(String),
     #[error("at {0} lies in the future; a clock is wrong")]
     Future(Time),
 }
@@ -36,7 +38,9 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
     if event.at > now.plus(CLOCK_TOLERANCE) {
         return Err(Refused::Future(event.at));
     }
-    let before = known.as_ref().map(|incident| incident.state.facts());
+    // What was only proposed was said to nobody.
+    let before = known.as_ref().filter(|incident| !incident.state.proposed).map(|incident| incident.state.facts());
+    let opens = known.is_none();
     let mut incident = match known {
         Some(incident) => match event.mode {
             Some(mode) if mode != incident.mode => {
@@ -67,6 +71,14 @@ pub fn apply(known: Option<Incident>, event: &Event, now: Time, max_age: Duratio
     }
     if let Some(wrong) = event.corrects.filter(|wrong| !(1..=incident.last_number).contains(wrong)) {
         return Err(Refused::NoSuchUpdate(wrong));
+    }
+
+    let is_proposed = incident.state.proposed && incident.closed.is_none();
+    match event.proposal {
+        Some(Proposal::Propose) => incident.state.proposed |= opens,
+        Some(_) if !is_proposed => return Err(Refused::NotProposed(incident.key)),
+        Some(Proposal::Confirm) => incident.state.proposed = false,
+        Some(Proposal::Dismiss) | None => {}
     }
 
     let order = Order { sequence: event.sequence, at: event.at.0 };
@@ -116,6 +128,7 @@ mod tests {
             corrects: None,
             corrects_of: None,
             retracts: false,
+            proposal: None,
             by: Principal::Machine("m".into()),
         }
     }

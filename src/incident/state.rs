@@ -11,6 +11,9 @@ use crate::ingest::event::Event;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
+    /// Only signals say so yet: nobody is told anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proposed: bool,
     said: BTreeMap<String, Said>,
     /// The youngest event of each source.
     pub(super) youngest: BTreeMap<String, Order>,
@@ -40,6 +43,14 @@ impl Order {
 }
 
 impl State {
+    /// For tests: somebody said all of this.
+    #[cfg(test)]
+    pub fn of(says: Value) -> State {
+        let said = |value| Said { value, source: "s".into(), order: Order { sequence: None, at: 0 } };
+        let said = says.as_object().cloned().unwrap_or_default().into_iter().map(|(name, value)| (name, said(value)));
+        State { said: said.collect(), ..State::default() }
+    }
+
     pub fn facts(&self) -> Facts {
         let mut root = serde_json::Map::new();
         for (name, said) in self.said.iter().filter(|(_, said)| !said.value.is_null()) {

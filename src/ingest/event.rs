@@ -32,8 +32,18 @@ pub struct Event {
     pub retracts: bool,
     /// The incident of the wrong update, when it was named by its id (`upd_…`): it has to be this event's own.
     pub corrects_of: Option<IncidentId>,
+    /// What it means for an incident that only signals speak of. Nothing that comes in says so by itself.
+    pub proposal: Option<Proposal>,
     /// Whose token sent it: a person's name may confirm a cause, a machine's may not.
     pub by: Principal,
+}
+
+/// Signals propose an incident, and a person or a plan confirms or dismisses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proposal {
+    Propose,
+    Confirm,
+    Dismiss,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +90,7 @@ pub fn parse_value(value: Value, by: &Principal) -> Result<Event, BadEvent> {
 }
 
 /// `at`: when the event came in by a way that keeps its own time; used where the event names none.
-pub(super) fn parse_value_at(value: Value, by: &Principal, at: Option<Time>) -> Result<Event, BadEvent> {
+pub(crate) fn parse_value_at(value: Value, by: &Principal, at: Option<Time>) -> Result<Event, BadEvent> {
     let Value::Object(mut data) = value else {
         return Err(BadEvent::new("", format!("expected an object, not {}", fields::name_of(&value))));
     };
@@ -144,6 +154,7 @@ pub(super) fn parse_data(data: Map<String, Value>, envelope: Envelope, by: &Prin
         corrects,
         corrects_of,
         retracts,
+        proposal: None,
         by: by.clone(),
     })
 }

@@ -77,6 +77,8 @@ pub enum IngestError {
     Conflict { r#source: String, id: String },
     #[error("incident {incident:?} is {mode}; its mode is fixed by its first event")]
     ModeConflict { incident: String, mode: Mode },
+    #[error("incident {incident:?} is not proposed (any more): there is nothing to confirm or to dismiss")]
+    NotProposed { incident: String },
     #[error("the queue is full")]
     Full { retry_after: Duration },
     #[error("the store did not take it: {0}")]

@@ -171,6 +171,7 @@ mod tests {
             corrects: None,
             corrects_of: None,
             retracts: false,
+            proposal: None,
             by: Principal::Machine("m".into()),
         };
         apply(before.map(|b| b.incident), &event, Time(1_000), Duration::from_secs(3600)).expect("applies")

@@ -7,6 +7,7 @@ mod ingest;
 mod manifest;
 pub mod pack;
 mod recipient;
+mod signal;
 pub mod sqlite;
 mod subscriber;
 mod upkeep;
@@ -25,6 +26,7 @@ pub use self::delivery::{
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
 pub use self::recipient::Recipient;
+pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
 pub use self::upkeep::{BreakerRow, Frozen, JournalRow, TokenRow, Wording, WordingKey};
 use crate::audience::Subscriber;
@@ -65,6 +67,12 @@ pub trait Store: Send + Sync + 'static {
     /// Its updates, oldest first.
     async fn updates(&self, id: IncidentId) -> Result<Vec<UpdateRow>>;
     async fn open_incidents(&self) -> Result<Vec<Incident>>;
+    /// Keeps what an origin says of a component; answers what all say of it since then, each once and the latest first.
+    async fn signal(&self, signal: Signal, since: Time) -> Result<Vec<Signal>>;
+    /// The origin takes back what it said.
+    async fn silence(&self, component: &str, origin: &str) -> Result<()>;
+    /// What was said since then, the latest first.
+    async fn signals(&self, since: Time, limit: usize) -> Result<Vec<Signal>>;
     async fn freeze(&self, frozen: Frozen) -> Result<()>;
     async fn frozen(&self, digest: [u8; 32]) -> Result<Option<Vec<u8>>>;
     async fn dead(&self, record: DeadRecord, now: Time) -> Result<()>;

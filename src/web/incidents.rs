@@ -99,6 +99,8 @@ fn summary(config: &Config, incident: &Incident, now: Time) -> Value {
     document["id"] = json!(incident.id);
     document["key"] = json!(incident.key);
     document["exercise"] = json!(incident.mode == Mode::Exercise);
+    document["proposed"] = json!(incident.state.proposed && incident.closed.is_none());
+    document["dismissed"] = json!(incident.state.proposed && incident.closed.is_some());
     document["opened"] = json!(incident.opened);
     document["closed"] = json!(incident.closed);
     document["number"] = json!(incident.last_number);

@@ -11,6 +11,7 @@ mod incidents;
 mod messages;
 mod page;
 mod progress;
+mod report;
 mod session;
 mod sign;
 mod status;
@@ -29,6 +30,7 @@ pub struct Web {
 
 pub fn pages(places: &mut Places<'_>) {
     places.add("/", [get(status::show)]);
+    places.add("/report", [get(report::form), post(report::send)]);
     places.add("/assets/{name}", [get(files::send)]);
     places.add("/docs", [get(docs::operations)]);
     places.add("/docs/problems", [get(docs::problems)]);

@@ -91,7 +91,7 @@ impl Refused {
 /// Whether people rather than programs look at this place.
 pub fn is_page(path: &str) -> bool {
     let within = |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    path == "/" || within("/console") || within("/docs")
+    path == "/" || path == "/report" || within("/console") || within("/docs")
 }
 
 impl From<Problem> for Refused {

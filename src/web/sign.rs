@@ -88,7 +88,7 @@ fn within(next: &str) -> &str {
 }
 
 /// A form of another site's is not taken: browsers say where a request comes from.
-fn ours(request: &HttpRequest) -> Result<(), Problem> {
+pub(super) fn ours(request: &HttpRequest) -> Result<(), Problem> {
     match request.headers().get("sec-fetch-site").map(|site| site.as_bytes()) {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => Err(Problem::forbidden("This form was sent from another site.")),

@@ -71,7 +71,8 @@ async fn read(door: &Door) -> Result<Value, Refused> {
             false => open.push(document),
         }
     }
-    Ok(json!({ "sender": app.config.sender.name, "open": open, "ended": ended, "now": now, "public": true }))
+    Ok(json!({ "sender": app.config.sender.name, "open": open, "ended": ended, "now": now, "public": true,
+        "may_report": app.config.signals.public && !app.config.components.is_empty() }))
 }
 
 /// Said to everyone, and not taken back by a stop.

@@ -27,6 +27,7 @@ mod once;
 mod peers;
 mod press;
 mod relay;
+mod signals;
 mod simulation;
 mod smtp;
 mod sources;

@@ -56,7 +56,10 @@ impl Settler {
                     return Ok(Answer::Taken);
                 }
                 Ok(Err(
-                    error @ (IngestError::Bad(_) | IngestError::Conflict { .. } | IngestError::ModeConflict { .. }),
+                    error @ (IngestError::Bad(_)
+                    | IngestError::Conflict { .. }
+                    | IngestError::ModeConflict { .. }
+                    | IngestError::NotProposed { .. }),
                 )) => return Ok(Answer::Dead(error.to_string())),
                 Ok(Err(IngestError::Full { retry_after })) => retry_after.clamp(SHORTEST, LONGEST),
                 Ok(Err(error @ IngestError::Store(_))) => {

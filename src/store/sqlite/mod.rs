@@ -17,6 +17,7 @@ mod recipient;
 mod replay;
 mod retention;
 mod rows;
+mod signal;
 mod store;
 mod subscriber;
 mod upkeep;

@@ -31,6 +31,11 @@ pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, rec
             receipts,
         ),
         (
+            "DELETE FROM signal WHERE (component, origin) IN
+               (SELECT component, origin FROM signal WHERE at < ?1 LIMIT ?2)",
+            receipts,
+        ),
+        (
             "DELETE FROM subscriber_past WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE open = 1) AND (id, version) IN
                (SELECT id, version FROM subscriber_past WHERE at < ?1 LIMIT ?2)",
             receipts,

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{
     Sqlite, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
-    subscriber, upkeep,
+    signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -25,8 +25,8 @@ use crate::plan::{Priority, Thread};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Recipient, Replayed, Reported, Result, Store, StoreError, SubscriberDraft, Tick, Timer, TimerKind,
-    TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    ReceiptFact, Recipient, Replayed, Reported, Result, Signal, Store, StoreError, SubscriberDraft, Tick, Timer,
+    TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -59,6 +59,19 @@ impl Store for Sqlite {
 
     async fn open_incidents(&self) -> Result<Vec<Incident>> {
         self.read(ingest::open_incidents).await
+    }
+
+    async fn signal(&self, signal: Signal, since: Time) -> Result<Vec<Signal>> {
+        self.take(move |db| signal::hear(db, &signal, since)).await
+    }
+
+    async fn silence(&self, component: &str, origin: &str) -> Result<()> {
+        let (component, origin) = (component.to_string(), origin.to_string());
+        self.take(move |db| signal::silence(db, &component, &origin)).await
+    }
+
+    async fn signals(&self, since: Time, limit: usize) -> Result<Vec<Signal>> {
+        self.read(move |db| signal::list(db, since, limit)).await
     }
 
     async fn freeze(&self, frozen: Frozen) -> Result<()> {

@@ -146,6 +146,8 @@ impl Scene {
                 ("text/csv", "key,audiences,email\nkim,press,kim@example.org\nbad,nobody,x\n".into())
             }
             "takeDocument" => json(json!({ "name": "orders", "group": "core", "status": "TRIGGERED" })),
+            "report" => json(json!({ "component": "web" })),
+            "sendReport" => ("application/x-www-form-urlencoded", "component=web".into()),
             "signIn" => ("application/x-www-form-urlencoded", "token=x".into()),
             _ => ("text/plain", String::new()),
         }

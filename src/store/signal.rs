@@ -1,0 +1,18 @@
+//! A signal as it is kept: the latest word of one origin about one component.
+
+use serde::Serialize;
+
+use crate::clock::Time;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signal {
+    pub component: String,
+    /// Who says so; the same origin counts once, however often it speaks.
+    pub origin: String,
+    /// Somebody whom the operator has let in: a token, a watcher.
+    pub trusted: bool,
+    pub at: Time,
+    /// How often it has said so.
+    pub count: i64,
+    pub text: String,
+}
