@@ -24,8 +24,8 @@ use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Recipient, Replayed, Reported, Result, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow,
-    Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    ReceiptFact, Recipient, Replayed, Reported, Result, Signal, Store, SubscriberDraft, Tick, Timer, TimerKind,
+    TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 use serde_json::json;
 
@@ -109,6 +109,8 @@ forwarded! {
     incident(id: IncidentId) -> Result<Option<(Incident, Vec<Thread>)>>;
     updates(id: IncidentId) -> Result<Vec<UpdateRow>>;
     open_incidents() -> Result<Vec<Incident>>;
+    signal(signal: Signal, since: Time) -> Result<Vec<Signal>>;
+    signals(since: Time, limit: usize) -> Result<Vec<Signal>>;
     freeze(frozen: Frozen) -> Result<()>;
     frozen(digest: [u8; 32]) -> Result<Option<Vec<u8>>>;
     dead(record: DeadRecord, now: Time) -> Result<()>;

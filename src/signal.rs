@@ -1,6 +1,6 @@
-//! Signals: what somebody outside sees, before anybody of ours has said a word. Enter: reports of people and systems, and what
-//! watchers see. Leave: an incident in state `proposed` once enough different origins say the same of a component within the
-//! window; it tells nobody anything until a person, or a plan that says so, confirms it.
+//! Signals: what somebody outside sees, before anybody of ours has said a word. Enter: reports of people and systems. Leave: an
+//! incident in state `proposed` once enough different origins say the same of a component within the window; it tells nobody
+//! anything until a person, or a plan that says so, confirms it.
 
 use std::collections::BTreeMap;
 

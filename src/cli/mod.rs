@@ -65,7 +65,7 @@ enum Command {
     Resume(brake::One),
     /// Lets a held broadcast go, as its approval.
     Release(brake::One),
-    /// What others see: reports and watchers, within the window.
+    /// What others see: their reports within the window.
     Signals(signals::List),
     /// What signals proposed is an incident: its plans tell whom they are for.
     Confirm(signals::Settle),

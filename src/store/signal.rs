@@ -9,7 +9,7 @@ pub struct Signal {
     pub component: String,
     /// Who says so; the same origin counts once, however often it speaks.
     pub origin: String,
-    /// Somebody whom the operator has let in: a token, a watcher.
+    /// Somebody whom the operator has let in, by a token.
     pub trusted: bool,
     pub at: Time,
     /// How often it has said so.

@@ -32,11 +32,6 @@ fn of(db: &Connection, component: &str, since: Time) -> Result<Vec<Signal>> {
     all(db, &sql, (component, since.0, ORIGINS as i64), read)
 }
 
-/// The origin takes back what it said.
-pub fn silence(db: &Connection, component: &str, origin: &str) -> Result<()> {
-    run(db, "DELETE FROM signal WHERE component = ?1 AND origin = ?2", (component, origin)).map(drop)
-}
-
 /// What was said since then, the latest first.
 pub fn list(db: &Connection, since: Time, limit: usize) -> Result<Vec<Signal>> {
     all(
