@@ -52,6 +52,8 @@ pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
         metrics::gauge!("loudhailer_slow_start_per_second", "channel" => name.clone()).set(slow_start);
         let working = u8::from(channels::health(lane, now) == "working");
         metrics::gauge!("loudhailer_channel_working", "channel" => name.clone()).set(f64::from(working));
+        let compromised = u8::from(lane.compromised().is_some());
+        metrics::gauge!("loudhailer_channel_compromised", "channel" => name.clone()).set(f64::from(compromised));
         let weight = weights.get(&lane.settings.id).copied().unwrap_or_default();
         metrics::gauge!("loudhailer_channel_weight", "channel" => name).set(f64::from(weight) / 1000.0);
     }

@@ -89,6 +89,7 @@ fn routes(places: &mut Places<'_>) {
     places.add("/v1/channels", [get(channels::list)]);
     places.add("/v1/channels/{name:[^/:]+}:pause", [post(channels::pause)]);
     places.add("/v1/channels/{name:[^/:]+}:resume", [post(channels::resume)]);
+    places.add("/v1/channels/{name:[^/:]+}:compromised", [post(channels::compromised)]);
     places.add("/v1/channels/{name:[^/:]+}", [get(channels::one)]);
     places.add("/v1/preview", [post(preview::show)]);
     places.add("/v1/send", [post(send::send)]);

@@ -1,5 +1,5 @@
 //! `/v1/receipts/{channel}`: what platforms report. Verified by the platform's signature, matched to deliveries, kept where they
-//! match nothing yet.
+//! match nothing yet. Of a channel that is compromised none counts.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
@@ -10,6 +10,11 @@ use super::problem::Problem;
 use crate::id::DeliveryId;
 use crate::receipt::{Arrived, BadReceipt, Matching, Reading};
 use crate::store::{self, ReceiptFact};
+
+/// Whoever has a channel's credentials can report what never was: that a message arrived, or that an address is gone, to which then
+/// nothing more would be sent. A platform that repeats its reports is heard once the channel goes on.
+const COMPROMISED: &str = "the channel is compromised: nobody knows who reports, and nothing was taken";
+const AGAIN: u64 = 600;
 
 pub async fn take(
     door: web::Data<Door>,
@@ -25,6 +30,10 @@ pub async fn take(
     let arrived = Arrived { method: request.method().as_str(), path, header: &header, body: &body.0 };
     let receipts = match channel.receipts(&arrived).ok_or_else(missing)? {
         Ok(Reading::Challenge(answer)) => return Ok(HttpResponse::Ok().content_type("text/plain").body(answer)),
+        Ok(Reading::Receipts(_)) if app.engine.lanes.get(id).is_some_and(|lane| lane.compromised().is_some()) => {
+            metrics::counter!("loudhailer_receipts_refused_total", "channel" => channel.name.clone()).increment(1);
+            return Err(Problem::unavailable(COMPROMISED, AGAIN));
+        }
         Ok(Reading::Receipts(receipts)) => receipts,
         Err(BadReceipt::Signature) => return Err(Problem::forbidden(BadReceipt::Signature.to_string())),
         Err(bad) => return Err(Problem::bad("", bad.to_string())),

@@ -67,7 +67,7 @@ impl OneOf {
         list.iter().any(|value| scalar(value).as_deref() == Some(text))
     }
 
-    fn each(&self) -> &[Value] {
+    pub(super) fn each(&self) -> &[Value] {
         match self {
             OneOf::One(one) => std::slice::from_ref(one),
             OneOf::List(list) => list,
@@ -104,7 +104,7 @@ pub enum Unit {
 #[derive(Debug, Deserialize)]
 #[serde(from = "OneOf")]
 pub struct Statuses {
-    given: OneOf,
+    pub(super) given: OneOf,
     /// What each stands for; read once, since every answer is held against them.
     codes: Vec<std::ops::RangeInclusive<u16>>,
 }

@@ -70,6 +70,14 @@ impl Encoding {
 }
 
 impl Auth {
+    /// What must not be shown of it, whatever the file says of its settings.
+    pub fn secrets(&self) -> Vec<&Template> {
+        match self {
+            Auth::Basic { password, .. } => vec![password],
+            other => other.templates(),
+        }
+    }
+
     pub fn templates(&self) -> Vec<&Template> {
         match self {
             Auth::None => vec![],

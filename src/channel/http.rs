@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::answer::{self, Answer};
+use super::exchange::{Answered, Exchange, Sent};
 use super::file::Platform;
 use super::pool::{Failure, Pool};
 use super::request::Request;
@@ -31,18 +32,26 @@ impl Http {
         if self.request.is_per_host() { Holds::Host } else { Holds::Channel }
     }
 
-    async fn exchange(&self, parcel: &Parcel) -> Outcome {
+    /// `shown` is for a person who looks on; nobody does where there is much to send.
+    async fn exchange(&self, parcel: &Parcel, mut shown: Option<&mut Exchange>) -> Outcome {
         let built = match self.request.build(parcel, self.clock.calendar()) {
             Ok(built) => built,
             Err(outcome) => return outcome,
         };
+        if let Some(shown) = &mut shown {
+            shown.request = Some(Sent::of(&built, self.request.is_per_host()));
+        }
         // Whoever else has an answer to read, or a request to build, goes first; then all write one after the other, which wakes the
         // other side once for all of them, and not once for each: a fifth of the processor time of a webhook.
         tokio::task::yield_now().await;
         match self.pool.exchange(&built.origin, built.request).await {
             Ok(received) => {
                 let answer = Answer { status: received.status, headers: &received.headers, body: &received.body };
-                answer::read(&self.platform.answers, &answer, self.wide(), self.clock.calendar()).0
+                let (outcome, rule) = answer::read(&self.platform.answers, &answer, self.wide(), self.clock.calendar());
+                if let Some(shown) = shown {
+                    (shown.answer, shown.rule) = (Some(Answered::of(&answer, &self.platform.answers)), rule);
+                }
+                outcome
             }
             Err(Failure::NotSent(reason)) => {
                 Outcome::Deferred { after: None, holds: self.wide(), throttled: false, detail: reason.into() }
@@ -59,13 +68,13 @@ impl Http {
 #[async_trait]
 impl Driver for Http {
     async fn send(&self, parcel: Parcel) -> Outcome {
-        let mut outcome = self.exchange(&parcel).await;
-        if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
-            &mut outcome
-        {
-            scrub(detail, self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
-        }
-        outcome
+        let outcome = self.exchange(&parcel, None).await;
+        self.scrubbed(&parcel, outcome)
+    }
+
+    async fn send_shown(&self, parcel: Parcel, shown: &mut Exchange) -> Outcome {
+        let outcome = self.exchange(&parcel, Some(shown)).await;
+        self.scrubbed(&parcel, outcome)
     }
 
     fn writes_unsubscribe(&self) -> bool {
@@ -74,6 +83,17 @@ impl Driver for Http {
 
     fn host<'a>(&self, to: &'a str) -> Option<&'a str> {
         if self.request.is_per_host() { webhook::host(to) } else { None }
+    }
+}
+
+impl Http {
+    fn scrubbed(&self, parcel: &Parcel, mut outcome: Outcome) -> Outcome {
+        if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
+            &mut outcome
+        {
+            scrub(detail, self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
+        }
+        outcome
     }
 }
 

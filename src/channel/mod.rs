@@ -22,6 +22,9 @@ pub mod kit;
 /// The channels that the operator has set up.
 pub mod registry;
 
+/// Their secrets, by digests.
+pub mod credentials;
+
 /// From a parcel to its HTTP request.
 pub mod request;
 
@@ -45,6 +48,12 @@ pub mod webhook;
 
 /// The driver of every HTTP API.
 pub mod http;
+
+/// What goes over the wire, for a person to see.
+pub mod exchange;
+
+/// Without the secrets in it.
+pub mod veil;
 
 /// Warm connections.
 pub mod pool;
@@ -70,6 +79,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use self::exchange::Exchange;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::incident::words;
@@ -160,6 +170,11 @@ impl Outcome {
 #[async_trait]
 pub trait Driver: Send + Sync {
     async fn send(&self, parcel: Parcel) -> Outcome;
+
+    /// As `send`, and notes what went over the wire, for a person who tries a channel.
+    async fn send_shown(&self, parcel: Parcel, _shown: &mut Exchange) -> Outcome {
+        self.send(parcel).await
+    }
 
     /// The host that a parcel to this address goes to, where each address may have its own (webhooks): limits and breakers
     /// by host use it.

@@ -59,8 +59,8 @@ pub struct Channel {
     pub markup: Markup,
     pub address_kind: String,
     pub driver: Arc<dyn Driver>,
-    settings: BTreeMap<String, String>,
-    public_url: String,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) public_url: String,
 }
 
 impl Channel {
@@ -101,6 +101,20 @@ pub fn build_with(
                 .map_err(|message| ConfigError::Wrong { place: format!("channels.{name}"), message })
         })
         .collect()
+}
+
+/// Sets up one, whatever is wrong with the others.
+pub fn one(config: &Config, name: &str, platforms: &Platforms, clock: Arc<Clock>) -> Result<Channel, ConfigError> {
+    let wrong = |message| ConfigError::Wrong { place: format!("channels.{name}"), message };
+    let Some(own) = config.channels.get(name) else {
+        let known: Vec<&str> = config.channels.keys().map(String::as_str).collect();
+        let near = suggest(name, known.iter().copied());
+        return Err(wrong(match known.is_empty() {
+            true => "there is no such channel: the configuration has none".into(),
+            false => format!("there is no such channel{near} (known: {})", known.join(" ")),
+        }));
+    };
+    channel(config, name, own, platforms, &clock, &(Arc::new(System) as Arc<dyn Network>)).map_err(wrong)
 }
 
 fn channel(

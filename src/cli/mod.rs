@@ -4,6 +4,7 @@
 mod backup;
 pub mod bench;
 mod brake;
+mod channel;
 mod check;
 mod client;
 mod demo;
@@ -71,8 +72,8 @@ enum Command {
     Confirm(signals::Settle),
     /// What signals proposed is none: it ends, and nobody is told.
     Dismiss(signals::Dismiss),
-    /// Channels: their health, and their brake.
-    Channel(brake::Channels),
+    /// Channels: a file to start from, one tried for real, their health, and their brake.
+    Channel(channel::Args),
     /// Sources: foreign webhooks that come in, and what comes of a document.
     Source(source::Args),
     /// Why somebody was told by a broadcast, or not.
@@ -122,7 +123,7 @@ pub fn main() -> ExitCode {
         Command::Signals(args) => remote(&config, &cli.server, |client| signals::list(client, args)),
         Command::Confirm(args) => remote(&config, &cli.server, |client| signals::confirm(client, args)),
         Command::Dismiss(args) => remote(&config, &cli.server, |client| signals::dismiss(client, args)),
-        Command::Channel(args) => remote(&config, &cli.server, |client| brake::channel(client, args)),
+        Command::Channel(args) => channel::run(config, &cli.server, args),
         Command::Source(args) => source::run(config, &cli.server, args),
         Command::Explain(args) => explain::run(config, args),
         Command::Check(args) => check::run(config, args),

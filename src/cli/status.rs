@@ -38,19 +38,19 @@ pub async fn run(client: Client, args: Args) -> Result<(), Failure> {
     }
 }
 
-/// `{incidents: […], broadcasts: […]}`.
+/// `{incidents: […], broadcasts: […], compromised: […]}`, the last the names of channels.
 async fn read(client: &Client, what: Option<&str>) -> Result<Value, Failure> {
     let items = |value: Value| value["items"].as_array().cloned().unwrap_or_default();
-    match what {
+    let (incidents, broadcasts) = match what {
         Some(id) if id.starts_with("brd_") => {
             let broadcast = client.get(&format!("/v1/broadcasts/{}", escaped(id))).await?;
-            Ok(json!({ "incidents": [], "broadcasts": [broadcast] }))
+            (vec![], vec![broadcast])
         }
         Some(name) => {
             let incident = client.get(&format!("/v1/incidents/{}", escaped(name))).await?;
             let of = format!("/v1/broadcasts?incident={}&limit=1000", show::cell(&incident["id"]));
             let broadcasts = items(client.get(&of).await?);
-            Ok(json!({ "incidents": [incident], "broadcasts": broadcasts }))
+            (vec![incident], broadcasts)
         }
         None => {
             let incidents = items(client.get("/v1/incidents?open=true").await?);
@@ -58,9 +58,13 @@ async fn read(client: &Client, what: Option<&str>) -> Result<Value, Failure> {
             for state in ["held", "running", "paused"] {
                 broadcasts.extend(items(client.get(&format!("/v1/broadcasts?state={state}")).await?));
             }
-            Ok(json!({ "incidents": incidents, "broadcasts": broadcasts }))
+            (incidents, broadcasts)
         }
-    }
+    };
+    let channels = items(client.get("/v1/channels").await?);
+    let compromised: Vec<&Value> =
+        channels.iter().filter(|channel| !channel["compromised"].is_null()).map(|channel| &channel["name"]).collect();
+    Ok(json!({ "incidents": incidents, "broadcasts": broadcasts, "compromised": compromised }))
 }
 
 fn escaped(text: &str) -> String {
@@ -83,6 +87,9 @@ fn print(shown: &Value, json: bool) -> Result<(), Failure> {
         return show::line(&shown.to_string());
     }
     let list = |name: &str| shown[name].as_array().cloned().unwrap_or_default();
+    for channel in list("compromised") {
+        show::line(&format!("! the channel {} is compromised: nothing goes by it", show::cell(&channel)))?;
+    }
     let incidents = list("incidents");
     if !incidents.is_empty() {
         let cells = |incident: &Value| {

@@ -17,6 +17,7 @@ pub use self::direct::Barred;
 pub use self::look::Why;
 use self::meters::Meters;
 pub use self::turn::{next, run};
+use super::brake::Compromised;
 use super::breaker::{Breaker, State};
 use super::failover::Peer;
 use super::hosts::Hosts;
@@ -86,6 +87,8 @@ pub struct Lane {
     /// Attempts on the wire.
     on_wire: AtomicUsize,
     paused: AtomicBool,
+    /// Somebody else has its credentials; it is then paused, too.
+    pub(super) compromised: Mutex<Option<Compromised>>,
     /// Some open incident says that what it depends on is down.
     down: AtomicBool,
     /// Some of what waits may belong to broadcasts that have ended.
@@ -156,6 +159,7 @@ impl Lane {
             inner: Mutex::new(inner),
             on_wire: AtomicUsize::new(0),
             paused: AtomicBool::new(settings.paused),
+            compromised: Mutex::default(),
             down: AtomicBool::new(false),
             stale: AtomicBool::new(false),
             turn: Arc::new(Notify::new()),

@@ -6,6 +6,7 @@ mod account;
 mod addresses;
 mod again;
 mod balance;
+mod brake;
 pub mod breaker;
 mod changed;
 mod confirm;
@@ -48,6 +49,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::brake::Resumed;
 use self::changed::Changed;
 use self::lane::Lane;
 use self::live::Live;
@@ -91,6 +93,8 @@ pub struct Engine {
     pub(crate) attempting: Mutex<BTreeMap<BroadcastId, Attempting>>,
     pub(crate) addresses: Mutex<addresses::Addresses>,
     pub(crate) balance: Mutex<balance::Balance>,
+    /// One hand at a time is on the brake of a channel.
+    pub(crate) brake: tokio::sync::Mutex<()>,
     /// See `reopen.rs`.
     pub(crate) in_step: tokio::sync::RwLock<()>,
     /// What somebody took up or ended between its being drawn on disk and its being taken up here.

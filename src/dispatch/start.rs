@@ -70,6 +70,7 @@ impl Engine {
             }
         }
         for lane in lanes.values() {
+            lane.restore_compromise(&*parts.store).await?;
             let kept = parts.store.meta(&lane.lesson_name()).await?;
             if let Some(Ok(Some(kept))) = kept.map(|kept| serde_json::from_str(&kept)) {
                 lane.restore_lesson(&kept, &parts.clock);
@@ -87,6 +88,7 @@ impl Engine {
             attempting: Mutex::default(),
             addresses: Mutex::default(),
             balance: Mutex::default(),
+            brake: tokio::sync::Mutex::default(),
             in_step: tokio::sync::RwLock::default(),
             undrawn: Mutex::default(),
             entries,

@@ -1,4 +1,4 @@
-//! The ways that are open: what incidents say is down, which channels are paused or broken. Promised: what waits in a lane that is
+//! The ways that are open: what incidents say is down, which channels are broken. Promised: what waits in a lane that is
 //! blocked moves, be it in memory or until a later try, and what waits for a way is decided again as soon as one may have opened.
 
 use std::collections::BTreeSet;
@@ -34,18 +34,6 @@ impl Engine {
             self.lanes.values().for_each(|lane| lane.wake());
             self.ways_changed();
         }
-    }
-
-    /// Pauses or resumes a channel. What waits in its lane moves to other ways.
-    pub async fn pause_channel(&self, id: ChannelId, paused: bool) -> Result<bool> {
-        let Some(lane) = self.lanes.get(&id) else { return Ok(false) };
-        lane.pause(paused);
-        lane.barrier();
-        self.store.pause_channel(id, paused).await?;
-        lane.wake();
-        self.ways_changed();
-        self.happened();
-        Ok(true)
     }
 
     pub(crate) fn breaker_changed(&self, lane: &Lane, row: BreakerRow) {

@@ -11,6 +11,7 @@ const HEALTH: &[(&str, &str, &str)] = &[
     ("working", "good", "takes messages"),
     ("recovering", "wait", "is being tried again"),
     ("paused", "wait", "was stopped by a person"),
+    ("compromised", "bad", "somebody else has its credentials; messages go another way, and reports are refused"),
     ("failing", "bad", "refused too often; messages go another way"),
     ("down", "bad", "an open incident affects it; messages go another way"),
 ];

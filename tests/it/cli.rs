@@ -13,20 +13,20 @@ use tokio::process::Command;
 use super::harness::{Broker, Reply, START, Sink, outage, webhooks};
 
 #[derive(Debug)]
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
 /// The binary in `folder`, with its store there and without the environment of whoever runs the tests.
-async fn run(folder: &Path, server: Option<&str>, arguments: &[&str], input: &str) -> Ran {
+pub async fn run(folder: &Path, server: Option<&str>, arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loudhailer"));
     command.env_clear().current_dir(folder).args(arguments);
     command.env("LOUDHAILER__STORE__URL", format!("sqlite:{}", folder.join("loudhailer.db").display()));

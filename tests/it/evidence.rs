@@ -295,7 +295,7 @@ fn the_document_of_the_platforms_says_what_there_is_evidence_for() {
          | C | our request is what the vendor's published description of its API allows | {} |\n\
          | D | written from the documentation that is linked, and compared with nothing else | {} |\n\n\
          None but those of level A was ever tried at the platform itself: try each with an account of yours before you need it \
-         (`POST /v1/send` with `to_me`).\n\n\
+         (`loudhailer channel test`).\n\n\
          | platform | documentation | level | evidence |\n| --- | --- | --- | --- |\n{rows}",
         of("A"),
         of("B"),

@@ -2,9 +2,11 @@
 
 mod api;
 mod around;
+mod channel_command;
 mod channels;
 mod cli;
 mod cli_bench;
+mod compromised;
 mod confirm;
 mod console;
 mod counterparties;

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::reply::{self, Reply};
 use super::settings::{Settings, Tls};
+use super::transcript::Transcript;
 use super::verdict::{Phase, refusal};
 use crate::channel::{Fault, Holds, Outcome};
 
@@ -105,10 +106,12 @@ pub(super) struct Connection {
     pub closing: bool,
     /// Recipients of one transaction, as far as the server is known to take them.
     pub recipients: usize,
+    /// For a person who looks on.
+    transcript: Option<Transcript>,
 }
 
 impl Connection {
-    pub async fn open(settings: &Settings) -> Result<Connection, Outcome> {
+    pub async fn open(settings: &Settings, transcript: Option<Transcript>) -> Result<Connection, Outcome> {
         let address = (settings.host.as_str(), settings.port);
         let stream = match timeout(CONNECT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
@@ -117,7 +120,7 @@ impl Connection {
         };
         // Without it the last segment of a mail waits for the server's delayed acknowledgement, 40 ms.
         stream.set_nodelay(true).map_err(|error| deferred(format!("cannot connect: {}", error.kind())))?;
-        let mut connection = Connection::over(stream);
+        let mut connection = Connection::over(stream, transcript);
         if settings.tls == Tls::Implicit {
             connection = connection.secure(settings).await?;
         }
@@ -140,16 +143,19 @@ impl Connection {
         Ok(connection)
     }
 
-    fn over(stream: impl Stream + 'static) -> Connection {
+    fn over(stream: impl Stream + 'static, transcript: Option<Transcript>) -> Connection {
         let (incoming, offers) = (Vec::with_capacity(1024), Offers::default());
-        Connection { stream: Box::new(stream), incoming, offers, closing: false, recipients: RECIPIENTS }
+        Connection { stream: Box::new(stream), incoming, offers, closing: false, recipients: RECIPIENTS, transcript }
     }
 
     async fn secure(self, settings: &Settings) -> Result<Connection, Outcome> {
         let Some(client) = &settings.tls_client else { return Err(rejected("tls is not set up")) };
         let handshake = TlsConnector::from(client.clone()).connect(settings.server_name.clone(), self.stream);
         match timeout(settings.timeout, handshake).await {
-            Ok(Ok(stream)) => Ok(Connection::over(stream)),
+            Ok(Ok(stream)) => {
+                self.transcript.iter().for_each(Transcript::secured);
+                Ok(Connection::over(stream, self.transcript))
+            }
             // A certificate stays wrong until someone mends it; anything else may pass.
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(rejected(&format!("TLS: {error}"))),
             Ok(Err(error)) => Err(deferred(format!("TLS: {}", error.kind()))),
@@ -176,7 +182,8 @@ impl Connection {
                 .map_err(|_| rejected("AUTH: the server asks for something unknown"))
         };
         let mut reply = if mechanism.supports_initial_response() {
-            self.command(settings, &format!("AUTH {mechanism} {}\r\n", base64(&respond(None)?))).await?
+            let (said, hidden) = (format!("AUTH {mechanism} "), base64(&respond(None)?));
+            self.whisper(settings, &said, &hidden).await?
         } else {
             self.command(settings, &format!("AUTH {mechanism}\r\n")).await?
         };
@@ -186,13 +193,21 @@ impl Connection {
                 return Ok(());
             }
             let challenge = reply.lines.first().and_then(|line| decoded(line)).unwrap_or_default();
-            reply = self.command(settings, &format!("{}\r\n", base64(&respond(Some(&challenge))?))).await?;
+            reply = self.whisper(settings, "", &base64(&respond(Some(&challenge))?)).await?;
         }
         Err(rejected("AUTH: the server does not come to an end"))
     }
 
     async fn command(&mut self, settings: &Settings, line: &str) -> Result<Reply, Outcome> {
         self.write(line.as_bytes(), settings.timeout).await.map_err(|cut| deferred(cut.lost.to_string()))?;
+        self.expect(settings).await
+    }
+
+    /// A command whose second half nobody is shown.
+    async fn whisper(&mut self, settings: &Settings, said: &str, hidden: &str) -> Result<Reply, Outcome> {
+        self.transcript.iter().for_each(|transcript| transcript.said(format!("{said}***").as_bytes()));
+        let line = format!("{said}{hidden}\r\n");
+        self.pour(line.as_bytes(), settings.timeout).await.map_err(|cut| deferred(cut.lost.to_string()))?;
         self.expect(settings).await
     }
 
@@ -207,6 +222,7 @@ impl Connection {
             match reply::take(&mut self.incoming) {
                 Ok(Some(reply)) => {
                     self.closing |= reply.code == 421;
+                    self.transcript.iter().for_each(|transcript| transcript.heard(&reply));
                     return Ok(reply);
                 }
                 Ok(None) => {}
@@ -229,6 +245,11 @@ impl Connection {
     }
 
     pub async fn write(&mut self, bytes: &[u8], within: Duration) -> Result<(), Cut> {
+        self.transcript.iter().for_each(|transcript| transcript.said(bytes));
+        self.pour(bytes, within).await
+    }
+
+    async fn pour(&mut self, bytes: &[u8], within: Duration) -> Result<(), Cut> {
         let mut written = 0;
         while written < bytes.len() {
             let lost = match timeout(within, self.stream.write(&bytes[written..])).await {

@@ -19,6 +19,7 @@ mod settings;
 mod size;
 #[cfg(test)]
 mod tests;
+mod transcript;
 mod verdict;
 
 pub(crate) use reply::attacked;
@@ -34,6 +35,8 @@ use self::connection::Connection;
 use self::mail::Head;
 use self::queue::{Job, Queue, Serving};
 use self::settings::Settings;
+use self::transcript::Transcript;
+use super::exchange::Exchange;
 use super::{Driver, Outcome, Parcel};
 use crate::clock::Clock;
 use crate::config::{Secret, Sender};
@@ -83,17 +86,40 @@ impl Driver for Smtp {
         if self.queue.push(job) {
             let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
             while workers.try_join_next().is_some() {}
-            workers.spawn(work(self.settings.clone(), self.queue.clone()));
+            workers.spawn(work(self.settings.clone(), self.queue.clone(), None));
         }
-        outcome.await.unwrap_or_else(|_| Outcome::Unknown { detail: "the conversation broke off".into() })
+        outcome.await.unwrap_or_else(|_| broken_off())
+    }
+
+    /// On a connection of its own, which ends with it.
+    async fn send_shown(&self, parcel: Parcel, shown: &mut Exchange) -> Outcome {
+        let mail = match self.head.mail(&parcel) {
+            Ok(mail) => mail,
+            Err(outcome) => return outcome,
+        };
+        let (transcript, queue) = (Transcript::default(), Arc::new(Queue::new(1, self.queue.clock.clone())));
+        let (job, mut outcome) = Job::new(mail, parcel.urgent);
+        queue.push(job);
+        let answered = tokio::select! {
+            biased;
+            answered = &mut outcome => answered.ok(),
+            () = work(self.settings.clone(), queue, Some(transcript.clone())) => None,
+        };
+        let answered = answered.or_else(|| outcome.try_recv().ok());
+        shown.conversation = transcript.lines();
+        answered.unwrap_or_else(broken_off)
     }
 }
 
+fn broken_off() -> Outcome {
+    Outcome::Unknown { detail: "the conversation broke off".into() }
+}
+
 /// One connection after the other, as long as mail waits.
-async fn work(settings: Arc<Settings>, queue: Arc<Queue>) {
+async fn work(settings: Arc<Settings>, queue: Arc<Queue>, transcript: Option<Transcript>) {
     let mut place = Place { queue: &queue, serving: Serving::Nothing, connected: false, left: false };
     while let Some(job) = queue.take_or_leave(&mut place.serving) {
-        match Connection::open(&settings).await {
+        match Connection::open(&settings, transcript.clone()).await {
             Ok(connection) => {
                 queue.connected(connection.offers.pipelining);
                 place.connected = true;

@@ -148,6 +148,8 @@ impl Scene {
             "takeDocument" => json(json!({ "name": "orders", "group": "core", "status": "TRIGGERED" })),
             "report" => json(json!({ "component": "web" })),
             "sendReport" => ("application/x-www-form-urlencoded", "component=web".into()),
+            // It was declared compromised.
+            "resumeChannel" => json(json!({ "same_credentials": true })),
             "signIn" => ("application/x-www-form-urlencoded", "token=x".into()),
             _ => ("text/plain", String::new()),
         }
