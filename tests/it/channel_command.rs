@@ -34,8 +34,10 @@ async fn a_new_file_of_each_kind_passes_the_check_and_is_never_overwritten() {
         for said in [&format!("channels/{name}.toml"), "docs", "loudhailer check", "loudhailer channel test"] {
             assert!(made.out.contains(said), "{said}: {made:?}");
         }
-        let server = if kind == "webhook" { "" } else { "settings.url = \"https://api.acme.example\"\n" };
-        config += &format!("[channels.{name}]\nplatform = \"{name}\"\nsettings.token = \"t\"\n{server}");
+        // A token of ours goes to no subscriber's own system.
+        let settings =
+            if kind == "webhook" { "" } else { "settings = { url = \"https://api.acme.example\", token = \"t\" }\n" };
+        config += &format!("[channels.{name}]\nplatform = \"{name}\"\n{settings}");
     }
     configured(here, &config);
     let checked = run(here, None, &["--config", "own.toml", "check"], "").await;

@@ -5,7 +5,7 @@ use loudhailer::clock::{Clock, Time};
 use serde_json::{Value, json};
 
 use super::cli::run;
-use super::harness::{Broker, Reply, START, Sink, accepting, event, kannel, outage, report};
+use super::harness::{Broker, Reply, Request, START, Sink, accepting, event, kannel, outage, report};
 
 /// `a` is used, one at a time, and `b` where `a` is not.
 fn both(a: &Sink, b: &Sink) -> String {
@@ -31,7 +31,8 @@ async fn a(broker: &Broker) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_goes_by_a_compromised_channel_until_its_credentials_are_others() {
     const PEOPLE: usize = 5;
-    let (used, other) = (Sink::answering(|_, _| Reply::Hold).await, accepting().await);
+    let hold_first = |number, _: &Request| if number == 0 { Reply::Hold } else { Reply::accepted() };
+    let (used, other) = (Sink::answering(hold_first).await, accepting().await);
     let config = both(&used, &other);
     let broker = Broker::start(&config).await;
     people(&broker, PEOPLE).await;
@@ -43,12 +44,13 @@ async fn nothing_goes_by_a_compromised_channel_until_its_credentials_are_others(
     let shown = answer.json();
     assert_eq!((&shown["health"], &shown["paused"]), (&json!("compromised"), &json!(true)), "{shown}");
     assert_eq!(shown["compromised"], json!({ "since": START, "same_secrets": ["b"] }), "{shown}");
-    // What waited moves. What was on the wire ends as it ends.
+    // What waited moves. What was on the wire ends as it ends: an answer that says nothing, so it is told by the other, too.
     for _ in 1..PEOPLE {
         other.next().await;
     }
     assert_eq!(used.all().len(), 1);
     used.release();
+    other.next().await;
     broker.settled().await;
     let metrics = broker.get("/metrics").await.text;
     assert!(metrics.contains("loudhailer_channel_compromised{channel=\"a\"} 1"), "{metrics}");
@@ -83,7 +85,7 @@ async fn nothing_goes_by_a_compromised_channel_until_its_credentials_are_others(
     let broker = again(broker, &changed).await;
     assert_eq!(a(&broker).await["health"], "working", "and that outlives a restart");
     broker.stop().await;
-    assert_eq!((used.all().len(), other.all().len()), (1 + PEOPLE, 2 * PEOPLE - 1));
+    assert_eq!((used.all().len(), other.all().len()), (1 + PEOPLE, 2 * PEOPLE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +128,9 @@ async fn no_report_counts_while_its_channel_is_compromised_and_a_repeated_one_do
     let forged = report(&broker, &sent, "2").await;
     assert_eq!((forged.status, forged.header("retry-after")), (503, Some("600")), "{forged:?}");
     broker.settled().await;
-    let told = broker.get("/v1/broadcasts").await.json();
-    assert_eq!(told["items"][0]["counts"]["told"], 1, "the bounce did not count: {told}");
+    let listed = broker.get("/v1/broadcasts").await.json();
+    let told = listed["items"].as_array().expect("a list").iter().filter_map(|one| one["counts"]["told"].as_u64());
+    assert_eq!(told.sum::<u64>(), 1, "the bounce did not count: {listed}");
     let metrics = broker.get("/metrics").await.text;
     assert!(metrics.contains("loudhailer_receipts_refused_total{channel=\"a\"} 1"), "{metrics}");
     broker.post("/v1/channels/a:resume", &json!({ "same_credentials": true })).await;

@@ -59,10 +59,10 @@ pub fn run(config: &Config, args: &Args) -> Result<(), Failure> {
     };
     file.write_all(text(name, &args.kind).as_bytes()).with_context(|| path.display().to_string())?;
     show::line(&format!("wrote {}", path.display()))?;
-    next(&path, name, &folder, configured)
+    next(&path, name, &args.kind, &folder, configured)
 }
 
-fn next(path: &Path, name: &str, folder: &Path, configured: &Path) -> Result<(), Failure> {
+fn next(path: &Path, name: &str, kind: &str, folder: &Path, configured: &Path) -> Result<(), Failure> {
     let file = path.display();
     show::line(&format!(
         "1. In {file}: put the address of the platform's documentation into docs, and from that page the request,"
@@ -74,7 +74,10 @@ fn next(path: &Path, name: &str, folder: &Path, configured: &Path) -> Result<(),
     if folder != configured {
         lines.push(format!("[paths]\nchannels = {:?}", folder.display().to_string()));
     }
-    lines.push(format!("[channels.{name}]\nplatform = {name:?}\nsettings.token = {{ env = \"TOKEN\" }}"));
+    lines.push(format!("[channels.{name}]\nplatform = {name:?}"));
+    if kind != "webhook" {
+        lines.push("settings.url = \"https://…\"\nsettings.token = { env = \"TOKEN\" }".into());
+    }
     show::line("2. In the configuration:")?;
     for line in lines.iter().flat_map(|lines| lines.lines()) {
         show::line(&format!("     {line}"))?;
@@ -143,22 +146,31 @@ fn shape(name: &str, kind: &str) -> Shape {
     }
 }
 
+/// What the operator sets, and who we are. A webhook is signed with its subscriber's secret: a token of ours would go to strangers.
+const SETTINGS: &str = r#"[settings]
+url   = { help = "The server", example = "https://api.example" }    # TODO: or write it into url below
+token = { secret = true, help = "Who we are", example = "example-token" }
+
+[auth]                             # TODO: how it knows who we are: bearer, basic, header, query or hmac
+type  = "bearer"
+token = "{{settings.token}}"
+
+"#;
+
 pub fn text(name: &str, kind: &str) -> String {
     let Shape { address, body, shown, to, url, shown_url, title } = shape(name, kind);
-    let webhook = kind == "webhook";
-    let server = match webhook {
-        true => "",
-        false => {
-            "url   = { help = \"The server\", example = \"https://api.example\" }    # TODO: or write it into url below\n"
-        }
-    };
-    let (body, words, shown) = match webhook {
-        true => (
+    let (driver, settings) = if kind == "webhook" { ("webhook", "") } else { ("http", SETTINGS) };
+    let (body, words, shown) = match kind {
+        "webhook" => (
             "text    = \"{{text}}\"\nheaders = { Content-Type = \"application/json\" }".to_string(),
-            "text    = '{\"type\":\"incident.update\"}'",
-            "body    = '{\"type\":\"incident.update\"}'".to_string(),
+            "text    = '{\"type\":\"incident.update\"}'\nsecrets = [\"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]",
+            "headers = { content-type = \"application/json\" }\nbody    = '{\"type\":\"incident.update\"}'".to_string(),
         ),
-        false => (format!("json = {body}"), "text    = \"We are back.\"", format!("json    = {shown}")),
+        _ => (
+            format!("json    = {body}"),
+            "text    = \"We are back.\"",
+            format!("headers = {{ authorization = \"Bearer example-token\" }}\njson    = {shown}"),
+        ),
     };
     format!(
         r#"# TODO: what this platform is, in a sentence.
@@ -167,20 +179,13 @@ pub fn text(name: &str, kind: &str) -> String {
 # described in the README of channels/. loudhailer check runs the examples below.
 title  = "{name}"                  # TODO: its name for people
 docs   = "https://docs.example/"   # TODO: the page that this file is written from
-driver = "http"
+driver = "{driver}"
 kind   = "{kind}"
 format = "{kind}"
 markup = "plain"                   # TODO: html, mrkdwn or markdown where it takes one of these
 repeat = "unsafe"                  # TODO: "safe" only if it drops an id that it has seen
 
-[settings]
-{server}token = {{ secret = true, help = "Who we are", example = "example-token" }}
-
-[auth]                             # TODO: how it knows who we are: bearer, basic, header, query or hmac
-type  = "bearer"
-token = "{{{{settings.token}}}}"
-
-[address]
+{settings}[address]
 {address}
 
 # TODO: what it allows.
@@ -205,7 +210,6 @@ url     = "{url}"
 to      = "{to}"
 {title}{words}
 url     = "{shown_url}"
-headers = {{ authorization = "Bearer example-token" }}
 {shown}
 
 # [[example]]

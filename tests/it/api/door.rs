@@ -49,7 +49,8 @@ async fn every_scope_opens_its_own_doors_and_no_other() {
     ];
     for (holds, client) in &clients {
         for (method, path, needs) in doors {
-            let answer = client.json(method, path, &outage("a")).await;
+            let body = if path == "/v1/events" { outage("a") } else { json!({}) };
+            let answer = client.json(method, path, &body).await;
             let expected = match *holds {
                 "none" | "unknown" => 401,
                 holds if holds == needs || holds == "admin" => 200,
