@@ -9,6 +9,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::cap;
 use crate::channel::answer::{self, Answer};
 use crate::channel::platforms::Platforms;
 use crate::channel::{Holds, Outcome, smtp};
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("answer", answer),
     ("replies", replies),
     ("template", template),
+    ("cap", cap),
 ];
 
 fn sender() -> Principal {
@@ -136,6 +138,13 @@ pub fn replies(bytes: &[u8]) {
 /// A file of words.
 pub fn template(bytes: &[u8]) {
     render::attacked(&String::from_utf8_lossy(bytes));
+}
+
+/// An alert of CAP 1.2.
+pub fn cap(bytes: &[u8]) {
+    if let Err(error) = cap::read(bytes).and_then(|alert| cap::attacked(&alert)) {
+        placed(&error, None);
+    }
 }
 
 /// The place of an error is one in the document, or of a thing that is missing there; or the name of a header.

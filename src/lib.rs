@@ -29,6 +29,9 @@ pub mod preview;
 /// Everything that makes an Event.
 pub mod ingest;
 
+/// Alerts of OASIS CAP 1.2, in and out.
+pub mod cap;
+
 /// Incidents: facts folded from events into numbered updates.
 pub mod incident;
 

@@ -1,4 +1,4 @@
-//! `POST /v1/events`: native JSON and CloudEvents in structured, binary and batch mode. 202 says that the event, its update
+//! `POST /v1/events`: native JSON, CloudEvents in structured, binary and batch mode, and alerts of CAP 1.2. 202 says that the event, its update
 //! and every broadcast it calls for are on disk; 200 with `duplicate: true`, that they were before; a batch is answered with
 //! 200 and one result an item, in order, each with the status that it would have had alone.
 
@@ -12,6 +12,7 @@ use super::body::{Body, query};
 use super::gate::Door;
 use super::problem::Problem;
 use super::token::{Caller, Scope};
+use crate::cap::{self, intake::Taken};
 use crate::ingest::Ingested;
 use crate::ingest::cloudevents::{Incoming, read_http};
 use crate::ingest::event::Event;
@@ -40,6 +41,11 @@ pub async fn take(
         return Err(Problem::unavailable("too many events wait for the store", 1));
     };
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if cap::is_alert(content_type)? {
+        let answer = alert(&door, &body.0, &caller, plan.as_deref()).await?;
+        metrics::histogram!("loudhailer_ingest_seconds").record(started.elapsed());
+        return Ok(answer);
+    }
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let answer = match read_http(content_type, headers, &body.0, &caller.principal())? {
         Incoming::One(event) => {
@@ -71,6 +77,31 @@ pub async fn take(
 
 async fn one(door: &Door, event: Event, plan: Option<&str>) -> Result<Ingested, Problem> {
     Ok(pipeline::ingest(&door.app, event, plan).await?)
+}
+
+/// An alert of CAP is an event of each incident that it is of: nearly always of one.
+async fn alert(door: &Door, body: &[u8], caller: &Caller, plan: Option<&str>) -> Result<HttpResponse, Problem> {
+    let alert = cap::read(body)?;
+    let mut results = cap::intake::take(&door.app, &alert, &caller.principal(), plan).await?;
+    let answer = |taken: &Taken| match taken {
+        Taken::Ingested(ingested) => (status(ingested), shown(ingested)),
+        Taken::Nothing { key, why } => (StatusCode::OK, json!({ "key": key, "nothing": why })),
+    };
+    if results.len() == 1
+        && let Some(only) = results.pop()
+    {
+        let (status, shown) = answer(&only?);
+        return Ok(HttpResponse::build(status).json(shown));
+    }
+    let results = results.into_iter().map(|result| match result {
+        Ok(taken) => {
+            let (status, mut shown) = answer(&taken);
+            shown["status"] = json!(status.as_u16());
+            shown
+        }
+        Err(error) => Problem::from(error).document(),
+    });
+    Ok(HttpResponse::Ok().json(json!({ "results": results.collect::<Vec<Value>>() })))
 }
 
 fn known_plan(door: &Door, name: &str) -> Result<(), Problem> {

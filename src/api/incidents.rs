@@ -34,13 +34,15 @@ pub async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(json!({ "items": items, "next": next })))
 }
 
-async fn found(door: &Door, name: &str) -> Result<(Incident, Vec<Thread>), Problem> {
+/// The incident of this id or key.
+pub async fn named(door: &Door, name: &str) -> Result<(Incident, Vec<Thread>), Problem> {
     let missing = || Problem::not_found(format!("there is no incident {name:?}"));
+    let store = &door.app.store;
     let id = match name.parse::<IncidentId>() {
         Ok(id) => id,
-        Err(_) => door.app.store.incident_by_key(name).await?.ok_or_else(missing)?,
+        Err(_) => store.incident_by_key(name).await?.ok_or_else(missing)?,
     };
-    door.app.store.incident(id).await?.ok_or_else(missing)
+    store.incident(id).await?.ok_or_else(missing)
 }
 
 /// What signals proposed is so: from here on it is an incident like others, and its plans tell whom they are for. The body may say
@@ -78,7 +80,7 @@ async fn settle(
             _ => return Err(Problem::bad("", "expected an object: what is known of the incident, or {}")),
         },
     };
-    let (incident, _) = found(door, name).await?;
+    let (incident, _) = named(door, name).await?;
     let event = signal::settling(&incident, proposal, says, &caller.principal(), door.app.clock.calendar())?;
     let ingested = pipeline::ingest(&door.app, event, None).await?;
     Ok(HttpResponse::Ok().json(events::shown(&ingested)))
@@ -86,7 +88,7 @@ async fn settle(
 
 pub async fn one(door: web::Data<Door>, name: web::Path<String>) -> Result<HttpResponse, Problem> {
     let store = &door.app.store;
-    let (incident, threads) = found(&door, &name).await?;
+    let (incident, threads) = named(&door, &name).await?;
     let id = incident.id;
     let updates = store.updates(id).await?;
     let broadcasts = store.broadcasts(BroadcastFilter { incident: Some(id), ..Default::default() }, 1000).await?;

@@ -3,6 +3,7 @@
 
 mod body;
 pub mod broadcasts;
+mod cap;
 pub mod channels;
 mod deliveries;
 mod events;
@@ -70,6 +71,7 @@ fn routes(places: &mut Places<'_>) {
     places.add("/v1/incidents", [get(incidents::list)]);
     places.add("/v1/incidents/{id:[^/:]+}:confirm", [post(incidents::confirm)]);
     places.add("/v1/incidents/{id:[^/:]+}:dismiss", [post(incidents::dismiss)]);
+    places.add("/v1/incidents/{id}/cap", [get(cap::show)]);
     places.add("/v1/incidents/{id}", [get(incidents::one)]);
     places.add("/v1/reports", [post(reports::take)]);
     places.add("/v1/signals", [get(reports::list)]);

@@ -52,7 +52,7 @@ enum Command {
     Serve,
     /// Reads subscribers from a file into the store.
     Import(import::Args),
-    /// Prints subscribers as import reads them.
+    /// Prints subscribers as import reads them, or an incident as an alert of CAP 1.2.
     Export(export::Args),
     /// Sends by hand: shows whom it reaches and the words, then asks.
     Send(send::Args),

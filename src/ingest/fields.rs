@@ -212,7 +212,7 @@ pub(super) fn time(value: &Value, place: &str) -> Result<Time, BadEvent> {
     })
 }
 
-pub(super) fn rfc3339(text: &str) -> Option<Time> {
+pub(crate) fn rfc3339(text: &str) -> Option<Time> {
     let shape = |text: &str, shape: &str| {
         text.len() == shape.len()
             && text.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
@@ -378,7 +378,7 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
 }
 
 /// A given text for a message: quoted, and never longer than a line.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(64) {
         Some((at, _)) => format!("{:?}…", &text[..at]),
         None => format!("{text:?}"),

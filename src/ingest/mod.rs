@@ -33,6 +33,7 @@ mod json;
 /// The fields of an event and what each may hold.
 mod fields;
 pub use fields::language;
+pub(crate) use fields::{quoted, rfc3339};
 
 /// JSON from outside, for whoever else takes some in.
 pub fn read_json(body: &[u8]) -> Result<serde_json::Value, BadEvent> {

@@ -1,4 +1,4 @@
-//! The people's door: a page of what is open for everyone at `/`, the API's own pages under `/docs`, and the console, which only
+//! The people's door: a page of what is open for everyone at `/`, the same as a feed of alerts under `/feed`, the API's own pages under `/docs`, and the console, which only
 //! reads, under `/console`. Pages are written on the server from `pages/`, escaped; one style sheet and one script come with the
 //! binary; nothing is loaded from elsewhere. Who may see the console is decided where it is for the API: a browser shows a session
 //! in place of a token.
@@ -6,6 +6,7 @@
 mod broadcast;
 mod channels;
 mod docs;
+mod feed;
 mod files;
 mod incidents;
 mod messages;
@@ -26,11 +27,14 @@ pub use session::COOKIE;
 pub struct Web {
     pub sessions: session::Sessions,
     status: status::Kept,
+    feed: feed::Kept,
 }
 
 pub fn pages(places: &mut Places<'_>) {
     places.add("/", [get(status::show)]);
     places.add("/report", [get(report::form), post(report::send)]);
+    places.add("/feed/cap.xml", [get(feed::show)]);
+    places.add("/feed/cap/{update}.xml", [get(feed::one)]);
     places.add("/assets/{name}", [get(files::send)]);
     places.add("/docs", [get(docs::operations)]);
     places.add("/docs/problems", [get(docs::problems)]);

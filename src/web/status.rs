@@ -11,18 +11,19 @@ use serde_json::{Value, json};
 use super::incidents::told;
 use super::page::{self, Refused};
 use crate::api::gate::Door;
+use crate::cap::told::is_for_everyone;
 use crate::clock::{Instant, Time};
-use crate::incident::{Clearance, Mode, Status};
+use crate::incident::{Clearance, Incident, Mode, Status};
 use crate::store::{Broadcast, BroadcastFilter, BroadcastState};
 
 /// Incidents looked through, the newest first.
-const MOST: usize = 100;
+pub const MOST: usize = 100;
 
 /// How long what has ended stays on the page.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// In the hour when everybody asks, the store is asked once a second.
-const FRESH: Duration = Duration::from_secs(1);
+pub const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub struct Kept(Mutex<Option<(Instant, Value)>>);
@@ -56,8 +57,7 @@ async fn read(door: &Door) -> Result<Value, Refused> {
     let now = app.clock.calendar();
     let (mut open, mut ended) = (Vec::new(), Vec::new());
     for incident in app.store.incidents(None, false, MOST).await? {
-        let old = incident.closed.is_some_and(|closed| now.since(closed) > REMEMBERED);
-        if incident.mode == Mode::Exercise || old {
+        if !is_shown(&incident, now) {
             continue;
         }
         let filter = BroadcastFilter { incident: Some(incident.id), ..Default::default() };
@@ -75,10 +75,14 @@ async fn read(door: &Door) -> Result<Value, Refused> {
         "may_report": app.config.signals.public && !app.config.components.is_empty() }))
 }
 
+/// No exercise, and not over for long.
+pub fn is_shown(incident: &Incident, now: Time) -> bool {
+    incident.mode == Mode::Real && incident.closed.is_none_or(|closed| now.since(closed) <= REMEMBERED)
+}
+
 /// Said to everyone, and not taken back by a stop.
 fn is_public(door: &Door, broadcast: &Broadcast) -> bool {
-    let audience = door.app.config.audiences.get(&broadcast.audience);
-    audience.is_some_and(|audience| audience.clearance == Clearance::Public)
+    is_for_everyone(&door.app.config, broadcast)
         && broadcast.released.is_some()
         && broadcast.state != BroadcastState::Cancelled
 }

@@ -87,7 +87,8 @@ pub fn text(text: &Text, locale: &str) -> String {
         Text::ByLocale(texts) => {
             let base = locale.split('-').next().unwrap_or(locale);
             let found = [locale, base, "en"].iter().find_map(|tag| texts.get(*tag));
-            found.or_else(|| texts.values().next()).cloned().unwrap_or_default()
+            let kin = || texts.iter().find(|(tag, _)| tag.split('-').next() == Some(base)).map(|(_, text)| text);
+            found.or_else(kin).or_else(|| texts.values().next()).cloned().unwrap_or_default()
         }
     }
 }

@@ -67,6 +67,7 @@ fn what_documents_link_to_is_there() {
         ("", "CHANGELOG.md"),
         ("docs", "API.md"),
         ("docs", "ARCHITECTURE.md"),
+        ("docs", "CAP.md"),
         ("docs", "CONFIGURATION.md"),
         ("docs", "OPERATIONS.md"),
         ("docs", "PERFORMANCE.md"),

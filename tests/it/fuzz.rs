@@ -42,6 +42,13 @@ const WORDS: &[&[u8]] = &[
     b":",
     b",",
     b"retry-after: 99999999999\n",
+    b"<!DOCTYPE alert [<!ENTITY a \"aaaa\">]>",
+    b"<info>",
+    b"</alert>",
+    b"<![CDATA[",
+    b"&a;",
+    b"&#0;",
+    b"xmlns:a=\"urn:a\" ",
 ];
 
 fn mutated(chance: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {

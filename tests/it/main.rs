@@ -2,6 +2,7 @@
 
 mod api;
 mod around;
+mod cap;
 mod channel_command;
 mod channels;
 mod cli;

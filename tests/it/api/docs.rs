@@ -129,7 +129,8 @@ impl Scene {
             "showMail" => "?message=email.en".into(),
             _ => String::new(),
         };
-        let path = operation.path.replace("{id}", id).replace("{place}", "1").replace("{token}", token);
+        let told = self.incident.replacen("inc_", "upd_", 1) + "_1";
+        let path = operation.path.replace("{update}", &told).replace("{id}", id).replace("{place}", "1").replace("{token}", token);
         path.replace("{name}", name).replace("{channel}", "sms") + &query
     }
 
