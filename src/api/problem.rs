@@ -15,7 +15,7 @@ use crate::store::StoreError;
 pub struct Problem {
     pub kind: &'static Kind,
     pub detail: String,
-    /// A JSON pointer into the body, or the name of a header or parameter.
+    /// A JSON pointer into the body, the path of an element of XML, or the name of a header or parameter.
     pub pointer: Option<String>,
     /// Seconds.
     pub retry_after: Option<u64>,

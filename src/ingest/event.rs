@@ -52,7 +52,7 @@ pub enum Principal {
     Person(String),
 }
 
-/// Why something that came in is no event, and where: a JSON pointer, empty for the whole.
+/// Why something that came in is no event, and where: a JSON pointer or the path of an element, empty for the whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}{message}", pointer, if pointer.is_empty() { "" } else { ": " })]
 pub struct BadEvent {

@@ -130,8 +130,8 @@ impl Scene {
             _ => String::new(),
         };
         let told = self.incident.replacen("inc_", "upd_", 1) + "_1";
-        let path = operation.path.replace("{update}", &told).replace("{id}", id).replace("{place}", "1").replace("{token}", token);
-        path.replace("{name}", name).replace("{channel}", "sms") + &query
+        let path = operation.path.replace("{id}", id).replace("{place}", "1").replace("{token}", token);
+        path.replace("{name}", name).replace("{channel}", "sms").replace("{update}", &told) + &query
     }
 
     /// A body that the operation takes, with its type.
