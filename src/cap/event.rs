@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::alert::{Alert, Area, Info};
-use super::words::{MsgType, Status as Of};
+use super::words::{MsgType, Severity, Status as Of};
 use super::{OWN, time};
 use crate::config::Region;
 use crate::incident::{Kind, Status, Text};
@@ -85,7 +85,11 @@ fn says(alert: &Alert, target: &Target, regions: &BTreeMap<String, Region>) -> M
         let words: Vec<&str> = info.headline.as_deref().unwrap_or(&info.event).split_whitespace().collect();
         Some(words.join(" "))
     };
-    put("severity", json!(alert.infos.iter().map(|info| info.severity.ours()).max()));
+    // What nobody has judged changes no judgement that there is.
+    let unjudged = alert.infos.iter().all(|info| info.severity == Severity::Unknown);
+    if target.known.is_none() || !unjudged {
+        put("severity", json!(alert.infos.iter().map(|info| info.severity.ours()).max()));
+    }
     put("title", texts(alert, "; ", headline));
     // An Update takes the place of what was said before, also where it is silent; a Cancel adds to it.
     let silent = |value: &Value| value.is_null() && alert.msg_type == MsgType::Cancel;

@@ -123,6 +123,9 @@ fn an_update_takes_the_place_of_what_was_said_and_a_cancel_ends_it() {
     assert_eq!(said(&quiet, open).get("action"), Some(&Value::Null));
     let quiet = quiet.replacen("Update</msgType>", "Cancel</msgType>", 1);
     assert_eq!(said(&quiet, open).get("action"), None);
+    let unjudged = as_update(THUNDERSTORM).replace("<severity>Severe", "<severity>Unknown");
+    assert_eq!(said(&unjudged, open).get("severity"), None);
+    assert_eq!(said(&unjudged, None)["severity"], "info");
     let cancel = of(CANCEL, over);
     assert_eq!(cancel.mode, Some(Mode::Exercise));
     let notes = cancel.says["internal_notes"].as_str().expect("a text").to_string();
