@@ -306,6 +306,17 @@ fn each_update_is_an_alert_in_the_order_of_the_standard_that_refers_to_those_bef
 }
 
 #[test]
+fn a_cause_is_said_once_a_person_has_confirmed_it() {
+    for (by, says) in [(Value::Null, false), (json!("vera"), true)] {
+        let cause = json!({ "category": "human_error", "text": "A cable was cut.", "confirmed_by": by });
+        let facts = json!({ "title": "Down", "status": "identified", "summary": "We know.", "cause": cause });
+        let written = write::alert(&config(), Mode::Real, &[told(1, "2021-10-04T15:51:00Z", facts)], 0).expect("told");
+        let said = written.contains("<description>We know.\n\nA cable was cut.</description>");
+        assert!(said == says && !written.contains("vera"), "{written}");
+    }
+}
+
+#[test]
 fn many_updates_are_referred_to_by_the_first_and_the_latest() {
     let one = story().remove(0);
     let told: Vec<Told> = (1..=50)

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use loudhailer::cap::told;
+use loudhailer::incident::Clearance;
 use serde_json::{Value, json};
 
 use super::faults::process::BINARY;
@@ -238,6 +240,13 @@ async fn what_everyone_was_told_is_a_feed_of_alerts_that_another_broker_takes_in
         assert_eq!(broker.get("/v1/incidents/web-down/cap").await.text, alert.text);
         let taken = post(&other, &alert.text).await;
         assert_eq!(taken.status, 202, "{taken:?} {}", alert.text);
+    }
+    // What an alert is made of holds no more than everyone may know, whatever is written of it.
+    let id = incidents(&broker).await[0]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
+    let told = told::of(broker.app.store.as_ref(), &broker.app.config, id).await.expect("read");
+    assert_eq!(told.len(), 3);
+    for told in told {
+        assert_eq!(told.facts, told.facts.view(Clearance::Public));
     }
     let all = incidents(&other).await;
     assert_eq!(
