@@ -88,20 +88,7 @@ impl Driver for Http {
 
 impl Http {
     fn scrubbed(&self, parcel: &Parcel, mut outcome: Outcome) -> Outcome {
-        if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
-            &mut outcome
-        {
-            scrub(detail, self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
-        }
+        outcome.scrub(self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
         outcome
-    }
-}
-
-/// The last line of defence: a platform that echoes a secret or the address in its codes is not repeated.
-fn scrub<'a>(detail: &mut String, private: impl Iterator<Item = &'a str>) {
-    for text in private.filter(|text| text.len() > 3) {
-        if detail.contains(text) {
-            *detail = detail.replace(text, "…");
-        }
     }
 }

@@ -8,9 +8,11 @@ use super::auth::Encoding;
 use super::file::{KINDS, Platform};
 use super::guard::{Guard, Network, System};
 use super::http::Http;
+use super::kafka::Kafka;
 use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
+use super::publish::{mqtt, nats};
 use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
@@ -149,6 +151,7 @@ fn channel(
         }
     }
     let public_url = config.public_url();
+    let hidden = || settings.iter().map(|(name, value)| (name.clone(), config::Secret::new(value.clone()))).collect();
     let driver: Arc<dyn Driver> = match platform.driver.as_str() {
         "outbox" => Arc::new(Outbox),
         "http" | "webhook" => {
@@ -169,10 +172,10 @@ fn channel(
             let secrets = secrets.collect();
             Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))
         }
-        "smtp" => {
-            let settings = settings.iter().map(|(name, value)| (name.clone(), config::Secret::new(value.clone())));
-            Arc::new(Smtp::new(&settings.collect(), &config.sender, concurrency, clock.clone())?)
-        }
+        "smtp" => Arc::new(Smtp::new(&hidden(), &config.sender, concurrency, clock.clone())?),
+        "mqtt" => mqtt::driver(&hidden(), concurrency)?,
+        "nats" => nats::driver(&hidden(), concurrency)?,
+        "kafka" => Arc::new(Kafka::new(&hidden(), concurrency)?),
         other => return Err(format!("driver {other:?} is not there")),
     };
     Ok(Channel {

@@ -1,5 +1,6 @@
 //! TLS of a channel: the machine's trust store and, where the operator names one, a file of further authorities.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +15,8 @@ use tokio_rustls::client::TlsStream;
 #[derive(Default)]
 pub struct Tls {
     authorities: Vec<CertificateDer<'static>>,
+    /// For a protocol that ALPN has no name for; else it is HTTP/1.1.
+    nameless: bool,
     /// Made at the first need: a machine without a trust store can still speak plain HTTP.
     connector: OnceLock<Result<TlsConnector, ()>>,
 }
@@ -27,8 +30,12 @@ impl Tls {
             .map_err(|error| wrong(&error))?;
         match authorities.is_empty() {
             true => Err(wrong(&"no certificate in it")),
-            false => Ok(Tls { authorities, connector: OnceLock::new() }),
+            false => Ok(Tls { authorities, ..Tls::default() }),
         }
+    }
+
+    pub fn without_alpn(self) -> Tls {
+        Tls { nameless: true, ..self }
     }
 
     pub async fn connect(
@@ -36,6 +43,17 @@ impl Tls {
         host: &url::Host<String>,
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, &'static str> {
+        let (connector, name) = self.ready(host)?;
+        connector.connect(name, stream).await.map_err(|_| "TLS was refused or its certificate is not trusted")
+    }
+
+    /// As `connect`, with the reason: `InvalidData` is a certificate, or a machine, that someone has to mend.
+    pub async fn handshake(&self, host: &url::Host<String>, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let (connector, name) = self.ready(host).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        connector.connect(name, stream).await
+    }
+
+    fn ready(&self, host: &url::Host<String>) -> Result<(&TlsConnector, ServerName<'static>), &'static str> {
         let connector = self.connector.get_or_init(|| self.connector().map_err(|_| ()));
         let connector = connector.as_ref().map_err(|()| "the machine has no usable trust store")?;
         let name = match host {
@@ -45,7 +63,7 @@ impl Tls {
             url::Host::Ipv4(ip) => ServerName::IpAddress((*ip).into()),
             url::Host::Ipv6(ip) => ServerName::IpAddress((*ip).into()),
         };
-        connector.connect(name, stream).await.map_err(|_| "TLS was refused or its certificate is not trusted")
+        Ok((connector, name))
     }
 
     fn connector(&self) -> Result<TlsConnector, rustls::Error> {
@@ -59,7 +77,9 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        if !self.nameless {
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        }
         Ok(TlsConnector::from(Arc::new(config)))
     }
 }

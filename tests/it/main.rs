@@ -29,6 +29,7 @@ mod log;
 mod once;
 mod peers;
 mod press;
+mod publish;
 mod relay;
 mod signals;
 mod simulation;

@@ -1,0 +1,188 @@
+//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS. A parcel waits for the
+//! connection, which is opened when the first one comes; its bytes go out beside those of others, and the acknowledgement that is
+//! its own becomes its outcome (`conversation`). What a protocol says is a `Protocol` and its `Session`; the rest is the same for all.
+//!
+//! A parcel of which no byte was written is `Deferred` when the connection ends, one of which any was is `Unknown`. Nothing is sent
+//! again from here: whether it may be is decided by whoever sends.
+
+mod conversation;
+
+/// The driver of MQTT brokers.
+pub mod mqtt;
+
+/// The driver of NATS servers.
+pub mod nats;
+
+mod target;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{Mutex as Turn, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use self::conversation::Lost;
+use self::target::Line;
+use super::{Driver, Fault, Holds, Outcome, Parcel};
+use crate::config::Secret;
+use crate::quantity::Span;
+
+/// What the operator set.
+pub type Settings = BTreeMap<String, Secret>;
+
+/// How long a broker may take to answer, where the operator says nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What the numbers of messages under way must fit into, for every protocol.
+const MOST_UNDER_WAY: usize = 1024;
+
+/// How a connection comes to take messages.
+trait Protocol: Send + Sync + 'static {
+    type Session: Session;
+
+    fn open(&self) -> impl Future<Output = Result<(Line, Self::Session), Outcome>> + Send;
+}
+
+/// What is said on it: bytes in, bytes out, no socket and no clock.
+trait Session: Send {
+    /// Whether an answer that does not come says that the connection is of no more use.
+    const SILENCE_ENDS: bool;
+
+    /// Writes a message whose answer will carry `key`. An outcome: it can't be sent, and nothing was written.
+    fn publish(&mut self, key: u64, letter: &Letter, out: &mut BytesMut) -> Result<(), Outcome>;
+
+    /// Nobody waits for the answer to `key` any more.
+    fn forget(&mut self, key: u64);
+
+    /// Writes what the broker must answer if it is there.
+    fn ping(&mut self, out: &mut BytesMut);
+
+    /// Reads as much as came whole; what it answers goes into `answers`.
+    fn read(
+        &mut self,
+        incoming: &mut BytesMut,
+        out: &mut BytesMut,
+        answers: &mut Vec<(u64, Outcome)>,
+    ) -> Result<(), Lost>;
+}
+
+/// What is published, and where.
+struct Letter {
+    id: String,
+    to: Arc<str>,
+    body: Bytes,
+}
+
+struct Job {
+    letter: Letter,
+    answer: oneshot::Sender<Outcome>,
+}
+
+struct Publisher<P> {
+    protocol: Arc<P>,
+    jobs: mpsc::Sender<Job>,
+    waiting: Arc<Turn<mpsc::Receiver<Job>>>,
+    under_way: usize,
+    patience: Duration,
+    /// What may appear in no outcome.
+    secrets: Vec<String>,
+    /// Dropped with the driver, and the connection with it: nobody is left then who could hear an outcome.
+    worker: Mutex<JoinSet<()>>,
+}
+
+impl<P: Protocol> Publisher<P> {
+    /// `concurrency` is the number of parcels that may be under way at one time; further ones wait.
+    fn new(protocol: P, patience: Duration, concurrency: usize, secrets: Vec<String>) -> Publisher<P> {
+        let under_way = concurrency.clamp(1, MOST_UNDER_WAY);
+        let (jobs, waiting) = mpsc::channel(under_way);
+        Publisher {
+            protocol: Arc::new(protocol),
+            jobs,
+            waiting: Arc::new(Turn::new(waiting)),
+            under_way,
+            patience,
+            secrets,
+            worker: Mutex::default(),
+        }
+    }
+
+    /// Sees to it that somebody takes what waits, also after a panic.
+    fn work(&self) {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        while worker.try_join_next().is_some() {}
+        if worker.is_empty() {
+            worker.spawn(work(self.protocol.clone(), self.waiting.clone(), self.under_way, self.patience));
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Protocol> Driver for Publisher<P> {
+    async fn send(&self, parcel: Parcel) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        let letter = Letter { body: parcel.filled().text.into(), id: parcel.id, to: parcel.to.clone() };
+        self.work();
+        // The other end is the driver's own.
+        if self.jobs.send(Job { letter, answer }).await.is_err() {
+            return deferred("the connection is not served");
+        }
+        let mut outcome =
+            outcome.await.unwrap_or_else(|_| Outcome::Unknown { detail: "the conversation broke off".into() });
+        outcome.scrub(self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
+        outcome
+    }
+}
+
+/// One connection after the other, each opened when somebody waits for it.
+async fn work<P: Protocol>(
+    protocol: Arc<P>,
+    waiting: Arc<Turn<mpsc::Receiver<Job>>>,
+    under_way: usize,
+    patience: Duration,
+) {
+    let mut waiting = waiting.lock().await;
+    while let Some(job) = waiting.recv().await {
+        match timeout(patience, protocol.open()).await {
+            Ok(Ok((line, session))) => {
+                conversation::converse(line, session, job, &mut waiting, under_way, patience).await;
+            }
+            failed => {
+                let outcome = match failed {
+                    Ok(Err(outcome)) => outcome,
+                    _ => deferred("the broker did not answer in time"),
+                };
+                // Whoever waits with it would hear the same, one long wait after the other.
+                let _ = job.answer.send(outcome.clone());
+                while let Ok(job) = waiting.try_recv() {
+                    let _ = job.answer.send(outcome.clone());
+                }
+            }
+        }
+    }
+}
+
+fn deferred(detail: impl Into<String>) -> Outcome {
+    Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail: detail.into() }
+}
+
+fn rejected(detail: impl Into<String>) -> Outcome {
+    Outcome::Rejected { fault: Fault::Channel, detail: detail.into() }
+}
+
+/// A setting that is there and not empty.
+pub(super) fn setting<'a>(settings: &'a Settings, name: &str) -> Option<&'a str> {
+    settings.get(name).map(Secret::expose).filter(|value| !value.is_empty())
+}
+
+pub(super) fn patience(settings: &Settings) -> Result<Duration, String> {
+    match setting(settings, "timeout") {
+        Some(span) => Ok(span.parse::<Span>().map_err(|error| format!("timeout: {error}"))?.0),
+        None => Ok(PATIENCE),
+    }
+}
