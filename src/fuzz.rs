@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::cap;
 use crate::channel::answer::{self, Answer};
 use crate::channel::platforms::Platforms;
-use crate::channel::{Holds, Outcome, smtp};
+use crate::channel::{Holds, Outcome, publish, smtp};
 use crate::clock::Time;
 use crate::ingest::cloudevents::{Incoming, read_http};
 use crate::ingest::event::{BadEvent, Principal, parse_native};
@@ -130,9 +130,10 @@ fn short(detail: &str) {
     assert!(detail.len() <= 400 && !detail.contains(char::is_control), "{detail:?}");
 }
 
-/// What a mail server says: the same however it is cut into packets.
+/// What a mail server says, or a broker: the same however it is cut into packets.
 pub fn replies(bytes: &[u8]) {
     smtp::attacked(bytes);
+    publish::attacked(bytes);
 }
 
 /// A file of words.

@@ -73,7 +73,7 @@ pub mod outbox;
 /// The SMTP driver.
 pub mod smtp;
 
-/// The drivers of MQTT and NATS.
+/// The drivers of MQTT, NATS and AMQP.
 pub mod publish;
 
 /// The Kafka driver.

@@ -12,7 +12,7 @@ use super::kafka::Kafka;
 use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
-use super::publish::{mqtt, nats};
+use super::publish::{amqp, mqtt, nats};
 use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
@@ -175,6 +175,7 @@ fn channel(
         "smtp" => Arc::new(Smtp::new(&hidden(), &config.sender, concurrency, clock.clone())?),
         "mqtt" => mqtt::driver(&hidden(), concurrency)?,
         "nats" => nats::driver(&hidden(), concurrency)?,
+        "amqp" => amqp::driver(&hidden(), concurrency)?,
         "kafka" => Arc::new(Kafka::new(&hidden(), concurrency)?),
         other => return Err(format!("driver {other:?} is not there")),
     };

@@ -20,9 +20,10 @@ use serde_json::{Map, Value, json};
 use super::documents::read;
 
 /// What talks to a real server of its platform, and where that is.
-const REAL: [(&str, &str, &str); 5] = [
+const REAL: [(&str, &str, &str); 6] = [
     ("smtp", "Postfix", "tests/it/counterparties.rs"),
     ("kannel", "Kannel, and an SMPP simulator behind it", "tests/it/counterparties.rs"),
+    ("amqp", "RabbitMQ", "tests/it/publish/amqp.rs"),
     ("kafka", "Apache Kafka", "tests/it/publish/kafka.rs"),
     ("mqtt", "Mosquitto", "tests/it/publish/mqtt.rs"),
     ("nats", "NATS with JetStream", "tests/it/publish/nats.rs"),

@@ -1,4 +1,4 @@
-//! What publishes into a broker, against real ones: Mosquitto, NATS with JetStream, Apache Kafka. What is acknowledged has arrived, once; a broker
+//! What publishes into a broker, against real ones: Mosquitto, NATS with JetStream, RabbitMQ, Apache Kafka. What is acknowledged has arrived, once; a broker
 //! that is stopped in mid-broadcast and started again loses nobody.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use loudhailer::store::{DeliveryFilter, DeliveryState};
 
 use crate::harness::{Broker, START, outage, plan, within};
 
+mod amqp;
 mod kafka;
 mod mqtt;
 mod nats;

@@ -1,9 +1,12 @@
-//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS. A parcel waits for the
+//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS, AMQP. A parcel waits for the
 //! connection, which is opened when the first one comes; its bytes go out beside those of others, and the acknowledgement that is
 //! its own becomes its outcome (`conversation`). What a protocol says is a `Protocol` and its `Session`; the rest is the same for all.
 //!
 //! A parcel of which no byte was written is `Deferred` when the connection ends, one of which any was is `Unknown`. Nothing is sent
 //! again from here: whether it may be is decided by whoever sends.
+
+/// The driver of AMQP 0-9-1 brokers.
+pub mod amqp;
 
 mod conversation;
 
@@ -185,4 +188,38 @@ pub(super) fn patience(settings: &Settings) -> Result<Duration, String> {
         Some(span) => Ok(span.parse::<Span>().map_err(|error| format!("timeout: {error}"))?.0),
         None => Ok(PATIENCE),
     }
+}
+
+/// What must hold for any bytes of a broker: see `fuzz::replies`.
+pub(crate) fn attacked(bytes: &[u8]) {
+    fn read<'a, S: Session>(mut session: S, packets: impl Iterator<Item = &'a [u8]>) -> (Vec<(u64, Outcome)>, bool) {
+        let (mut incoming, mut out, mut answers) = (BytesMut::new(), BytesMut::new(), Vec::new());
+        for key in 0..4 {
+            let letter = Letter { id: format!("dlv_{key}"), to: "a.b".into(), body: "{}".into() };
+            session.publish(key, &letter, &mut out).expect("a letter that can be sent");
+        }
+        for packet in packets {
+            incoming.extend_from_slice(packet);
+            if session.read(&mut incoming, &mut out, &mut answers).is_err() {
+                return (answers, false);
+            }
+        }
+        (answers, true)
+    }
+    fn held<S: Session>(session: impl Fn() -> S, bytes: &[u8]) {
+        let (answers, whole) = read(session(), std::iter::once(bytes));
+        let small = read(session(), bytes.chunks(1 + bytes.len() / 4096));
+        assert_eq!(small, (answers.clone(), whole), "the same in small packets");
+        for (at, (key, outcome)) in answers.iter().enumerate() {
+            assert!(answers[..at].iter().all(|(before, _)| before != key), "one answer each");
+            if let Outcome::Deferred { detail, .. } | Outcome::Rejected { detail, .. } | Outcome::Unknown { detail } =
+                outcome
+            {
+                assert!(detail.len() <= 500 && !detail.contains(char::is_control), "{detail:?}");
+            }
+        }
+    }
+    held(mqtt::session, bytes);
+    held(|| nats::begun("_INBOX.x.".into(), 1024), bytes);
+    held(|| amqp::begun("".into(), 4096), bytes);
 }

@@ -61,7 +61,7 @@ impl Protocol for Mqtt {
             match Packet::read(&mut line.incoming, LONGEST_PACKET) {
                 Ok(Packet::ConnAck(answer)) => {
                     taken(answer.code)?;
-                    return Ok((line, Published::default()));
+                    return Ok((line, session()));
                 }
                 Err(Error::InsufficientBytes(_)) => line.read().await?,
                 _ => return Err(deferred("the answer to CONNECT is not MQTT")),
@@ -92,9 +92,14 @@ fn check(topic: &str) -> Result<(), Outcome> {
     }
 }
 
+/// As it is when a connection begins.
+pub(super) fn session() -> Published {
+    Published::default()
+}
+
 /// The messages that were published and not acknowledged, by their packet identifier.
 #[derive(Default)]
-struct Published {
+pub(super) struct Published {
     keys: BTreeMap<u16, u64>,
 }
 

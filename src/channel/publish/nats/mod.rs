@@ -4,24 +4,20 @@
 //! The protocol is a few lines of text, so it is spoken here: the client of the NATS project brings an event loop that sends again by
 //! itself, and some twenty crates.
 
+mod opening;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use ring::rand::SecureRandom;
 use serde::Deserialize;
-use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::TcpStream;
 
 use super::conversation::Lost;
-use super::target::{Line, Schemes, Target};
-use super::{Letter, Protocol, Publisher, Session, Settings, deferred, patience, rejected, setting};
-use crate::channel::auth::Encoding;
+use super::target::{Schemes, Target};
+use super::{Letter, Publisher, Session, Settings, patience, setting};
 use crate::channel::{Driver, Fault, Holds, Outcome};
 
 const SCHEMES: Schemes = Schemes { plain: ("nats", 4222), secure: ("tls", 4222) };
-const LONGEST_LINE: usize = 64 * 1024;
 const LONGEST_PAYLOAD: usize = 32 * 1024;
 
 /// `concurrency` is the number of messages that wait for their answer at one time.
@@ -55,109 +51,13 @@ struct Nats {
     login: Login,
 }
 
-/// What the server says first, as far as it matters here.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Info {
-    headers: bool,
-    max_payload: usize,
-    tls_required: bool,
-    tls_available: bool,
-}
-
-impl Protocol for Nats {
-    type Session = Asked;
-
-    async fn open(&self) -> Result<(Line, Asked), Outcome> {
-        let mut stream = self.target.connect().await?;
-        let info = greeting(&mut stream).await?;
-        let mut line = match self.target.secure {
-            true if info.tls_required || info.tls_available => self.target.encrypt(stream).await?,
-            true => return Err(rejected("the server does not offer TLS")),
-            false if info.tls_required => return Err(rejected("the server asks for TLS; write tls:// in url")),
-            false => Line::over(stream),
-        };
-        if !info.headers {
-            return Err(rejected("the server knows no headers; they came with NATS 2.2"));
-        }
-        let mut id = [0; 16];
-        let random = ring::rand::SystemRandom::new().fill(&mut id);
-        random.map_err(|_| deferred("the system gave no random number"))?;
-        // Nobody else is to know where the answers go.
-        let inbox = format!("_INBOX.{}.", Encoding::Hex.write(&id));
-        line.write(format!("CONNECT {}\r\nSUB {inbox}* 1\r\nPING\r\n", self.connect()).as_bytes()).await?;
-        loop {
-            let said = next_line(&mut line.stream, &mut line.incoming).await?;
-            if let Some(refusal) = said.strip_prefix("-ERR") {
-                return Err(refused(refusal));
-            }
-            if said.eq_ignore_ascii_case("PONG") {
-                return Ok((line, Asked { inbox, largest: info.max_payload, subjects: BTreeMap::new() }));
-            }
-        }
-    }
-}
-
-impl Nats {
-    fn connect(&self) -> serde_json::Value {
-        let mut connect = json!({
-            "verbose": false, "pedantic": false, "echo": false, "headers": true, "no_responders": true, "protocol": 1,
-            "tls_required": self.target.secure, "lang": "rust", "name": "loudhailer", "version": env!("CARGO_PKG_VERSION"),
-        });
-        match &self.login {
-            Login::None => {}
-            Login::Token(token) => connect["auth_token"] = json!(token),
-            Login::User(user, password) => (connect["user"], connect["pass"]) = (json!(user), json!(password)),
-        }
-        connect
-    }
-}
-
-/// It comes before TLS, and nothing may come with it.
-async fn greeting(stream: &mut TcpStream) -> Result<Info, Outcome> {
-    let mut incoming = BytesMut::new();
-    let line = next_line(stream, &mut incoming).await?;
-    let info = line.strip_prefix("INFO ").and_then(|info| serde_json::from_str(info).ok());
-    match info {
-        Some(info) if incoming.is_empty() => Ok(info),
-        _ => Err(deferred("the greeting is not that of a NATS server")),
-    }
-}
-
-async fn next_line(stream: &mut (impl AsyncRead + Unpin), incoming: &mut BytesMut) -> Result<String, Outcome> {
-    loop {
-        if let Some(end) = end_of_line(incoming) {
-            let line = String::from_utf8_lossy(&incoming[..end]).into_owned();
-            incoming.advance(end + 2);
-            return Ok(line);
-        }
-        if incoming.len() > LONGEST_LINE {
-            return Err(deferred(Lost::Garbled.to_string()));
-        }
-        match stream.read_buf(incoming).await {
-            Ok(0) => return Err(deferred(Lost::Closed.to_string())),
-            Ok(_) => {}
-            Err(error) => return Err(deferred(Lost::Failed(error.kind()).to_string())),
-        }
-    }
-}
-
-fn end_of_line(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(2).position(|pair| pair == b"\r\n")
-}
-
-/// An `-ERR` in answer to CONNECT, or to the subscription to our inbox. Its text may name a user and is not repeated.
-fn refused(text: &str) -> Outcome {
-    let text = text.to_ascii_lowercase();
-    match text.contains("authorization") || text.contains("authentication") {
-        true => rejected("-ERR: authorization violation; see user and password, or token"),
-        false if text.contains("permissions violation") => rejected("-ERR: the user may not subscribe to _INBOX.>"),
-        false => deferred("-ERR: the server refused the connection"),
-    }
+/// As it is when a connection to a server of that limit begins, with its answers at that inbox.
+pub(super) fn begun(inbox: String, largest: usize) -> Asked {
+    Asked { inbox, largest, subjects: BTreeMap::new() }
 }
 
 /// The messages that were published and not answered.
-struct Asked {
+pub(super) struct Asked {
     inbox: String,
     largest: usize,
     /// Only a refusal of a subject names it, and not the message.
@@ -250,6 +150,10 @@ impl Asked {
             answers.push((key, Outcome::Rejected { fault: Fault::Address, detail }));
         }
     }
+}
+
+fn end_of_line(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(2).position(|pair| pair == b"\r\n")
 }
 
 /// Words between dots, without wildcards and without what ends a word of the protocol.
