@@ -79,7 +79,7 @@ fn talking<const SILENCE_ENDS: bool>(room: usize, pipe: usize, first: Job) -> Ta
 impl Talking {
     async fn send(&self, body: &str) -> oneshot::Receiver<Outcome> {
         let (job, outcome) = job(body);
-        self.jobs.send(job).await.ok().expect("taken");
+        assert!(self.jobs.send(job).await.is_ok(), "not taken");
         outcome
     }
 

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use loudhailer::channel::{Fault, Holds, Outcome};
@@ -17,14 +17,15 @@ use crate::peers::{eventually, peers};
 const FEW: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Everything in a topic: key, header, id in the event.
-fn records(consumer: &BaseConsumer, topic: &str) -> Vec<(String, String, String)> {
-    let mut all = TopicPartitionList::new();
-    let mut count = 0;
-    for partition in 0..3 {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks");
-        count += high - low;
-        all.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+/// Everything in these topics: topic, key, header, id in the event.
+fn records<'a>(consumer: &BaseConsumer, topics: impl Iterator<Item = &'a String>) -> Vec<[String; 4]> {
+    let (mut all, mut count) = (TopicPartitionList::new(), 0);
+    for topic in topics {
+        for partition in 0..3 {
+            let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("watermarks");
+            count += high - low;
+            all.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition");
+        }
     }
     consumer.assign(&all).expect("assigned");
     (0..count)
@@ -33,7 +34,8 @@ fn records(consumer: &BaseConsumer, topic: &str) -> Vec<(String, String, String)
             let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text");
             let event: Value = serde_json::from_slice(record.payload().expect("a value")).expect("JSON");
             let header = record.headers().map(|headers| text(headers.get(0).value)).unwrap_or_default();
-            (text(record.key()), header, event["id"].as_str().unwrap_or_default().to_string())
+            let id = event["id"].as_str().unwrap_or_default().to_string();
+            [record.topic().to_string(), text(record.key()), header, id]
         })
         .collect()
 }
@@ -53,12 +55,13 @@ async fn a_broadcast_is_one_record_in_every_topic_under_the_key_of_its_incident(
 
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", &kafka).set("group.id", &prefix).create().expect("a consumer");
-    let mut ids = std::collections::BTreeSet::new();
-    for topic in states.keys() {
-        let records = records(&consumer, topic);
-        let [(key, header, id)] = records.as_slice() else { panic!("{topic}: {records:?}") };
+    let records = records(&consumer, states.keys());
+    assert_eq!(records.len(), FEW);
+    let (mut topics, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    for [topic, key, header, id] in records {
         assert_eq!((key.as_str(), header.as_str()), ("web-down", "application/cloudevents+json; charset=UTF-8"));
-        assert!(id.starts_with("dlv_") && ids.insert(id.clone()), "{id}");
+        assert!(id.starts_with("dlv_"), "{id}");
+        assert!(topics.insert(topic) && ids.insert(id), "one record in each");
     }
 }
 
