@@ -16,6 +16,9 @@ use crate::channel::{Fault, Holds, Outcome};
 /// At most; less where the operator has less patience.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// So long at one time.
+const SLICE: Duration = Duration::from_secs(1);
+
 pub(super) type Client = FutureProducer<Context>;
 
 pub(super) struct Ready {
@@ -36,6 +39,25 @@ struct Asked {
 struct Made {
     client: Client,
     refusal: watch::Receiver<Option<Code>>,
+}
+
+impl Made {
+    /// Blocks. librdkafka would go on asking to the end, whatever it is told; so it is asked for a second at a time.
+    fn answers(&self, topic: &str, patience: Duration) -> Result<(), Outcome> {
+        let until = Instant::now() + patience;
+        loop {
+            let next = (Instant::now() + SLICE).min(until);
+            let left = next.saturating_duration_since(Instant::now());
+            let Err(error) = self.client.client().fetch_metadata(Some(topic), left) else { return Ok(()) };
+            if let Some(code) = *self.refusal.borrow() {
+                return Err(refused(code));
+            }
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            if next >= until {
+                return Err(silent(&error));
+            }
+        }
+    }
 }
 
 impl Ready {
@@ -87,18 +109,12 @@ impl Ready {
             None => Arc::new(self.make()?),
         };
         asked.made = Some(made.clone());
-        let (client, mut refusal) = (made.client.clone(), made.refusal.clone());
-        let (topic, patience) = (topic.to_string(), self.patience);
-        let answer =
-            tokio::task::spawn_blocking(move || client.client().fetch_metadata(Some(&topic), patience).map(drop));
-        let outcome = tokio::select! {
-            answer = answer => match answer {
-                Ok(Ok(())) => return Ok(made),
-                Ok(Err(error)) => silent(&error),
-                Err(_) => silent(&KafkaError::Canceled),
-            },
-            // It would go on trying, and say only at the end that nobody answered.
-            code = refusal.wait_for(Option::is_some) => refused(code.ok().and_then(|code| *code)),
+        let (asking, topic, patience) = (made.clone(), topic.to_string(), self.patience);
+        let answer = tokio::task::spawn_blocking(move || asking.answers(&topic, patience)).await;
+        let outcome = match answer {
+            Ok(Ok(())) => return Ok(made),
+            Ok(Err(outcome)) => outcome,
+            Err(_) => silent(&KafkaError::Canceled),
         };
         // A wrong password stays wrong for this producer.
         if matches!(outcome, Outcome::Rejected { .. }) {
@@ -134,9 +150,9 @@ fn silent(error: &KafkaError) -> Outcome {
     Outcome::Deferred { after: None, holds: Holds::Channel, throttled: false, detail }
 }
 
-fn refused(code: Option<Code>) -> Outcome {
+fn refused(code: Code) -> Outcome {
     let detail = match code {
-        Some(Code::SSL) => "TLS: the certificate is not trusted; see ca_file",
+        Code::SSL => "TLS: the certificate is not trusted; see ca_file",
         _ => "the login was refused; see user, password and mechanism",
     };
     Outcome::Rejected { fault: Fault::Channel, detail: detail.into() }
