@@ -66,7 +66,9 @@ impl Life {
         let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
         let mut open = BTreeSet::new();
-        for Broadcast { id, .. } in store.live().await.expect("reads") {
+        // Of those that have ended, too: what is open in them derives its state later.
+        for n in 1.. {
+            let Some(Broadcast { id, .. }) = store.broadcast(BroadcastId(n)).await.expect("reads") else { break };
             let state = Some(DeliveryState::Open);
             let filter = DeliveryFilter { broadcast: Some(id), state, ..DeliveryFilter::default() };
             open.extend(store.deliveries(filter, 10_000).await.expect("reads").iter().map(|row| row.id));
