@@ -19,6 +19,8 @@ pub struct Exchange {
     pub answer: Option<Answered>,
     /// The place among the file's `[[answer]]` of the one that decided; `None`: none of them.
     pub rule: Option<usize>,
+    /// The driver shows nothing of it.
+    pub unseen: bool,
     /// Line by line, `>` ours and `<` theirs.
     pub conversation: Vec<String>,
 }

@@ -191,7 +191,8 @@ pub trait Driver: Send + Sync {
     async fn send(&self, parcel: Parcel) -> Outcome;
 
     /// As `send`, and notes what went over the wire, for a person who tries a channel.
-    async fn send_shown(&self, parcel: Parcel, _shown: &mut Exchange) -> Outcome {
+    async fn send_shown(&self, parcel: Parcel, shown: &mut Exchange) -> Outcome {
+        shown.unseen = true;
         self.send(parcel).await
     }
 

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::digest::digest;
 use super::{fields, json};
 use crate::clock::Time;
 use crate::id::{IncidentId, UpdateId};
@@ -181,46 +182,6 @@ fn corrects(value: &Value, place: &str) -> Result<(Option<i64>, Option<IncidentI
 
 pub(super) fn at_key(place: &str, key: &str) -> String {
     format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"))
-}
-
-/// SHA-256 over type, subject and data, each in one canonical form.
-fn digest(data: &Map<String, Value>, subject: Option<&str>) -> [u8; 32] {
-    let mut bytes = Vec::with_capacity(1024);
-    canonical(&Value::String(TYPE.into()), &mut bytes);
-    canonical(&subject.map_or(Value::Null, |subject| Value::String(subject.into())), &mut bytes);
-    canonical_object(data, &mut bytes);
-    let mut digest = [0; 32];
-    digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref());
-    digest
-}
-
-fn canonical(value: &Value, bytes: &mut Vec<u8>) {
-    match value {
-        Value::Array(items) => {
-            bytes.push(b'[');
-            for item in items {
-                canonical(item, bytes);
-                bytes.push(b',');
-            }
-            bytes.push(b']');
-        }
-        Value::Object(map) => canonical_object(map, bytes),
-        scalar => bytes.extend_from_slice(scalar.to_string().as_bytes()),
-    }
-}
-
-/// Sorted here, since a feature of another crate can make serde_json keep the order of arrival.
-fn canonical_object(map: &Map<String, Value>, bytes: &mut Vec<u8>) {
-    let mut entries: Vec<(&String, &Value)> = map.iter().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    bytes.push(b'{');
-    for (key, value) in entries {
-        bytes.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
-        bytes.push(b':');
-        canonical(value, bytes);
-        bytes.push(b',');
-    }
-    bytes.push(b'}');
 }
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub mod kafka;
 /// Foreign webhooks: a format as a file.
 pub mod source;
 
+/// Equal content has an equal digest.
+mod digest;
+
 /// The envelope of a CloudEvent: attributes and data.
 mod envelope;
 

@@ -93,6 +93,15 @@ async fn a_test_message_goes_once_for_real_and_shows_how_its_answer_was_read() {
     assert!(!folder.path().join("loudhailer.db").exists(), "nothing is stored");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_shows_nothing_of_what_it_sent_does_not_say_that_nothing_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    configured(folder.path(), "[channels.outbox]\nplatform = \"outbox\"\n");
+    let ran = tried(folder.path(), "outbox", "public", &[]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.out.contains("accepted") && ran.out.contains("by the driver, which shows nothing"), "{}", ran.out);
+}
+
 /// Has its token wherever a request can have one.
 const OWN: &str = r#"
 title = "Own"

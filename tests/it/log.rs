@@ -18,6 +18,21 @@ routes = ["webhook", "email"]
 priority = "high"
 "#;
 
+/// The binary, with a token that may all that is asked here.
+fn serving(place: &Place) -> (Process, Client, String) {
+    let made = Command::new(BINARY)
+        .args(["token", "create", "--name", "ci", "--scope", "ingest,read,admin", "--config"])
+        .arg(place.path("loudhailer.toml"))
+        .output()
+        .expect("runs");
+    assert!(made.status.success(), "{made:?}");
+    let token = String::from_utf8(made.stdout).expect("text").trim().to_string();
+    let process = Process::serve(place);
+    let port = process.host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let client = Client::to(port).with(&token);
+    (process, client, token)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_and_no_address_is_in_the_log() {
     let (sink, mailbox) = (Sink::start().await, Mailbox::start().await);
@@ -25,16 +40,7 @@ async fn no_secret_and_no_address_is_in_the_log() {
     let config = place.path("loudhailer.toml");
     let text = std::fs::read_to_string(&config).expect("read");
     std::fs::write(&config, text.replace("filter = \"warn\"", "filter = \"trace\"")).expect("written");
-    let made = Command::new(BINARY)
-        .args(["token", "create", "--name", "ci", "--scope", "ingest,read,admin", "--config"])
-        .arg(&config)
-        .output()
-        .expect("runs");
-    assert!(made.status.success(), "{made:?}");
-    let token = String::from_utf8(made.stdout).expect("text").trim().to_string();
-    let mut process = Process::serve(&place);
-    let port = process.host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let client = Client::to(port).with(&token);
+    let (mut process, client, token) = serving(&place);
     let hook = format!("{}/private-hook", sink.url());
     let file = format!(
         "key,audiences,email,url,url_secret\nalex,businesses,,{hook},{SECRET}\nkim,businesses,kim.mail@example.org,,\n\
@@ -80,16 +86,7 @@ async fn no_secret_and_no_address_is_said_by_what_publishes_into_brokers() {
         );
     }
     std::fs::write(&config, text).expect("written");
-    let made = Command::new(BINARY)
-        .args(["token", "create", "--name", "ci", "--scope", "ingest,read,admin", "--config"])
-        .arg(&config)
-        .output()
-        .expect("runs");
-    assert!(made.status.success(), "{made:?}");
-    let token = String::from_utf8(made.stdout).expect("text").trim().to_string();
-    let mut process = Process::serve(&place);
-    let port = process.host.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let client = Client::to(port).with(&token);
+    let (mut process, client, token) = serving(&place);
     let file = "key,audiences,mqtt,nats,kafka\na,businesses,private/topic,,\nb,businesses,,private.subject,\n\
                 c,businesses,,,private-record\n";
     let csv = [("content-type", "text/csv")];
@@ -115,7 +112,7 @@ async fn no_secret_and_no_address_is_said_by_what_publishes_into_brokers() {
     assert!(process.ended().await.success());
     let log = std::fs::read_to_string(place.path("log")).expect("a log");
     assert!(log.contains("TRACE") && log.lines().count() > 50, "nothing was traced: {log}");
-    let private = ["private/topic", "private.subject", "private-record", "hunter2-nats", "hunter2-kafka"];
+    let private = ["private/topic", "private.subject", "private-record", "hunter2-nats", "hunter2-kafka", &token];
     for hidden in private {
         for said in [&log, &metrics, &channels] {
             assert_eq!(said.lines().find(|line| line.contains(hidden)), None, "{hidden} is said");

@@ -209,7 +209,6 @@ fn rejected(fault: Fault, detail: &str) -> Outcome {
 
 #[cfg(test)]
 pub(super) mod tests {
-
     use mail_parser::{MessageParser, MimeHeaders};
 
     use super::super::settings::tests::{sender, settings};

@@ -81,6 +81,7 @@ pub fn by(platform: &Platform, shown: &Exchange, rule: &Value) -> String {
         (None, Some(_)) => format!("by the status alone: no [[answer]] of the file of {} matches", platform.name),
         (None, None) if !shown.conversation.is_empty() => "by the codes of the server's replies".into(),
         (None, None) if shown.request.is_some() => "by no answer: there is none".into(),
+        (None, None) if shown.unseen => "by the driver, which shows nothing of what it sent and heard".into(),
         (None, None) => "before anything was sent".into(),
     }
 }

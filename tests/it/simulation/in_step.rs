@@ -1,5 +1,7 @@
 //! Memory and the store in step: what was read, drawn or begun before somebody changed it does not come back afterwards.
 
+use std::path::Path;
+
 use loudhailer::clock::Instant;
 use loudhailer::dispatch::breaker;
 use loudhailer::id::{BroadcastId, IncidentId};
@@ -111,15 +113,19 @@ fn what_was_stopped_before_it_was_taken_up_has_superseded_what_is_older() {
     });
 }
 
+fn dies_with_one_on_the_wire(path: &Path) {
+    runtime().block_on(async {
+        let process = Process::start(path, 1, Answers::Never).await;
+        process.says(None).await;
+        assert_eq!(process.after(10).await, 1, "it is on the wire when the process dies");
+    });
+}
+
 #[test]
 fn who_may_have_heard_before_a_death_hears_the_correction_that_follows_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("0.db");
-    runtime().block_on(async {
-        let process = Process::start(&path, 1, Answers::Never).await;
-        process.says(None).await;
-        assert_eq!(process.after(10).await, 1, "it is on the wire when the process dies");
-    });
+    dies_with_one_on_the_wire(&path);
     runtime().block_on(async {
         // What was under way waits for a permit, and is superseded meanwhile.
         let later = START + 60_000;
@@ -134,11 +140,7 @@ fn who_may_have_heard_before_a_death_hears_the_correction_that_follows_the_start
 fn who_may_have_heard_before_a_death_hears_the_correction_though_another_way_was_looked_for_meanwhile() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("0.db");
-    runtime().block_on(async {
-        let process = Process::start(&path, 1, Answers::Never).await;
-        process.says(None).await;
-        assert_eq!(process.after(10).await, 1, "it is on the wire when the process dies");
-    });
+    dies_with_one_on_the_wire(&path);
     runtime().block_on(async {
         // Its channel is found to be down before it has had its turn.
         let process = Process::start_at(&path, START + 60_000, 1, Answers::Accepted, &["1/30s"]).await;
