@@ -78,9 +78,6 @@ impl App {
                 config.server.listen
             );
         }
-        if config.signals.origins < 2 {
-            bail!("signals.origins: one origin alone proposes nothing; write 2 or more");
-        }
         let plans = load_plans(&config)?;
         let (lanes, channels) = App::channels(&config, &clock, &*store).await?;
         for (_, said) in unconfirmable(&plans.all, channels.iter().map(|(_, channel)| channel)) {

@@ -253,13 +253,18 @@ impl Config {
             let path: Vec<String> = path.split("__").map(str::to_lowercase).collect();
             set(&mut table, &path, &value).map_err(|message| wrong(variable.clone(), message))?;
         }
-        Config::deserialize(table).map_err(|error| {
+        let config = Config::deserialize(table).map_err(|error| {
             let (path, message) = (path_of(&error), nearest(error.message().trim()));
             let place = place_of(text, name, &path);
             // An unknown key is named by its message.
             let named = path.is_empty() || message.starts_with("unknown ");
             wrong(place, if named { message } else { format!("{}: {message}", path.join(".")) })
-        })
+        })?;
+        if config.signals.origins < 2 {
+            let place = place_of(text, name, &["signals".into(), "origins".into()]);
+            return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
+        }
+        Ok(config)
     }
 
     pub fn public_url(&self) -> String {
@@ -335,6 +340,13 @@ mod tests {
         assert!(error.starts_with("own.toml:2: channels.page.rate: "), "{error}");
         let error = read("[channels.page]\nrate = []\n").expect_err("refused");
         assert!(error.starts_with("own.toml:1: channels.page: missing field `platform`"), "{error}");
+    }
+
+    #[test]
+    fn one_origin_alone_proposes_nothing() {
+        let error = read("[signals]\nwindow = \"5m\"\norigins = 1\n").expect_err("refused");
+        assert_eq!(error, "own.toml:3: signals.origins: one origin alone proposes nothing; write 2 or more");
+        assert_eq!(read("[signals]\norigins = 3\n").expect("reads").signals.origins, 3);
     }
 
     #[test]
