@@ -98,7 +98,7 @@ async fn a_paused_broadcast_waits_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bounce_of_a_paused_broadcast_waits_until_it_is_resumed() {
-    let (sms, sink) = (accepting().await, Sink::start().await);
+    let (sms, sink) = (Sink::answering(|_, _| Reply::accepted_late()).await, Sink::start().await);
     let url = sink.url();
     let addresses = [("phone", "+4915100000000"), ("url", &*url)];
     let (_plans, config) = plan(
@@ -111,6 +111,7 @@ async fn a_bounce_of_a_paused_broadcast_waits_until_it_is_resumed() {
     let id = answer["broadcasts"][0].as_str().expect("an id").to_string();
     let message = sms.next().await;
     assert_eq!(broker.post(&format!("/v1/broadcasts/{id}:pause"), &json!({})).await.status, 200);
+    sms.release();
     broker.off_the_wire("sms").await;
     broker.get(&message.report_path("2")).await;
     broker.clock.advance(Duration::from_secs(60));

@@ -20,6 +20,11 @@ impl Reply {
     pub fn accepted() -> Reply {
         Reply::Full(202, String::new(), "0: Accepted for delivery".into())
     }
+
+    /// The same, once the sink is told to release it.
+    pub fn accepted_late() -> Reply {
+        Reply::Late(202, "0: Accepted for delivery".into())
+    }
 }
 
 impl Request {

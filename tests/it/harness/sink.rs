@@ -35,6 +35,8 @@ pub enum Reply {
     Full(u16, String, String),
     /// 204, once `release` is called.
     Hold,
+    /// Another answer than 204, once `release` is called.
+    Late(u16, String),
 }
 
 type Answers = dyn Fn(usize, &Request) -> Reply + Send + Sync;
@@ -110,6 +112,15 @@ struct Served {
     number: Arc<AtomicUsize>,
 }
 
+impl Served {
+    /// Waits for its turn to be let go.
+    async fn let_go(&self) {
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
 async fn serve(served: Served, mut stream: TcpStream) {
     let mut buffer = Vec::new();
     while let Ok(Some(request)) = read(&mut stream, &mut buffer).await {
@@ -120,10 +131,12 @@ async fn serve(served: Served, mut stream: TcpStream) {
             Reply::Status(status) => head(status, "", ""),
             Reply::Full(status, headers, body) => head(status, &headers, &body),
             Reply::Hold => {
-                if let Ok(permit) = served.gate.acquire().await {
-                    permit.forget();
-                }
+                served.let_go().await;
                 head(204, "", "")
+            }
+            Reply::Late(status, body) => {
+                served.let_go().await;
+                head(status, "", &body)
             }
         };
         if stream.write_all(answer.as_bytes()).await.is_err() {
