@@ -19,6 +19,13 @@ pub fn event(id: &str, incident: &str, severity: &str) -> Value {
     })
 }
 
+pub struct Drawn {
+    pub broadcast: String,
+    /// In microseconds of the calendar, and how long it took.
+    pub answered: u64,
+    pub milliseconds: f64,
+}
+
 pub struct Broker {
     pub process: Process,
     pub host: String,
@@ -31,10 +38,19 @@ impl Broker {
 
     /// An event of a new incident; the broadcast that it drew.
     pub fn draw(&self, severity: &str) -> anyhow::Result<String> {
-        let name = format!("{severity}-{}", super::sink::micros());
-        let (status, answer) = ask(&self.host, "POST", "/v1/events", &event(&name, &name, severity).to_string())?;
-        ensure!(status == 202, "{answer}");
-        Ok(answer["broadcasts"][0].as_str().context("a broadcast")?.to_string())
+        Ok(self.draw_of(&format!("{severity}-{}", super::sink::micros()), "investigating", severity)?.broadcast)
+    }
+
+    /// An event of an incident: the broadcast that it drew, which supersedes what the one before drew.
+    pub fn draw_of(&self, incident: &str, status: &str, severity: &str) -> anyhow::Result<Drawn> {
+        let mut event = event(&format!("{severity}-{}", super::sink::micros()), incident, severity);
+        event["status"] = json!(status);
+        let began = Instant::now();
+        let (code, answer) = ask(&self.host, "POST", "/v1/events", &event.to_string())?;
+        let (answered, took) = (super::sink::micros(), began.elapsed());
+        ensure!(code == 202, "{answer}");
+        let broadcast = answer["broadcasts"][0].as_str().context("a broadcast")?.to_string();
+        Ok(Drawn { broadcast, answered, milliseconds: took.as_secs_f64() * 1e3 })
     }
 
     /// Tells everyone once, from the event to the last outcome on disk. `arrived` counts what the sink has.

@@ -166,6 +166,8 @@ fn fact(subscriber: SubscriberId, tries: u32, state: DeliveryState) -> Fact {
         sole: !again,
         suppress: false,
         reopens: false,
+        entered: None,
+        perhaps: None,
     }
 }
 

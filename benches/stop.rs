@@ -1,9 +1,10 @@
-//! Stops of a broadcast at full speed with a million unsent, while another one goes on by a channel of its own: nothing comes
-//! after the answer, and the other does not pause.
+//! A broadcast at full speed with a million unsent is superseded, and the newer one stopped, while another goes on by a channel of its
+//! own: nothing begins after the answer, and the other does not pause.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use loudhailer::id::BroadcastId;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -36,29 +37,40 @@ pub fn stop(args: &Args) -> anyhow::Result<Measured> {
     people::write(&place.store(), &groups)?;
     let broker = place.serve()?;
     let other = broker.draw("minor")?;
-    let (mut took, mut windows, mut late, mut begun_late) = (Vec::new(), Vec::new(), 0, 0i64);
+    let (mut took, mut superseded, mut windows) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut late, mut begun_late) = (0, 0);
     let (mut told, mut unsent) = (0, u64::MAX);
-    for _ in 0..args.stops {
-        let id = broker.draw("major")?;
-        let before = sink.caught()?.seen;
-        let began = Instant::now();
+    let begins = || {
+        let (before, began) = (sink.caught()?.seen, Instant::now());
         while sink.caught()?.seen < before + 1000 {
             ensure!(began.elapsed() < Duration::from_secs(60), "it does not begin");
             std::thread::sleep(Duration::from_millis(5));
         }
+        anyhow::Ok(())
+    };
+    for n in 0..args.stops {
+        let incident = format!("outage-{n}");
+        let older = broker.draw_of(&incident, "investigating", "major")?.broadcast;
+        begins()?;
+        let newer = broker.draw_of(&incident, "identified", "major")?;
+        superseded.push(newer.milliseconds);
+        begins()?;
+        begun_late += begun_after(&place, &older, newer.answered)?;
         let from = micros();
-        let (answered, milliseconds) = broker.stop(&id)?;
+        let (answered, milliseconds) = broker.stop(&newer.broadcast)?;
         std::thread::sleep(WATCHED);
         windows.push((from, micros()));
         took.push(milliseconds);
         late += sink.after(answered)?.0;
-        begun_late += begun_after(&place, answered)?;
-        let shown = broker.shown(&id)?;
-        let counts = &shown["counts"];
-        let number = |name: &str| counts[name].as_u64().unwrap_or(0);
-        ensure!(shown["state"] == "cancelled" && number("unknown") == 0, "void: {shown}");
-        told += number("told");
-        unsent = unsent.min(args.waiting + BEFORE - number("told"));
+        for (id, ended, after) in [(&older, "superseded", newer.answered), (&newer.broadcast, "cancelled", answered)] {
+            begun_late += begun_after(&place, id, after)?;
+            let shown = broker.shown(id)?;
+            let counts = &shown["counts"];
+            let number = |name: &str| counts[name].as_u64().unwrap_or(0);
+            ensure!(shown["state"] == ended && number("unknown") == 0, "void: {shown}");
+            told += number("told");
+            unsent = unsent.min(args.waiting + BEFORE - number("told"));
+        }
         let caught = sink.caught()?;
         ensure!(
             caught.distinct == told && caught.seen == told && caught.forged == 0,
@@ -70,7 +82,7 @@ pub fn stop(args: &Args) -> anyhow::Result<Measured> {
     ensure!(unsent >= args.waiting, "void: only {unsent} were unsent");
     ensure!(
         (late, begun_late) == (0, 0),
-        "after the answer to a stop {begun_late} attempts began and {late} messages came to the sink"
+        "after the answer to a stop, or to a newer word, {begun_late} attempts began and {late} messages came to the sink"
     );
     let times: Vec<u64> = sink.apart()?.into_iter().map(|arrival| arrival.0).collect();
     let gap = |within: &dyn Fn(u64) -> bool| {
@@ -83,6 +95,7 @@ pub fn stop(args: &Args) -> anyhow::Result<Measured> {
         figures: vec![
             ("stop_ms", round(median(took.iter().copied()), 2)),
             ("stop_worst_ms", round(took.last().copied().unwrap_or(f64::NAN), 2)),
+            ("supersede_ms", round(median(superseded.iter().copied()), 2)),
             ("stop_late", late as f64 + begun_late as f64),
             ("stop_other_lane_gap_ms", round(gap(&around), 2)),
         ],
@@ -94,10 +107,10 @@ pub fn stop(args: &Args) -> anyhow::Result<Measured> {
     })
 }
 
-/// Attempts by the bulk channel that began after a time, as the broker recorded them.
-fn begun_after(place: &Place, micros: u64) -> anyhow::Result<i64> {
+/// Attempts of a broadcast that began after a time, as the broker recorded them.
+fn begun_after(place: &Place, id: &str, micros: u64) -> anyhow::Result<i64> {
+    let BroadcastId(broadcast) = id.parse().map_err(anyhow::Error::msg)?;
     let db = Connection::open(place.store())?;
-    let sql = "SELECT count(*) FROM delivery WHERE state IN (6, 7) AND began > ?1
-               AND channel = (SELECT id FROM channel WHERE name = 'hooks')";
-    Ok(db.query_row(sql, [(micros / 1000) as i64], |row| row.get(0))?)
+    let sql = "SELECT count(*) FROM delivery WHERE broadcast = ?1 AND state IN (6, 7) AND began > ?2";
+    Ok(db.query_row(sql, [broadcast, (micros / 1000) as i64], |row| row.get(0))?)
 }

@@ -102,8 +102,8 @@ async fn attempt(engine: &Arc<Engine>, lane: &Lane, mut delivery: Delivery, room
     if let Some(row) = changes.breaker {
         engine.breaker_changed(lane, row);
     }
-    if let Some(lesson) = changes.lesson {
-        engine.enter(Entry::Lesson(lane.lesson_name(), lesson));
+    if changes.lessons {
+        engine.enter(Entry::Lessons(lane.settings.id));
     }
     let fact = recorder::outcome(engine, lane, &delivery, began, outcome);
     engine.enter(Entry::Fact(Box::new(Recorded {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::decide::{chance, quiet_until};
 use super::live::Live;
 use super::page::{delivery, down, enter, open_row};
+use super::recovery::CUT_OFF;
 use super::wordings::Wordings;
 use super::{Engine, confirm, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
@@ -15,7 +16,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, QUIET, UNDECIDED};
+use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, PERHAPS, QUIET, UNDECIDED};
 
 /// Open rows decided at one time.
 const ROWS: usize = 512;
@@ -103,12 +104,13 @@ async fn over(
         .into_iter()
         .map(|row| Fact {
             delivery: row.delivery,
-            state,
+            // Nobody knows whether it had begun.
+            state: if row.perhaps { DeliveryState::Unknown } else { state },
             channel: row.channel,
             began: at,
             ended: at,
             tries: row.tries,
-            detail: None,
+            detail: row.perhaps.then(|| CUT_OFF.into()),
             reference: None,
             indexed: false,
             priority: row.priority,
@@ -118,6 +120,8 @@ async fn over(
             sole: false,
             suppress: false,
             reopens: false,
+            entered: None,
+            perhaps: None,
         })
         .collect();
     let ended = engine.store.record(Arc::new(facts), Vec::new()).await?.ended;
@@ -136,7 +140,8 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         let at = engine.clock.calendar();
         let facts = rows.iter().map(|row| {
             let DeliveryId { subscriber, place, .. } = row.delivery;
-            Fact { tries: row.tries, ..open_row(live, subscriber, place, row.channel, UNDECIDED, until, at) }
+            let waits = open_row(live, subscriber, place, row.channel, UNDECIDED, until, at);
+            Fact { tries: row.tries, perhaps: row.perhaps.then_some(row.channel), ..waits }
         });
         engine.store.record(Arc::new(facts.collect()), Vec::new()).await?;
         engine.waits_written(ways);
@@ -156,18 +161,15 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         let at = engine.clock.calendar();
         let row =
             |place, channel, lane, due| open_row(live, found.row.delivery.subscriber, place, channel, lane, due, at);
+        let (tried, perhaps) = (found.row.tries, found.row.perhaps.then_some(found.row.channel));
         let ended = |state| {
-            let mut fact = row(place, found.row.channel, found.row.lane, found.row.due);
-            fact.state = state;
-            fact.tries = found.row.tries;
-            fact
+            let fact = row(place, found.row.channel, found.row.lane, found.row.due);
+            Fact { state, tries: tried, perhaps, ..fact }
         };
         match decision {
             Afresh::End(state) => facts.push(ended(state)),
             Afresh::Wait(lane, due) => {
-                let mut fact = row(place, way, lane, due);
-                fact.tries = found.row.tries;
-                facts.push(fact);
+                facts.push(Fact { tries: tried, perhaps, ..row(place, way, lane, due) });
             }
             Afresh::Ways(ways) => {
                 let Some(subscriber) = &found.subscriber else { continue };
@@ -181,18 +183,22 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                     let free = room.entry(way.channel).or_default();
                     let has_room = *free > 0;
                     *free = free.saturating_sub(1);
-                    let tries = if way.place == place { found.row.tries } else { 0 };
-                    let mut fact = row(way.place, way.channel, way.channel, engine.clock.steady());
-                    fact.tries = tries;
-                    fact.reopens = way.place != place;
-                    let same = way.place == place && way.channel == found.row.channel && found.row.lane == way.channel;
-                    if !same {
-                        facts.push(fact);
+                    let own = way.place == place;
+                    let tries = if own { tried } else { 0 };
+                    let enters = has_room
+                        .then(|| delivery(engine, live, subscriber, way, message, at, overflows, tries, None))
+                        .flatten();
+                    let same = own && way.channel == found.row.channel && found.row.lane == way.channel;
+                    if !same || enters.is_some() {
+                        facts.push(Fact {
+                            tries,
+                            reopens: !own,
+                            entered: enters.is_some().then_some(engine.epoch),
+                            perhaps: perhaps.filter(|_| own),
+                            ..row(way.place, way.channel, way.channel, engine.clock.steady())
+                        });
                     }
-                    if has_room
-                        && let Some(mut delivery) =
-                            delivery(engine, live, subscriber, way, message, at, overflows, tries, None)
-                    {
+                    if let Some(mut delivery) = enters {
                         delivery.confirmations = Some(confirmations);
                         deliveries.push((way.channel, delivery));
                     }
@@ -204,7 +210,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         }
     }
     let hints: Vec<(ChannelId, Time)> =
-        facts.iter().filter(|fact| fact.state == DeliveryState::Open).map(|fact| (fact.lane, fact.due)).collect();
+        facts.iter().filter(|fact| waits(fact)).map(|fact| (fact.lane, fact.due)).collect();
     let unwritten = wordings.unwritten();
     if !unwritten.is_empty() {
         engine.store.word(unwritten).await?;
@@ -224,6 +230,11 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     recorder::finish(engine, live).await;
     engine.recorded.notify_waiters();
     Ok(())
+}
+
+/// What is open and in no lane is looked for when it is due.
+pub(super) fn waits(fact: &Fact) -> bool {
+    fact.state == DeliveryState::Open && fact.entered.is_none()
 }
 
 enum Afresh {
@@ -250,6 +261,9 @@ fn afresh(
             // A person wants it sent again, whatever came of it before.
             tried.retain(|tried| tried.way.place != attempt.place);
             left = if attempt.place == place { DeliveryState::Moved } else { left };
+            continue;
+        }
+        if attempt.outcome == PERHAPS {
             continue;
         }
         let unsafe_repeat = engine.lanes.get(&way.channel).is_none_or(|lane| lane.settings.repeat == Repeat::Unsafe);

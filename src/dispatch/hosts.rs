@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::breaker::{Breaker, State};
 use super::keyed::{Key, Keyed};
-use super::learned::Learned;
+use super::learned::{Kept, Learned};
 use super::slow_start::{SlowStart, Step};
-use crate::clock::Instant;
+use crate::clock::{Instant, Time};
 
 /// Hosts remembered; those with nothing on the wire, and nothing to say, are forgotten first.
 const REMEMBERED: usize = 10_000;
@@ -21,6 +21,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// No more wait in memory for a host with a limit than have their turn within this.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Lessons that outlive the process: the latest ones.
+const KEPT: usize = 256;
+
 pub struct Hosts<T> {
     room: usize,
     /// On the wire to one host.
@@ -31,6 +34,8 @@ pub struct Hosts<T> {
     waiting: [usize; 4],
     /// Hosts that somebody waits for whom a limit holds back, by when it lets one go.
     due: BTreeSet<(Instant, String)>,
+    /// What some host taught is not what was kept last.
+    taught: bool,
 }
 
 struct Host<T> {
@@ -108,20 +113,23 @@ impl<T> Host<T> {
         self.waiting.iter().map(VecDeque::len).sum()
     }
 
-    fn says(&mut self, said: &Said, now: Instant) {
+    /// True: what it taught has changed.
+    fn says(&mut self, said: &Said, now: Instant) -> bool {
         match said {
             Said::Works => {
-                self.learned.succeeded(now);
+                let given_back = self.learned.succeeded(now);
                 if self.breaker.succeeded() {
                     self.slow = Some(SlowStart::new(now));
                 } else if self.slow.as_mut().is_some_and(|slow| slow.succeeded(now)) {
                     self.slow = None;
                 }
+                given_back
             }
             Said::Fails(after) => {
                 self.breaker.failed(now, false);
                 self.slow.iter_mut().for_each(|slow| slow.failed(now));
                 self.held_until = self.held_until.max(now + after.unwrap_or_default());
+                false
             }
             Said::TooMany { began, after } => {
                 let news = self.learned.throttled(*began, now);
@@ -131,8 +139,9 @@ impl<T> Host<T> {
                 }
                 self.slow.iter_mut().for_each(|slow| slow.failed(now));
                 self.held_until = self.held_until.max(now + after.unwrap_or_default());
+                news
             }
-            Said::Nothing => {}
+            Said::Nothing => false,
         }
     }
 }
@@ -140,7 +149,7 @@ impl<T> Host<T> {
 impl<T> Hosts<T> {
     /// `room`: how many may wait in memory for all hosts together; `most`: how many may be on the wire to one.
     pub fn new(room: usize, most: usize, limits: Keyed) -> Hosts<T> {
-        Hosts { room, most, limits, known: BTreeMap::new(), waiting: [0; 4], due: BTreeSet::new() }
+        Hosts { room, most, limits, known: BTreeMap::new(), waiting: [0; 4], due: BTreeSet::new(), taught: false }
     }
 
     /// Before that no host of which nothing is known may be tried.
@@ -299,7 +308,7 @@ impl<T> Hosts<T> {
             host.pace = Some(host.pace.map_or(span, |pace| (pace * 3 + span) / 4));
         }
         host.last_end = Some(now);
-        host.says(said, now);
+        self.taught |= host.says(said, now);
         let mut freed = Vec::new();
         // Nobody waits for a host that rests, or for an end that does not come: they are decided anew. Whoever waits for a limit
         // is let go by the time alone.
@@ -337,6 +346,32 @@ impl<T> Hosts<T> {
 
     pub fn waiting(&self, rank: usize) -> usize {
         self.waiting[rank]
+    }
+
+    /// Whether what some host taught has changed since this was asked last.
+    pub fn have_taught(&mut self) -> bool {
+        std::mem::take(&mut self.taught)
+    }
+
+    pub fn kept(&self, now: Instant, steady: Time) -> BTreeMap<String, Kept> {
+        let lesson = |(name, host): (&String, &Host<T>)| Some((name.clone(), host.learned.kept(now, steady)?));
+        let mut kept: Vec<_> = self.known.iter().filter_map(lesson).collect();
+        kept.sort_by_key(|(_, lesson)| std::cmp::Reverse(lesson.at));
+        kept.into_iter().take(KEPT).collect()
+    }
+
+    pub fn restore(&mut self, kept: &BTreeMap<String, Kept>, now: Instant, steady: Time) {
+        for (name, lesson) in kept.iter().take(KEPT) {
+            let learned = Learned::restored(lesson, now, steady);
+            if learned.limit(now).is_some() {
+                self.known.entry(name.clone()).or_default().learned = learned;
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub fn learned(&self, name: &str, now: Instant) -> Option<crate::quantity::Limit> {
+        self.known.get(name)?.learned.limit(now)
     }
 
     /// Hosts that taught a limit which is still kept.

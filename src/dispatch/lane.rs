@@ -7,10 +7,11 @@ mod look;
 mod meters;
 mod turn;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 pub use self::direct::Barred;
@@ -139,6 +140,14 @@ pub struct Lessons {
     pub hosts: usize,
 }
 
+/// What outlives the process of that.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeptLessons {
+    own: Option<Kept>,
+    hosts: BTreeMap<String, Kept>,
+}
+
 impl Lane {
     pub(super) fn new(settings: Settings, engine: super::Settings, limits: Limits, now: Instant) -> Lane {
         let most = settings.host_concurrency.unwrap_or(usize::MAX);
@@ -265,12 +274,23 @@ impl Lane {
     }
 
     /// The name under which the store keeps what its platform taught.
-    pub fn lesson_name(&self) -> String {
+    pub fn lessons_name(&self) -> String {
         format!("learned/{}", self.settings.name)
     }
 
-    pub fn restore_lesson(&self, kept: &Kept, clock: &Clock) {
-        lock(&self.inner).limits.learned = Learned::restored(kept, clock.monotonic(), clock.steady());
+    pub fn kept(&self, clock: &Clock) -> KeptLessons {
+        let (now, steady) = (clock.monotonic(), clock.steady());
+        let inner = lock(&self.inner);
+        KeptLessons { own: inner.limits.learned.kept(now, steady), hosts: inner.hosts.kept(now, steady) }
+    }
+
+    pub fn restore_lessons(&self, kept: &KeptLessons, clock: &Clock) {
+        let (now, steady) = (clock.monotonic(), clock.steady());
+        let mut inner = lock(&self.inner);
+        if let Some(own) = &kept.own {
+            inner.limits.learned = Learned::restored(own, now, steady);
+        }
+        inner.hosts.restore(&kept.hosts, now, steady);
     }
 
     pub fn candidate(&self, weight: u32, now: Instant) -> Candidate {

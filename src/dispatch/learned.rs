@@ -46,7 +46,7 @@ pub struct Kept {
     rate: f64,
     peak: f64,
     /// Steady time.
-    at: Time,
+    pub(super) at: Time,
 }
 
 impl Learned {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::again::waits;
 use super::decide::{decide, quiet_from, quiet_until};
 use super::live::{Delivery, Live, OpenManifest};
 use super::wordings::Wordings;
@@ -108,7 +109,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
         }
         manifests.push(Manifest { key: part.open.key, at, epoch: engine.epoch, decided, end });
     }
-    let hints: Vec<(ChannelId, Time)> = rows.iter().map(|row| (row.lane, row.due)).collect();
+    let hints: Vec<(ChannelId, Time)> = rows.iter().filter(|row| waits(row)).map(|row| (row.lane, row.due)).collect();
     let waits = rows.iter().any(|row| row.lane == UNDECIDED);
     engine.store.decide(manifests, rows, wordings.unwritten()).await?;
     wordings.written(live);
@@ -194,7 +195,8 @@ async fn plot(
         let has_room = *free > 0;
         *free = free.saturating_sub(1);
         if !alone || !has_room {
-            entry.rows.push(open_row(live, subscriber.id, way.place, way.channel, way.channel, now(), at));
+            let row = open_row(live, subscriber.id, way.place, way.channel, way.channel, now(), at);
+            entry.rows.push(Fact { entered: has_room.then_some(engine.epoch), ..row });
         }
         if has_room {
             let manifest = alone.then(|| manifest.clone());
@@ -267,5 +269,7 @@ pub(super) fn open_row(
         sole: false,
         suppress: false,
         reopens: false,
+        entered: None,
+        perhaps: None,
     }
 }

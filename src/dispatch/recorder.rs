@@ -1,7 +1,7 @@
 //! The recorder writes what came of attempts, many in one commit, and keeps the engine's memory in step: claims, counts,
 //! manifests that close, broadcasts that are done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::lane::{Lane, Why};
-use super::learned::Kept;
 use super::live::{Delivery, OpenManifest};
 use super::{Engine, confirm, lock, retry};
 use crate::audience::route::ChannelId;
@@ -23,8 +22,8 @@ use crate::store::{BreakerRow, BroadcastState, CONFIRMS, DeliveryState, Fact, UN
 pub enum Entry {
     Fact(Box<Recorded>),
     Breaker(BreakerRow),
-    /// What a platform taught, under its name in the store; or that it is given back.
-    Lesson(String, Option<Kept>),
+    /// What the platform of a channel taught has changed.
+    Lessons(ChannelId),
     /// The process ends: everything before this is written first.
     Last,
 }
@@ -41,10 +40,6 @@ pub struct Recorded {
 
 /// How the detail of an attempt begins that was refused for now, and whose first try may have arrived before the process died.
 pub const BEFORE_A_CRASH: &str = "begun before a crash; now ";
-
-/// The outcome of an attempt that may have been under way when the process ended, and that stands in no other way's way: most of what
-/// was in a lane had not begun.
-pub const PERHAPS: &str = "perhaps";
 
 /// Facts in one commit at most.
 const BATCH: usize = 4096;
@@ -67,19 +62,24 @@ pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry
             }
         }
         let mut recorded = Vec::with_capacity(batch.len());
-        let mut last = false;
+        let (mut taught, mut last) = (BTreeSet::new(), false);
         for entry in batch.drain(..) {
             match entry {
                 Entry::Fact(fact) => recorded.push(*fact),
                 Entry::Breaker(row) => write(&engine, "a breaker", || engine.store.set_breaker(row.clone())).await,
-                Entry::Lesson(name, lesson) => {
-                    let text = serde_json::to_string(&lesson).unwrap_or_default();
-                    write(&engine, "what a platform taught", || engine.store.set_meta(&name, &text)).await;
+                Entry::Lessons(channel) => {
+                    taught.insert(channel);
                 }
                 Entry::Last => last = true,
             }
         }
         record(&engine, recorded).await;
+        // As it is by now: many answers that teach are one lesson.
+        for lane in taught.iter().filter_map(|channel| engine.lanes.get(channel)) {
+            let (name, kept) = (lane.lessons_name(), lane.kept(&engine.clock));
+            let text = serde_json::to_string(&kept).unwrap_or_default();
+            write(&engine, "what a platform taught", || engine.store.set_meta(&name, &text)).await;
+        }
         if last {
             return;
         }
@@ -208,10 +208,8 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
         }
     };
     let mut fact = fact(engine, lane, &delivery, state, at, due);
-    if delivery.recovered && state == DeliveryState::Open {
-        // Another way may be taken; whoever asks whom it told has to know.
-        fact.attempt = Some((PERHAPS, None));
-    }
+    // Another way may be taken; whoever asks whom it told has to know.
+    fact.perhaps = (delivery.recovered && state == DeliveryState::Open).then_some(lane.settings.id);
     let _ = engine.entries.send(Entry::Fact(Box::new(Recorded {
         fact,
         manifest: delivery.manifest,
@@ -240,6 +238,8 @@ fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState,
         sole: delivery.manifest.is_some(),
         suppress: false,
         reopens: false,
+        entered: None,
+        perhaps: None,
     }
 }
 
@@ -293,6 +293,7 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
             ("deferred", None)
         }
         Outcome::Rejected { fault, detail } => {
+            fact.perhaps = delivery.recovered.then_some(lane.settings.id);
             fact.detail = Some(detail.clone());
             fact.suppress = *fault == Fault::Address;
             ("rejected", Some(fault.word()))

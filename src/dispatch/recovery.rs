@@ -12,6 +12,9 @@ use crate::fault::{self, Fault};
 use crate::id::DeliveryId;
 use crate::store::{DeliveryState, Fact, UNDECIDED, Unfinished};
 
+/// Why nobody knows the end of what was in a lane.
+pub(super) const CUT_OFF: &str = "the process ended while this was under way";
+
 pub async fn run(engine: &Arc<Engine>) {
     if fault::on(Fault::RecoverySkipped) {
         return;
@@ -69,7 +72,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             began: at,
             ended: engine.clock.calendar(),
             tries: 0,
-            detail: Some("the process ended while this was under way".into()),
+            detail: Some(CUT_OFF.into()),
             reference: None,
             indexed: false,
             priority,
@@ -79,6 +82,8 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             sole: true,
             suppress: false,
             reopens: false,
+            entered: None,
+            perhaps: None,
         };
         let Some(live) = live.as_ref().filter(|_| allowed) else {
             rows.push(row(DeliveryState::Unknown, way.channel));

@@ -71,9 +71,9 @@ impl Engine {
         }
         for lane in lanes.values() {
             lane.restore_compromise(&*parts.store).await?;
-            let kept = parts.store.meta(&lane.lesson_name()).await?;
-            if let Some(Ok(Some(kept))) = kept.map(|kept| serde_json::from_str(&kept)) {
-                lane.restore_lesson(&kept, &parts.clock);
+            let kept = parts.store.meta(&lane.lessons_name()).await?;
+            if let Some(Ok(kept)) = kept.map(|kept| serde_json::from_str(&kept)) {
+                lane.restore_lessons(&kept, &parts.clock);
             }
         }
         let engine = Engine {

@@ -6,8 +6,9 @@ use super::{Channels, Compared, Recomputed};
 use crate::audience::route::ChannelId;
 use crate::channel::{Fault, Holds, Outcome, Repeat};
 use crate::clock::Time;
-use crate::dispatch::recorder::{BEFORE_A_CRASH, PERHAPS};
+use crate::dispatch::recorder::BEFORE_A_CRASH;
 use crate::dispatch::retry::{self, Next};
+use crate::store::PERHAPS;
 use crate::store::{AttemptRow, DeliveryRow, DeliveryState, Recipient};
 
 /// The word of a row among attempts that is none: a person wished it sent again.

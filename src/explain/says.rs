@@ -3,8 +3,8 @@
 use super::next::{is_unconfirmed, is_unread};
 use super::{Channels, Compared, Recomputed, Try, channels, decision, released};
 use crate::audience::{self, Omission, Subscriber};
-use crate::dispatch::recorder::PERHAPS;
 use crate::id::SubscriberId;
+use crate::store::PERHAPS;
 use crate::store::{Decision, DeliveryRow, DeliveryState, Recipient};
 
 /// What the broadcast is.

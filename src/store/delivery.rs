@@ -49,7 +49,16 @@ pub struct Fact {
     pub suppress: bool,
     /// A new decision: it opens what a bounce or a missing confirmation had ended.
     pub reopens: bool,
+    /// The number of the start in whose lane the open row is. After the next start, what is in no lane any more may have been on
+    /// the wire.
+    pub entered: Option<i64>,
+    /// By this channel an attempt may have been under way when the process ended: it is kept beside what is said here.
+    pub perhaps: Option<ChannelId>,
 }
+
+/// The outcome of an attempt that may have been under way when the process ended, and that stands in no other way's way: most of what
+/// was in a lane had not begun.
+pub const PERHAPS: &str = "perhaps";
 
 /// What facts led to when they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,6 +85,8 @@ pub struct OpenRow {
     pub tries: u32,
     pub priority: Priority,
     pub due: Time,
+    /// It was in the lane of its channel when the process ended, and perhaps on the wire.
+    pub perhaps: bool,
 }
 
 /// A recipient with open rows, with all that a new decision needs.

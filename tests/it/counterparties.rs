@@ -2,6 +2,7 @@
 //! or by Postfix, whose reports and refusals come back.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 
 use loudhailer::clock::{Clock, Time};
 use mail_parser::MessageParser;
@@ -12,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 
 use super::harness::{Broker, START, event, outage, within};
-use super::peers::{eventually, http_get, mails_to, peers};
+use super::peers::{eventually, http_get, mails_to, peer, peers};
 
 /// A number of this run alone that ends so.
 fn number(ends: &str) -> String {
@@ -198,4 +199,74 @@ async fn a_record_of_kafka_leaves_as_mail_by_postfix_and_what_is_no_event_is_bur
     .await;
     broker.stop().await;
     assert_eq!(mails_to(&reader).len(), 1);
+}
+
+/// What the tries of everyone in an audience were answered with.
+async fn answers(broker: &Broker, audience: &str) -> Vec<String> {
+    let id = to(broker, audience).await["id"].as_str().expect("an id").to_string();
+    let deliveries = broker.get(&format!("/v1/deliveries?broadcast={id}&limit=100")).await.json();
+    let mut answers = Vec::new();
+    for delivery in deliveries["items"].as_array().expect("a list") {
+        let id = delivery["id"].as_str().expect("an id");
+        let one = broker.get(&format!("/v1/deliveries/{id}")).await.json();
+        let attempts = one["attempts"].as_array().expect("a list");
+        answers.extend(attempts.iter().filter_map(|attempt| attempt["detail"].as_str().map(str::to_string)));
+    }
+    answers
+}
+
+fn by_mail(relay: &str) -> String {
+    format!(
+        "[channels.mail]\nplatform = \"smtp\"\nconcurrency = 8\n[channels.mail.settings]\nurl = \"smtp://{relay}\"\n\
+         tls = \"none\"\n"
+    )
+}
+
+/// What Postfix says to who sends too much, and who connects too often.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_counts_teaches_a_pace_at_which_everyone_is_told_once() {
+    const PEOPLE: usize = 12;
+    let Some([strict, narrow]) = peers(["postfix_strict", "postfix_narrow"]) else { return };
+    for (relay, said) in [(strict, "450 4.7.1 Error: too much mail"), (narrow, "421 4.7.0")] {
+        // Somebody has a connection already: where one is all that is allowed, there is none for us.
+        let other = std::net::TcpStream::connect(&relay).expect("connects");
+        let mut greeting = String::new();
+        BufReader::new(&other).read_line(&mut greeting).expect("greets");
+        assert!(greeting.starts_with("220"), "{greeting}");
+        let broker = broker(&by_mail(&relay)).await;
+        let run = fastrand::u32(..);
+        let people: Vec<String> = (0..PEOPLE).map(|n| format!("counted-{n}-{run:08x}@example.net")).collect();
+        for (n, person) in people.iter().enumerate() {
+            broker.subscriber(&format!("p{n}"), "customers", &[("email", person)], |_| ()).await;
+        }
+        assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+        let learned = async || broker.channel("mail").await["limits"]["learned"].as_str().map(drop);
+        broker.until(&format!("learned from {said}"), learned).await;
+        drop(other);
+        broker.settled().await;
+        let counts = to(&broker, "customers").await["counts"].clone();
+        assert_eq!(counts["told"], json!(PEOPLE), "{counts}");
+        let answers = answers(&broker, "customers").await;
+        assert!(answers.iter().any(|answer| answer.starts_with(said)), "nobody was told {said:?}: {answers:?}");
+        broker.stop().await;
+        for person in people {
+            let arrived = eventually(|| Some(mails_to(&person).len()).filter(|mails| *mails > 0));
+            assert_eq!(arrived, Some(1), "{person}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_defers_one_recipient_for_too_many_messages_teaches_a_pace() {
+    let Some(postfix) = peer("postfix") else { return };
+    let broker = broker(&by_mail(&postfix)).await;
+    let busy = format!("answer-busy-{:08x}@example.net", fastrand::u32(..));
+    broker.subscriber("busy", "customers", &[("email", &busy)], |_| ()).await;
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    let learned = async || broker.channel("mail").await["limits"]["learned"].as_str().map(drop);
+    broker.until("learned from 451", learned).await;
+    let answers = answers(&broker, "customers").await;
+    assert!(answers.iter().any(|answer| answer.starts_with("451 4.7.1") && answer.contains("Too many")), "{answers:?}");
+    assert_eq!(broker.post("/v1/broadcasts:stop", &json!({})).await.status, 200);
+    broker.stop().await;
 }

@@ -282,3 +282,28 @@ async fn what_an_answer_taught_is_kept_and_shown() {
     broker.stop().await;
     assert_eq!(sink.all().len(), PEOPLE + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_taught_outlives_a_restart() {
+    let timeline = Timeline::default();
+    let sink = Sink::answering(|number, _| Reply::Status(if number == 0 { 429 } else { 204 })).await;
+    let config = webhooks("");
+    let broker = Broker::open(&config, timeline.clock(), tempfile::tempdir().expect("a folder")).await;
+    broker.webhook("alex", "businesses", &sink.url()).await;
+    assert_eq!(broker.post("/v1/events", &outage("a-1")).await.status, 202);
+    sink.next().await;
+    let learned = async |broker: &Broker| {
+        let learned = async || (broker.channel("hooks").await["limits"]["learned_by_hosts"] == 1).then_some(());
+        broker.until("learned of one host", learned).await;
+    };
+    learned(&broker).await;
+    let folder = broker.stop_as_it_is().await;
+    timeline.millis.fetch_add(60_000, Ordering::SeqCst);
+    let broker = Broker::open(&config, timeline.clock(), folder).await;
+    learned(&broker).await;
+    let folder = broker.stop_as_it_is().await;
+    timeline.millis.fetch_add(3_600_000, Ordering::SeqCst);
+    let broker = Broker::open(&config, timeline.clock(), folder).await;
+    assert_eq!(broker.channel("hooks").await["limits"]["learned_by_hosts"], 0, "no lesson lasts an hour");
+    broker.stop().await;
+}

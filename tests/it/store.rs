@@ -192,6 +192,8 @@ fn fact(broadcast: BroadcastId, subscriber: SubscriberId, state: DeliveryState) 
         sole: false,
         suppress: false,
         reopens: false,
+        entered: None,
+        perhaps: None,
     }
 }
 
@@ -438,4 +440,49 @@ async fn an_owner_that_was_replaced_decides_nothing_more() {
     assert!(matches!(old.decide(vec![manifest(epoch)], Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
     let epoch = new.epoch().await.expect("read");
     new.decide(vec![manifest(epoch)], Vec::new(), Vec::new()).await.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_a_lane_when_the_process_ended_may_have_been_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.db");
+    let before = open(&path);
+    let mut people = Vec::new();
+    for key in ["in-a-lane", "waited", "left-the-lane"] {
+        let Upserted::Created(id) = person(&before, key, "staff", NOW).await else { panic!("{key} was there before") };
+        people.push(id);
+    }
+    let id = take(&before, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let in_lane_of = |who, epoch| Fact { entered: Some(epoch), ..fact(id, who, DeliveryState::Open) };
+    let epoch = before.epoch().await.expect("read");
+    let facts = vec![
+        in_lane_of(people[0], epoch),
+        fact(id, people[1], DeliveryState::Open),
+        in_lane_of(people[2], epoch),
+        fact(id, people[2], DeliveryState::Open),
+    ];
+    before.record(Arc::new(facts), Vec::new()).await.expect("written");
+    // Whom a correction of it selects, and whose row says that they may have been told.
+    let perhaps = async |store: &Sqlite| {
+        let mut correction = store.broadcast(id).await.expect("read").expect("it is there");
+        correction.selection.told_by = vec![id.0];
+        let (page, _) = store.page(&correction, 0..=63, 0, 100).await.expect("read");
+        let told: BTreeSet<_> = page.iter().filter(|member| member.told).map(|member| member.subscriber.id).collect();
+        let due = store.due(ChannelId(1), Priority::High, NOW, 10).await.expect("read");
+        assert_eq!(due.len(), 3);
+        let marked = due.iter().filter(|row| row.perhaps).map(|row| row.delivery.subscriber);
+        (told, marked.collect::<BTreeSet<_>>())
+    };
+    assert_eq!(perhaps(&before).await, ([].into(), [].into()), "its own lanes are no riddle to it");
+    before.close().await.expect("closes");
+    drop(before);
+    let after = open(&path);
+    assert_eq!(perhaps(&after).await, ([people[0]].into(), [people[0]].into()));
+    // In a lane again: that it may have been told before stays known.
+    let again = Fact { perhaps: Some(ChannelId(1)), ..in_lane_of(people[0], after.epoch().await.expect("read")) };
+    after.record(Arc::new(vec![again]), Vec::new()).await.expect("written");
+    assert_eq!(perhaps(&after).await, ([people[0]].into(), [].into()));
+    let delivery = DeliveryId { broadcast: id, subscriber: people[0], place: 1 };
+    let (_, attempts) = after.delivery(delivery).await.expect("read").expect("it is there");
+    assert_eq!(attempts.iter().map(|attempt| &*attempt.outcome).collect::<Vec<_>>(), ["perhaps"]);
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Postfix, an instance of its own: a plain port (STARTTLS offered), a submission port (STARTTLS and AUTH demanded), a
-# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file.
+# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file. Two plain ports count what a client does.
 
 postfix_packages() {
   lacking /usr/lib/postfix/sbin/master:postfix saslpasswd2:sasl2-bin '/usr/lib/*/sasl2/libplain.so:libsasl2-modules'
@@ -8,8 +8,8 @@ postfix_packages() {
 postfix_install() { :; }
 
 postfix_start() {
-  local dir=$peers_dir/postfix plain submission tls
-  free_port plain && free_port submission && free_port tls
+  local dir=$peers_dir/postfix plain submission tls strict narrow
+  free_port plain && free_port submission && free_port tls && free_port strict && free_port narrow
   postfix_files "$dir"
   mkdir -p "$dir/etc/sasl"
 
@@ -25,11 +25,13 @@ smtpd_sasl_path = smtpd
 smtpd_sasl_local_domain = example.test
 cyrus_sasl_config_path = $dir/etc/sasl
 smtpd_error_sleep_time = 0
+anvil_rate_time_unit = 2s
 END
   cat >"$dir/etc/answers" <<'END'
 /^answer-421/ 421 4.7.0 closing
 /^answer-450/ 450 4.2.0 come back later
 /^answer-451/ 451 4.3.0 trouble here
+/^answer-busy/ 451 4.7.1 Too many messages, slow down
 /^answer-452/ 452 4.2.2 mailbox full
 /^answer-550/ 550 5.1.1 no such user
 /^answer-554/ 554 5.7.1 refused by policy
@@ -44,15 +46,20 @@ END
   as_root chown postfix "$dir/etc/sasl/users"
 
   local authenticated='-o smtpd_sasl_auth_enable=yes -o smtpd_client_restrictions=permit_sasl_authenticated,reject'
+  # What is counted of nobody in mynetworks by itself: everyone here comes from loopback.
+  local counted='-o smtpd_client_event_limit_exceptions='
   cat >>"$dir/etc/master.cf" <<END
 127.0.0.1:$plain      inet n - n - - smtpd
 127.0.0.1:$submission inet n - n - - smtpd -o smtpd_tls_security_level=encrypt $authenticated
 127.0.0.1:$tls        inet n - n - - smtpd -o smtpd_tls_wrappermode=yes $authenticated
+127.0.0.1:$strict     inet n - n - - smtpd $counted -o smtpd_client_message_rate_limit=4
+127.0.0.1:$narrow     inet n - n - - smtpd $counted -o smtpd_client_connection_count_limit=1
 tlsmgr  unix - - n 1000? 1 tlsmgr
 END
   background postfix as_root postfix -c "$dir/etc" start-fg
   until_true postfix greets "$plain" || return 1
   export PEER_POSTFIX=127.0.0.1:$plain PEER_POSTFIX_SUBMISSION=127.0.0.1:$submission PEER_POSTFIX_TLS=127.0.0.1:$tls
+  export PEER_POSTFIX_STRICT=127.0.0.1:$strict PEER_POSTFIX_NARROW=127.0.0.1:$narrow
   export PEER_POSTFIX_USER=loudhailer@example.test PEER_POSTFIX_PASSWORD=secret PEER_MAILDIR=$dir/mail
 }
 

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Instant};
 use crate::dispatch::Engine;
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Said;
-use crate::dispatch::learned::{Kept, Learned};
+use crate::dispatch::learned::Learned;
 use crate::dispatch::live::Delivery;
 use crate::dispatch::lock;
 use crate::dispatch::observed::Answer;
@@ -25,8 +25,8 @@ const LONG_HOLD: Duration = Duration::from_secs(60);
 /// What an answer changed that outlives the process.
 pub struct Changes {
     pub breaker: Option<BreakerRow>,
-    /// What the platform taught, or that this is given back.
-    pub lesson: Option<Option<Kept>>,
+    /// What the platform or one of its hosts taught.
+    pub lessons: bool,
 }
 
 impl Lane {
@@ -90,7 +90,7 @@ impl Lane {
         }
         let state = inner.breaker.state(now);
         let until = inner.breaker.until();
-        let lesson = inner.lesson_changed.then(|| inner.limits.learned.kept(now, clock.steady()));
+        let lessons = inner.lesson_changed | inner.hosts.have_taught();
         drop(inner);
         let breaker = changed.then(|| BreakerRow {
             channel: self.settings.id,
@@ -99,7 +99,7 @@ impl Lane {
             since: clock.steady(),
             until: clock.steady().plus(until.unwrap_or_default().saturating_sub(now)),
         });
-        Changes { breaker, lesson }
+        Changes { breaker, lessons }
     }
 
     /// What an answer says of the channel beside others of its kind; nothing, where it is about one address or its host.

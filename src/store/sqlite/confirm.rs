@@ -48,7 +48,7 @@ pub fn lapse(db: &Connection, priority: Priority, now: Time, limit: usize) -> Re
         if current(db, *broadcast)? && !settled(db, *broadcast, *who)? {
             run(
                 db,
-                "INSERT INTO delivery VALUES (?1, ?2, 0, 0, 0, ?3, ?3, 0, NULL, NULL, NULL, ?4, 0, ?3)
+                "INSERT INTO delivery VALUES (?1, ?2, 0, 0, 0, ?3, ?3, 0, NULL, NULL, NULL, ?4, 0, ?3, 0)
                  ON CONFLICT DO UPDATE SET state = 0, due = excluded.due, lane = 0",
                 (broadcast.0, who.0, now.0, priority.rank()),
             )?;

@@ -12,17 +12,17 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
 use crate::store::{
-    Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, Result, UNDECIDED, Written,
+    Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written,
 };
 
 /// Recipients that have come to an end, or to another one: (broadcast, shard) → change of each counter.
 pub type Tally = BTreeMap<(i64, u8), BTreeMap<&'static str, i64>>;
 
-const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13)
+const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13, ?15)
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
       ELSE excluded.state END, channel = excluded.channel, began = excluded.began, ended = excluded.ended,
     tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
-    lane = excluded.lane, due = excluded.due,
+    lane = excluded.lane, due = excluded.due, entered = excluded.entered,
     receipt = CASE WHEN ?14 AND receipt = 'bounced' THEN NULL ELSE receipt END
   WHERE excluded.state >= delivery.state OR delivery.state = 1
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
@@ -50,7 +50,8 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
                 fact.priority.rank(),
                 fact.lane.0,
                 fact.due.0,
-                fact.reopens
+                fact.reopens,
+                fact.entered.unwrap_or(0)
             ])
             .map_err(super::failed)?;
         let after = match fact.sole {
@@ -58,25 +59,11 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
+        if let Some(channel) = fact.perhaps {
+            attempt(db, fact, channel, PERHAPS, None)?;
+        }
         if let Some((outcome, fault)) = fact.attempt {
-            run(
-                db,
-                // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
-                "INSERT OR IGNORE INTO attempt SELECT ?1, ?2, ?3,
-                   max(?4, coalesce((SELECT max(began) + 1 FROM attempt WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3), ?4)),
-                   0, ?5, ?6, ?7, ?8, ?9",
-                (
-                    broadcast.0,
-                    subscriber.0,
-                    place,
-                    fact.began.0,
-                    fact.channel.0,
-                    outcome,
-                    fault,
-                    &fact.detail,
-                    &fact.reference,
-                ),
-            )?;
+            attempt(db, fact, fact.channel, outcome, fault)?;
         }
         if let Some(reference) = fact.reference.as_ref().filter(|_| fact.indexed) {
             run(
@@ -101,6 +88,29 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
         )?;
     }
     Ok(Written { ended: count(db, &tally)?, suppressed })
+}
+
+fn attempt(db: &Connection, fact: &Fact, channel: ChannelId, outcome: &str, fault: Option<&str>) -> Result<()> {
+    let DeliveryId { broadcast, subscriber, place } = fact.delivery;
+    run(
+        db,
+        // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
+        "INSERT OR IGNORE INTO attempt SELECT ?1, ?2, ?3,
+           max(?4, coalesce((SELECT max(began) + 1 FROM attempt WHERE broadcast = ?1 AND subscriber = ?2 AND place = ?3), ?4)),
+           0, ?5, ?6, ?7, ?8, ?9",
+        (
+            broadcast.0,
+            subscriber.0,
+            place,
+            fact.began.0,
+            channel.0,
+            outcome,
+            fault,
+            &fact.detail,
+            &fact.reference,
+        ),
+    )
+    .map(drop)
 }
 
 /// Where a recipient stands.
@@ -192,7 +202,8 @@ pub fn count(db: &Connection, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64
 pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
     all(
         db,
-        "SELECT broadcast, subscriber, place, channel, tries, due FROM delivery
+        "SELECT broadcast, subscriber, place, channel, tries, due,
+           entered > 0 AND entered < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch') FROM delivery
          WHERE state = 0 AND lane = ?1 AND priority = ?2 AND due <= ?3 ORDER BY due, broadcast, subscriber, place LIMIT ?4",
         (lane.0, priority.rank(), now.0, limit as i64),
         |row| {
@@ -207,6 +218,7 @@ pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limi
                 tries: row.get(4)?,
                 priority,
                 due: Time(row.get(5)?),
+                perhaps: row.get(6)?,
             })
         },
     )

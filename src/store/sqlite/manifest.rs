@@ -58,7 +58,8 @@ pub fn page(
 }
 
 /// Whom the broadcasts that the selection asks about told, or may have, within a range of subscribers. An attempt that nobody
-/// knows the end of may have told them, whatever was decided for the delivery afterwards.
+/// knows the end of may have told them, whatever was decided for the delivery afterwards; so may one that was in a lane when the
+/// process ended.
 pub fn told(
     db: &Connection,
     id: BroadcastId,
@@ -84,7 +85,8 @@ pub fn told(
         let found = all(
             db,
             "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3
-               AND (state IN (6, 7) OR receipt = 'unconfirmed')
+               AND (state IN (6, 7) OR receipt = 'unconfirmed'
+                 OR state = 0 AND entered > 0 AND entered < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'))
              UNION SELECT subscriber FROM attempt
              WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome IN ('unknown', 'perhaps')",
             (broadcast, from.0, to.0),

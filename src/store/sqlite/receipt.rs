@@ -247,7 +247,7 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
     )?;
     run(
         db,
-        "INSERT INTO delivery VALUES (?1, ?2, 0, 0, 0, ?3, ?3, 0, NULL, NULL, NULL, ?4, 0, ?3)
+        "INSERT INTO delivery VALUES (?1, ?2, 0, 0, 0, ?3, ?3, 0, NULL, NULL, NULL, ?4, 0, ?3, 0)
          ON CONFLICT DO UPDATE SET state = 0, due = excluded.due, lane = 0",
         (broadcast.0, who.0, receipt.at.0, priority),
     )?;

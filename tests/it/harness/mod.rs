@@ -187,7 +187,7 @@ impl Broker {
         within(what, looking).await
     }
 
-    async fn channel(&self, name: &str) -> Value {
+    pub async fn channel(&self, name: &str) -> Value {
         self.get(&format!("/v1/channels/{name}")).await.json()
     }
 

@@ -10,7 +10,7 @@ use loudhailer::app::App;
 use loudhailer::audience::{Address, Quiet, Subscriber};
 use loudhailer::channel::{Driver, Fault, Holds, Outcome, Parcel};
 use loudhailer::clock::{Clock, Time};
-use loudhailer::id::{IncidentId, SubscriberId};
+use loudhailer::id::{BroadcastId, IncidentId, SubscriberId};
 use loudhailer::incident::Severity;
 use loudhailer::ingest::Ingested;
 use loudhailer::ingest::event::{Event, Principal, parse_value};
@@ -38,6 +38,10 @@ pub enum Answers {
     Refused,
     /// The first is to come again in three minutes.
     AcceptedLater,
+    /// The first is to come again in three minutes, and the second is never answered.
+    LaterThenNever,
+    /// These words, the first time.
+    RefusedOnce,
     Never,
 }
 
@@ -48,7 +52,9 @@ impl Driver for Counting {
         match self.answers {
             Answers::Never => std::future::pending().await,
             Answers::Refused => Outcome::Rejected { fault: Fault::Channel, detail: String::new() },
-            Answers::AcceptedLater if before == 0 => {
+            Answers::LaterThenNever if before > 0 => std::future::pending().await,
+            Answers::RefusedOnce if before == 0 => Outcome::Rejected { fault: Fault::Message, detail: String::new() },
+            Answers::AcceptedLater | Answers::LaterThenNever if before == 0 => {
                 let (after, detail) = (Some(SECOND * 180), String::new());
                 Outcome::Deferred { after, holds: Holds::Address, throttled: false, detail }
             }
@@ -102,6 +108,11 @@ impl Process {
 
     pub async fn hears(&self, id: &str, over: Value) -> Ingested {
         pipeline::ingest(&self.app, self.event(id, over), None).await.expect("ingests")
+    }
+
+    /// That what was said first was wrong; what that drew.
+    pub async fn corrects(&self) -> Vec<BroadcastId> {
+        self.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await.broadcasts
     }
 
     /// The same as far as the store: what it drew is not taken up.

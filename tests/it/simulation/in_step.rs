@@ -131,7 +131,7 @@ fn who_may_have_heard_before_a_death_hears_the_correction_that_follows_the_start
         let later = START + 60_000;
         let process = Process::start_at(&path, later, 1, Answers::Accepted, &["1/30s"]).await;
         assert_eq!(process.after(1).await, 0);
-        process.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await;
+        process.corrects().await;
         assert_eq!(process.after(120).await, 1, "who may have read the wrong words reads the right ones");
     });
 }
@@ -146,17 +146,91 @@ fn who_may_have_heard_before_a_death_hears_the_correction_though_another_way_was
         let process = Process::start_at(&path, START + 60_000, 1, Answers::Accepted, &["1/30s"]).await;
         process.app.engine.platforms_changed(IncidentId(99), 1, ["hook-net".to_string()].into());
         assert_eq!(process.after(60).await, 0);
-        let drawn = process.hears("e2", json!({ "corrects": 1, "summary": "It was another one." })).await.broadcasts;
+        let drawn = process.corrects().await;
         process.app.engine.platforms_changed(IncidentId(99), 2, Default::default());
         assert_eq!(process.after(120).await, 1);
-        let mut corrected = 0;
-        for id in drawn {
-            let broadcast = process.store.broadcast(id).await.expect("reads").expect("is there");
-            if !broadcast.selection.told_by.is_empty() {
-                corrected += process.store.counts(&broadcast).await.expect("reads").0.told;
-            }
-        }
+        let corrected = corrected(&process, &drawn).await;
         assert_eq!(corrected, 1, "they hear that it was wrong, not only what is so");
+    });
+}
+
+/// How many are told that something was wrong by what a correction drew.
+async fn corrected(process: &Process, drawn: &[BroadcastId]) -> i64 {
+    let mut corrected = 0;
+    for id in drawn {
+        let broadcast = process.store.broadcast(*id).await.expect("reads").expect("is there");
+        if !broadcast.selection.told_by.is_empty() {
+            corrected += process.store.counts(&broadcast).await.expect("reads").0.told;
+        }
+    }
+    corrected
+}
+
+/// A later try of somebody was on the wire when the process died. The next one finds them waiting, and does what `meanwhile` does,
+/// before it hears that the words were wrong: how many hear of that.
+fn hear_of_what_a_second_try_may_have_told_them(
+    rates: &[&str],
+    meanwhile: impl AsyncFnOnce(&Process, &[BroadcastId]),
+    afterwards: impl FnOnce(&Process),
+) -> i64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    let wrong = runtime().block_on(async {
+        let process = Process::start(&path, 1, Answers::LaterThenNever).await;
+        let wrong = process.says(None).await.broadcasts;
+        assert_eq!(process.after(300).await, 2, "the second try is on the wire when the process dies");
+        wrong
+    });
+    runtime().block_on(async {
+        let process = Process::start_at(&path, START + 360_000, 1, Answers::Accepted, rates).await;
+        meanwhile(&process, &wrong).await;
+        let drawn = process.corrects().await;
+        afterwards(&process);
+        process.after(120).await;
+        corrected(&process, &drawn).await
+    })
+}
+
+#[test]
+fn who_may_have_heard_by_a_later_try_before_a_death_hears_the_correction_while_they_wait_for_a_permit() {
+    let waits = async |process: &Process, _: &[BroadcastId]| assert_eq!(process.after(1).await, 0);
+    assert_eq!(hear_of_what_a_second_try_may_have_told_them(&["1/30s"], waits, |_| ()), 1);
+}
+
+#[test]
+fn who_may_have_heard_by_a_later_try_before_a_death_hears_the_correction_though_no_way_works_meanwhile() {
+    let down = async |process: &Process, _: &[BroadcastId]| {
+        process.app.engine.platforms_changed(IncidentId(99), 1, ["hook-net".to_string()].into());
+        assert_eq!(process.after(60).await, 0);
+    };
+    let up = |process: &Process| process.app.engine.platforms_changed(IncidentId(99), 2, Default::default());
+    assert_eq!(hear_of_what_a_second_try_may_have_told_them(&["1/30s"], down, up), 1);
+}
+
+#[test]
+fn who_may_have_heard_by_a_later_try_before_a_death_hears_the_correction_though_somebody_pauses_or_stops_it() {
+    for to in [Paused, Cancelled] {
+        let changes = async |process: &Process, wrong: &[BroadcastId]| {
+            for id in wrong {
+                process.app.engine.change_state(*id, STOPPABLE.into(), to, "somebody").await.expect("writes");
+            }
+            assert_eq!(process.after(60).await, 0);
+        };
+        assert_eq!(hear_of_what_a_second_try_may_have_told_them(&["1/30s"], changes, |_| ()), 1, "{to}");
+    }
+}
+
+#[test]
+fn who_may_have_heard_before_a_death_hears_the_correction_though_the_next_try_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    dies_with_one_on_the_wire(&path);
+    runtime().block_on(async {
+        let process = Process::start_at(&path, START + 60_000, 1, Answers::RefusedOnce, &[]).await;
+        assert_eq!(process.after(10).await, 1);
+        let drawn = process.corrects().await;
+        process.after(120).await;
+        assert_eq!(corrected(&process, &drawn).await, 1);
     });
 }
 

@@ -74,8 +74,6 @@ pub struct Known {
     pub reported: Vec<Reported>,
     pub replayed: Vec<(DeliveryId, Duration)>,
     pub endings: Vec<(Duration, Ending)>,
-    /// At each start, what had a row and was open: what of it was on the wire, the store can't tell.
-    pub open_at_starts: Vec<(Duration, BTreeSet<DeliveryId>)>,
     /// Broadcasts that ran on though nothing was in their way.
     pub stuck: Vec<Broadcast>,
     /// Decisions of owners that had lost their shards: whether each was refused.
@@ -104,11 +102,6 @@ impl Known {
             let written = at + LINGERS + Duration::from_millis(10);
             self.died_within(at, unwritten.map_or(written, |unwritten| unwritten.max(written)))
         })
-    }
-
-    /// Whether it had an open row when the process began that followed.
-    pub fn had_a_row_after(&self, id: DeliveryId, at: Duration) -> bool {
-        self.open_at_starts.iter().find(|(start, _)| at <= *start).is_some_and(|(_, open)| open.contains(&id))
     }
 
     pub fn changed_within(&self, who: SubscriberId, from: Duration, to: Duration) -> bool {

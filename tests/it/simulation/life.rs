@@ -1,6 +1,5 @@
 //! One life of the process: from its start to its death, to its handing over, or to the end of the world.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -13,10 +12,7 @@ use loudhailer::id::BroadcastId;
 use loudhailer::incident::Mode;
 use loudhailer::plan::{Held, Plans};
 use loudhailer::store::sqlite::{Crash, Sqlite};
-use loudhailer::store::{
-    Broadcast, BroadcastState, DeliveryFilter, DeliveryState, Frozen, Manifest, ManifestKey, Store, StoreError,
-    Upserted,
-};
+use loudhailer::store::{BroadcastState, Frozen, Manifest, ManifestKey, Store, StoreError, Upserted};
 
 use super::act::{Outside, act, last_word};
 use super::channels::lanes;
@@ -61,19 +57,10 @@ impl Life {
         self.base + self.clock.monotonic()
     }
 
-    async fn begin(world: &Arc<World>, path: &Path, outside: &mut Outside, seed: u64) -> Life {
+    async fn begin(world: &Arc<World>, path: &Path, seed: u64) -> Life {
         let base = *lock(&world.passed);
         let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
-        let mut open = BTreeSet::new();
-        // Of those that have ended, too: what is open in them derives its state later.
-        for n in 1.. {
-            let Some(Broadcast { id, .. }) = store.broadcast(BroadcastId(n)).await.expect("reads") else { break };
-            let state = Some(DeliveryState::Open);
-            let filter = DeliveryFilter { broadcast: Some(id), state, ..DeliveryFilter::default() };
-            open.extend(store.deliveries(filter, 10_000).await.expect("reads").iter().map(|row| row.id));
-        }
-        outside.known.open_at_starts.push((base, open));
         let lanes = lanes(world, &clock, base);
         static CONFIG: OnceLock<Config> = OnceLock::new();
         let small = format!("[engine]\nlane = 4\npage = {PAGE}\nattempt_room = 16");
@@ -132,7 +119,7 @@ pub fn empty_store() -> &'static [u8] {
 
 /// Lives to the end that `fate` has for it. `next`: where the file is that the next life finds after a death.
 pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outside: &mut Outside, seed: u64) -> Life {
-    let life = Life::begin(world, path, outside, seed).await;
+    let life = Life::begin(world, path, seed).await;
     if outside.people.iter().any(|person| person.id.0 < 0) {
         be_known(&life, path, world.variety.crowded, outside).await;
     }

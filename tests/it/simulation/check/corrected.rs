@@ -65,28 +65,16 @@ fn may_have_told(evidence: &Evidence<'_>, seen: &Seen) -> bool {
 }
 
 /// Whom one of these broadcasts told before another was released, and nothing was reported about that: also where the process died
-/// before it knew, as far as the store can tell (docs/PROMISES.md has what it can't).
+/// before it knew.
 fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<SubscriberId> {
     let Some(released) = before.released.map(since_start) else { return BTreeSet::new() };
     let reported = |of: BroadcastId, who: SubscriberId| {
         evidence.known.reported.iter().any(|report| (report.id.broadcast, report.id.subscriber) == (of, who))
     };
-    let seen = evidence.attempts.iter().filter(|seen| {
-        seen.was(Answer::Accepted)
-            && seen.answered.is_some_and(|at| at <= released)
-            && (!evidence.known.lost(seen.answered) || is_known_to_be_unknown(evidence, seen))
-    });
+    let seen = evidence
+        .attempts
+        .iter()
+        .filter(|seen| seen.was(Answer::Accepted) && seen.answered.is_some_and(|at| at <= released));
     let told = seen.filter_map(|seen| seen.delivery).filter(|id| by.contains(&id.broadcast.0));
     told.filter(|id| !reported(id.broadcast, id.subscriber)).map(|id| id.subscriber).collect()
-}
-
-/// Their only way, and its first try: whoever is decided and has no row was perhaps told. The next process may have been refused.
-fn is_known_to_be_unknown(evidence: &Evidence<'_>, seen: &Seen) -> bool {
-    let Some(id) = seen.delivery else { return false };
-    let decided = evidence.decided.get(&(id.broadcast, id.subscriber)).map(|(_, decision)| decision);
-    let others = || evidence.attempts.iter().filter(|other| other.delivery == seen.delivery);
-    let earlier = others().any(|other| other.at < seen.at);
-    let refused = others().any(|other| other.at > seen.at && matches!(other.answer, Answer::Rejected(_)));
-    let one = matches!(decided, Some(Decision::Ways(ways, _)) if ways.len() == 1);
-    one && !earlier && !refused && !evidence.known.had_a_row_after(id, seen.at)
 }
