@@ -36,6 +36,10 @@ mod probe;
 /// From a page to what it says.
 mod look;
 
+/// Properties of what is read.
+mod attacked;
+pub use self::attacked::attacked;
+
 /// One turn: a look, and what follows from it.
 mod turn;
 

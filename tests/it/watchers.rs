@@ -12,9 +12,9 @@ use self::page::{Page, again, looked, open, says, watching};
 use super::cli;
 use super::harness::{Broker, Reply, webhooks};
 
-pub const STATUSPAGE: &str = include_str!("watched/statuspage.json");
-pub const HISTORY: &str = include_str!("watched/history.atom");
-pub const TIMELINE: &str = include_str!("watched/timeline.json");
+pub const STATUSPAGE: &str = include_str!("../../fuzz/seeds/page/statuspage.json");
+pub const HISTORY: &str = include_str!("../../fuzz/seeds/page/history.atom");
+pub const TIMELINE: &str = include_str!("../../fuzz/seeds/page/timeline.json");
 
 const WHOLE: &str = "kind = \"statuspage\"\ncomponent = \"api\"";
 

@@ -7,7 +7,7 @@ use super::{HISTORY, STATUSPAGE, TIMELINE};
 use crate::harness::{Broker, Reply, webhooks};
 use loudhailer::clock::{Clock, Time};
 
-const RSS: &str = include_str!("../watched/cloud.rss");
+const RSS: &str = include_str!("../../../fuzz/seeds/page/cloud.rss");
 const THUNDERSTORM: &str = include_str!("../../../fuzz/seeds/cap/thunderstorm.xml");
 
 async fn broker(watchers: &[(&str, &str, &str)]) -> Broker {

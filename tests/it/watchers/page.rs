@@ -66,20 +66,21 @@ pub async fn looked(broker: &Broker, name: &str, times: u64) {
     within(&format!("{name} looked {times} times"), turns.wait_for(|turns| *turns >= times)).await.expect("it lives");
 }
 
-/// Waits until a watcher knows when to look for the first time.
-pub async fn began(broker: &Broker, name: &str) {
+/// Waits until a watcher waits: the clock may have been moved for another one, and woken this one, too.
+pub async fn idle(broker: &Broker, name: &str) {
     let watcher = broker.app.watchers.get(name).expect("it is set up");
     let mut turns = watcher.turns();
-    let knows = async {
-        while watcher.view().next.is_none() {
+    let waits = async {
+        while watcher.view().next.is_none_or(|next| next <= broker.clock.calendar()) {
             turns.changed().await.expect("it lives");
         }
     };
-    within(&format!("{name} began"), knows).await;
+    within(&format!("{name} waited"), waits).await;
 }
 
 /// Lets a watcher look once more: moves the clock to when it wants to.
 pub async fn again(broker: &Broker, name: &str) {
+    idle(broker, name).await;
     let watcher = broker.app.watchers.get(name).expect("it is set up");
     let turns = *watcher.turns().borrow();
     let next = watcher.view().next.expect("it has a next time");
@@ -95,6 +96,7 @@ pub fn wait(broker: &Broker, name: &str) -> Duration {
 
 /// As the API shows it.
 pub async fn shown(broker: &Broker, name: &str) -> Value {
+    idle(broker, name).await;
     let all = broker.get("/v1/watchers").await.json();
     let all = all["items"].as_array().expect("a list");
     all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("no {name} in {all:?}")).clone()

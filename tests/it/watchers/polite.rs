@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loudhailer::clock::Clock;
 
-use super::page::{Page, again, began, looked, says, shown, wait, watching};
+use super::page::{Page, again, idle, looked, says, shown, wait, watching};
 use super::{HISTORY, STATUSPAGE};
 use crate::harness::{Broker, Reply, webhooks};
 use crate::peers::peers;
@@ -28,26 +28,26 @@ async fn a_page_is_asked_by_name_with_what_is_known_of_it_and_the_same_page_goes
     .await;
     let config = format!(
         "[server]\npublic_url = \"https://status.example\"\n{}",
-        watching(&[("page", &page.url("/summary.json?key=k-1"), &format!("{WHOLE}\ntoken = \"t-1\""))])
+        watching(&[("polite", &page.url("/summary.json?key=k-1"), &format!("{WHOLE}\ntoken = \"t-1\""))])
     );
     let broker = Broker::start(&webhooks(&config)).await;
-    looked(&broker, "page", 1).await;
+    looked(&broker, "polite", 1).await;
     let first = page.sink.next().await;
     assert_eq!((&*first.method, &*first.path), ("GET", "/summary.json?key=k-1"));
     let agent = format!("Loudhailer/{} (+https://status.example)", env!("CARGO_PKG_VERSION"));
     assert_eq!(first.header("user-agent"), Some(&*agent));
     assert_eq!(first.header("authorization"), Some("Bearer t-1"));
     assert_eq!((first.header("if-none-match"), first.header("accept-encoding")), (None, Some("identity")));
-    minute(wait(&broker, "page"), 1);
+    minute(wait(&broker, "polite"), 1);
     broker.clock.advance(Duration::from_secs(59));
     assert_eq!(page.sink.all().len(), 1, "not before its minute is over");
-    again(&broker, "page").await;
+    again(&broker, "polite").await;
     let second = page.sink.next().await;
     assert_eq!(second.header("if-none-match"), Some("W/\"7\""));
     assert_eq!(second.header("if-modified-since"), Some("Mon, 04 Oct 2021 15:47:58 GMT"));
-    let after = shown(&broker, "page").await;
+    let after = shown(&broker, "polite").await;
     assert_eq!((&after["looks"]["changed"], &after["looks"]["unchanged"]), (&1.into(), &1.into()), "{after}");
-    minute(wait(&broker, "page"), 4);
+    minute(wait(&broker, "polite"), 4);
     let signals = broker.get("/v1/signals").await.json();
     assert_eq!(signals["items"][0]["count"], 2, "what is the same is said again: {signals}");
     // Its URL and its token are nobody's business.
@@ -55,8 +55,8 @@ async fn a_page_is_asked_by_name_with_what_is_known_of_it_and_the_same_page_goes
     assert!(!seen.contains("k-1") && !seen.contains("t-1"), "{seen}");
     let metrics = broker.get("/metrics").await.text;
     for line in [
-        "loudhailer_watcher_looks_total{watcher=\"page\",what=\"unchanged\"}",
-        "loudhailer_watcher_failing{watcher=\"page\"} 0",
+        "loudhailer_watcher_looks_total{watcher=\"polite\",what=\"unchanged\"}",
+        "loudhailer_watcher_failing{watcher=\"polite\"} 0",
         "loudhailer_signals_total{from=\"watcher\"}",
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
@@ -67,10 +67,10 @@ async fn a_page_is_asked_by_name_with_what_is_known_of_it_and_the_same_page_goes
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_cannot_be_read_says_nothing_and_is_asked_less_and_less_often() {
     let page = Page::of(STATUSPAGE).await;
-    let broker = Broker::start(&webhooks(&watching(&[("page", &page.url("/"), WHOLE)]))).await;
-    looked(&broker, "page", 1).await;
-    assert_eq!(says(&broker, "page").await.len(), 1);
-    let since = shown(&broker, "page").await["says"][0]["since"].clone();
+    let broker = Broker::start(&webhooks(&watching(&[("away", &page.url("/"), WHOLE)]))).await;
+    looked(&broker, "away", 1).await;
+    assert_eq!(says(&broker, "away").await.len(), 1);
+    let since = shown(&broker, "away").await["says"][0]["since"].clone();
     let deep = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
     for (failures, answer, error) in [
         (1, Reply::Status(500), "it answers 500"),
@@ -94,25 +94,25 @@ async fn a_page_that_cannot_be_read_says_nothing_and_is_asked_less_and_less_ofte
         (7, Reply::Full(200, String::new(), deep), "is no summary of Statuspage"),
     ] {
         page.answers(move |_| answer.clone());
-        again(&broker, "page").await;
-        let after = shown(&broker, "page").await;
+        again(&broker, "away").await;
+        let after = shown(&broker, "away").await;
         let said = after["error"].as_str().unwrap_or_default();
         assert!(said.starts_with(error), "{said:?} is not {error:?}");
         assert_eq!((&after["health"], &after["failures"]), (&"failing".into(), &failures.into()), "{after}");
-        minute(wait(&broker, "page"), [1, 2, 4, 8, 16, 32, 60][failures - 1]);
+        minute(wait(&broker, "away"), [1, 2, 4, 8, 16, 32, 60][failures - 1]);
     }
     // What it said is neither repeated nor withdrawn: nobody knows. After the window it counts no more.
     let signals = broker.get("/v1/signals").await.json();
     assert_eq!(signals["items"], serde_json::json!([]), "{signals}");
-    assert!(broker.get("/metrics").await.text.contains("loudhailer_watcher_failing{watcher=\"page\"} 1"));
+    assert!(broker.get("/metrics").await.text.contains("loudhailer_watcher_failing{watcher=\"away\"} 1"));
     page.shows(STATUSPAGE);
-    again(&broker, "page").await;
-    let after = shown(&broker, "page").await;
+    again(&broker, "away").await;
+    let after = shown(&broker, "away").await;
     assert_eq!(
         (&after["health"], &after["failures"], &after["says"][0]["since"]),
         (&"working".into(), &0.into(), &since)
     );
-    minute(wait(&broker, "page"), 1);
+    minute(wait(&broker, "away"), 1);
     broker.stop().await;
 }
 
@@ -127,7 +127,7 @@ async fn who_asks_to_be_left_alone_is_left_alone_over_a_restart_too() {
     let folder = broker.stop().await;
     page.shows(STATUSPAGE);
     let broker = Broker::open(&config, Clock::manual(now), folder).await;
-    began(&broker, "page").await;
+    idle(&broker, "page").await;
     let left = wait(&broker, "page");
     assert!(left >= Duration::from_secs(3000) && left <= Duration::from_secs(3361), "{left:?}");
     assert_eq!(page.sink.all().len(), 1);
