@@ -39,6 +39,8 @@ pub struct App {
     pub channels: Vec<(ChannelId, Channel)>,
     pub sources: Sources,
     pub watchers: Watchers,
+    /// Held by the signal that proposes an incident.
+    pub proposing: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
     /// `None`: no brokers are configured.
@@ -160,6 +162,7 @@ impl App {
             channels: Vec::new(),
             sources: Sources::default(),
             watchers: Watchers::default(),
+            proposing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             config,
             clock,

@@ -68,7 +68,16 @@ pub async fn take_since(app: &App, signal: Signal, began: Time) -> Result<Heard,
     let component = signal.component.clone();
     let heard = app.store.signal(signal, since).await?;
     let incidents = app.store.incidents(None, false, RECENT).await?;
-    let followed = follows(&component, &heard, &incidents, settings.origins);
+    let mut followed = follows(&component, &heard, &incidents, settings.origins);
+    // Another origin may say the same in this moment: whoever comes second finds the incident of the first.
+    let alone = match followed {
+        Follows::Proposes(_) => Some(app.proposing.lock().await),
+        _ => None,
+    };
+    if alone.is_some() {
+        let incidents = app.store.incidents(None, false, RECENT).await?;
+        followed = follows(&component, &heard, &incidents, settings.origins);
+    }
     let incident = match followed {
         Follows::Nothing => None,
         Follows::Known { incident, proposed: false } => Some(incident),
@@ -89,6 +98,7 @@ pub async fn take_since(app: &App, signal: Signal, began: Time) -> Result<Heard,
             Err(error) => return Err(error),
         },
     };
+    drop(alone);
     let origins = heard.len();
     Ok(Heard { origins, incident })
 }

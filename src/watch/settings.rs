@@ -17,6 +17,8 @@ const FLOOR: Duration = Duration::from_secs(30);
 const PROBE_FLOOR: Duration = Duration::from_secs(5);
 /// Posts on one page of a timeline.
 const POSTS: usize = 40;
+/// Of a tag, in characters.
+const TAG: usize = 100;
 /// A page that has not answered by then is away.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -256,6 +258,9 @@ fn reads(own: &Watcher) -> Result<Reads, Misfit> {
         },
         Kind::Mastodon => Reads::Mastodon {
             tag: match &own.tag {
+                Some(tag) if tag.chars().count() > TAG => {
+                    return misfit("tag", format!("has at most {TAG} characters"));
+                }
                 Some(tag) if !tag.trim_start_matches('#').trim().is_empty() => tag.trim().into(),
                 Some(_) => return misfit("tag", "is empty"),
                 None => return misfit("kind", "needs tag: the hashtag, such as \"outage\""),

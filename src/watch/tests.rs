@@ -50,6 +50,7 @@ fn what_is_wrong_with_a_watcher_is_said_with_its_line() {
         (format!("{feed}lasts = \"1s\""), 9, "watchers.w.lasts: is from 1m to 30d"),
         (posts.clone(), 6, "watchers.w.kind: needs tag"),
         (format!("{posts}tag = \"#\""), 9, "watchers.w.tag: is empty"),
+        (format!("{posts}tag = \"{}\"", "t".repeat(101)), 9, "watchers.w.tag: has at most 100 characters"),
         (format!("{posts}tag = \"t\"\nposts = 41"), 10, "watchers.w.posts: is from 1 to 40"),
         (format!("{posts}tag = \"t\"\nwithin = \"2d\""), 10, "watchers.w.within: is from 1m to 1d"),
         (
