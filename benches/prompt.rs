@@ -110,6 +110,7 @@ forwarded! {
     updates(id: IncidentId) -> Result<Vec<UpdateRow>>;
     open_incidents() -> Result<Vec<Incident>>;
     signal(signal: Signal, since: Time) -> Result<Vec<Signal>>;
+    silence(component: &str, origin: &str) -> Result<()>;
     signals(since: Time, limit: usize) -> Result<Vec<Signal>>;
     freeze(frozen: Frozen) -> Result<()>;
     frozen(digest: [u8; 32]) -> Result<Option<Vec<u8>>>;

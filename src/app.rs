@@ -27,6 +27,7 @@ use crate::plan::{self, Confirms, Plan, Plans};
 use crate::render::{Templates, clearances};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Frozen, Store};
+use crate::watch::Watchers;
 
 pub struct App {
     pub config: Config,
@@ -37,6 +38,9 @@ pub struct App {
     pub templates: ArcSwap<Templates>,
     pub channels: Vec<(ChannelId, Channel)>,
     pub sources: Sources,
+    pub watchers: Watchers,
+    /// Held by the signal that proposes an incident.
+    pub proposing: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
     /// `None`: no brokers are configured.
@@ -86,11 +90,13 @@ impl App {
         let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
         let sources = Sources::build(&config, &load_formats(&config)?)?;
         sources.mute(muted(&*store).await?);
+        let watchers = Watchers::build(&config)?;
         let seed = fastrand::u64(..);
         let templates = Arc::new(load_templates(&config)?);
         let (mut app, outcomes) = App::assemble(config, clock, store, plans, templates, lanes, seed).await?;
         app.channels = channels;
         app.sources = sources;
+        app.watchers = watchers;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
@@ -155,6 +161,8 @@ impl App {
             templates: ArcSwap::new(templates),
             channels: Vec::new(),
             sources: Sources::default(),
+            watchers: Watchers::default(),
+            proposing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             config,
             clock,
@@ -197,6 +205,7 @@ impl Built {
         let Built { app, listener, outcomes, kafka } = self;
         app.engine.start(outcomes);
         let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
+        let watching = app.watchers.start(&app);
         let upkeep = tokio::spawn(upkeep(app.clone()));
         let sums = tokio::spawn(crate::telemetry::sum_up());
         let server = crate::api::serve(app.clone(), listener)?;
@@ -213,6 +222,7 @@ impl Built {
             if let Some(consumer) = consumer {
                 let _ = consumer.await;
             }
+            futures_util::future::join_all(watching).await;
         };
         let _ = tokio::time::timeout(LAST_ATTEMPTS / 2, taking).await;
         app.engine.shut_down(ends.saturating_duration_since(tokio::time::Instant::now())).await;

@@ -4,6 +4,7 @@
 pub mod files;
 mod place;
 mod secret;
+pub mod watcher;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub struct Config {
     pub channels: BTreeMap<String, Channel>,
     #[serde(default)]
     pub sources: BTreeMap<String, Source>,
+    #[serde(default)]
+    pub watchers: BTreeMap<String, watcher::Watcher>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -264,6 +267,10 @@ impl Config {
             let place = place_of(text, name, &["signals".into(), "origins".into()]);
             return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
         }
+        crate::watch::check(&config).map_err(|(watcher, misfit)| {
+            let path = ["watchers", &watcher, misfit.key].map(String::from);
+            wrong(place_of(text, name, &path), format!("watchers.{watcher}.{misfit}"))
+        })?;
         Ok(config)
     }
 

@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("replies", replies),
     ("template", template),
     ("cap", cap),
+    ("page", page),
 ];
 
 fn sender() -> Principal {
@@ -139,6 +140,11 @@ pub fn replies(bytes: &[u8]) {
 /// A file of words.
 pub fn template(bytes: &[u8]) {
     render::attacked(&String::from_utf8_lossy(bytes));
+}
+
+/// A page that a watcher reads, as every kind of it.
+pub fn page(bytes: &[u8]) {
+    crate::watch::attacked(bytes);
 }
 
 /// An alert of CAP 1.2.

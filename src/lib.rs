@@ -38,6 +38,9 @@ pub mod incident;
 /// Signals: what others see before we know, until it is an incident.
 pub mod signal;
 
+/// Watchers: what others publish, as signals.
+pub mod watch;
+
 /// Plans: which step tells whom, how and when.
 pub mod plan;
 

@@ -47,6 +47,20 @@ enum Follows {
 
 /// Takes a signal in. What it says is on disk when this returns, and so is the incident that it proposes.
 pub async fn take(app: &App, signal: Signal) -> Result<Heard, IngestError> {
+    let since = signal.at;
+    take_since(app, signal, since).await
+}
+
+/// The same of an origin that has said it, unchanged, since then. What it went on saying while an incident of the component ended is
+/// nothing new after it, and is not heard.
+pub async fn take_since(app: &App, signal: Signal, began: Time) -> Result<Heard, IngestError> {
+    if began < signal.at {
+        let incidents = app.store.incidents(None, false, RECENT).await?;
+        let open = about(&signal.component, &incidents).any(|incident| incident.closed.is_none());
+        if !open && ended(&signal.component, &incidents).is_some_and(|ended| began <= ended) {
+            return Ok(Heard { origins: 0, incident: None });
+        }
+    }
     let settings = &app.config.signals;
     let since = Time(app.clock.calendar().0.saturating_sub(settings.window.0.as_millis() as i64));
     let kind = signal.origin.split('/').next().unwrap_or_default().to_string();
@@ -54,7 +68,16 @@ pub async fn take(app: &App, signal: Signal) -> Result<Heard, IngestError> {
     let component = signal.component.clone();
     let heard = app.store.signal(signal, since).await?;
     let incidents = app.store.incidents(None, false, RECENT).await?;
-    let followed = follows(&component, &heard, &incidents, settings.origins);
+    let mut followed = follows(&component, &heard, &incidents, settings.origins);
+    // Another origin may say the same in this moment: whoever comes second finds the incident of the first.
+    let alone = match followed {
+        Follows::Proposes(_) => Some(app.proposing.lock().await),
+        _ => None,
+    };
+    if alone.is_some() {
+        let incidents = app.store.incidents(None, false, RECENT).await?;
+        followed = follows(&component, &heard, &incidents, settings.origins);
+    }
     let incident = match followed {
         Follows::Nothing => None,
         Follows::Known { incident, proposed: false } => Some(incident),
@@ -75,25 +98,33 @@ pub async fn take(app: &App, signal: Signal) -> Result<Heard, IngestError> {
             Err(error) => return Err(error),
         },
     };
+    drop(alone);
     let origins = heard.len();
     Ok(Heard { origins, incident })
 }
 
 /// `heard`: each origin once. What was said before the last incident of the component ended was about that one.
 fn follows(component: &str, heard: &[Signal], incidents: &[Incident], wanted: usize) -> Follows {
-    let about = |incident: &&Incident| {
-        incident.mode == Mode::Real && incident.state.facts().components.iter().any(|named| named == component)
-    };
-    let of_it = || incidents.iter().filter(about);
-    if let Some(open) = of_it().find(|incident| incident.closed.is_none()) {
+    if let Some(open) = about(component, incidents).find(|incident| incident.closed.is_none()) {
         return Follows::Known { incident: open.id, proposed: open.state.proposed };
     }
-    let ended = of_it().filter_map(|incident| incident.closed).max();
+    let ended = ended(component, incidents);
     let news = || heard.iter().filter(|signal| ended.is_none_or(|ended| signal.at > ended));
     match news().map(|signal| signal.at).min() {
         Some(since) if news().count() >= wanted => Follows::Proposes(since),
         _ => Follows::Nothing,
     }
+}
+
+/// The incidents of a component that are no drills.
+fn about<'a>(component: &'a str, incidents: &'a [Incident]) -> impl Iterator<Item = &'a Incident> {
+    let names = move |incident: &Incident| incident.state.facts().components.iter().any(|named| named == component);
+    incidents.iter().filter(move |incident| incident.mode == Mode::Real && names(incident))
+}
+
+/// When the last of them ended.
+fn ended(component: &str, incidents: &[Incident]) -> Option<Time> {
+    about(component, incidents).filter_map(|incident| incident.closed).max()
 }
 
 async fn propose(app: &App, component: &str, since: Time) -> Result<Ingested, IngestError> {

@@ -29,6 +29,7 @@ mod stream;
 mod subscriber;
 mod ticks;
 mod token;
+mod watchers;
 mod withdraw;
 
 use std::net::TcpListener;
@@ -75,6 +76,7 @@ fn routes(places: &mut Places<'_>) {
     places.add("/v1/incidents/{id}", [get(incidents::one)]);
     places.add("/v1/reports", [post(reports::take)]);
     places.add("/v1/signals", [get(reports::list)]);
+    places.add("/v1/watchers", [get(watchers::list)]);
     places.add("/v1/broadcasts:stop", [post(broadcasts::stop_all)]);
     places.add("/v1/broadcasts", [get(broadcasts::list)]);
     places.add("/v1/broadcasts/{id:[^/:]+}:stop", [post(broadcasts::stop)]);

@@ -161,6 +161,7 @@ mod tests {
             ("GET", "/v1/sources", Some(Scope::Read)),
             ("POST", "/v1/reports", None),
             ("GET", "/v1/signals", Some(Scope::Read)),
+            ("GET", "/v1/watchers", Some(Scope::Read)),
             ("POST", "/v1/incidents/inc_1:confirm", Some(Scope::Broadcast)),
             ("GET", "/report", None),
             ("POST", "/report", None),

@@ -122,6 +122,42 @@ impl Alert {
         Reference { sender: self.sender.clone(), identifier: self.identifier.clone(), sent: self.sent }
     }
 
+    /// It is about what really is, and somebody is to act on it.
+    pub fn is_actual(&self) -> bool {
+        self.status == Status::Actual && matches!(self.msg_type, MsgType::Alert | MsgType::Update | MsgType::Cancel)
+    }
+
+    pub fn is_cancel(&self) -> bool {
+        self.msg_type == MsgType::Cancel
+    }
+
+    /// What it is called, in the first of its languages.
+    pub fn headline(&self) -> String {
+        let info = self.infos.first();
+        info.map(|info| info.headline.as_ref().unwrap_or(&info.event).clone()).unwrap_or_default()
+    }
+
+    /// All that it says in words, of all its infos.
+    pub fn words(&self) -> String {
+        let of = |info: &Info| {
+            let said = [&info.headline, &info.description, &info.instruction].into_iter().flatten().cloned();
+            [info.event.clone()].into_iter().chain(said).collect::<Vec<_>>()
+        };
+        self.infos.iter().flat_map(of).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The names and codes of its areas.
+    pub fn areas(&self) -> impl Iterator<Item = &String> {
+        let areas = self.infos.iter().flat_map(|info| &info.areas);
+        areas.flat_map(|area| [&area.name].into_iter().chain(&area.codes))
+    }
+
+    /// When the last of its infos ends; `None`: one says nothing of it.
+    pub fn expires(&self) -> Option<Time> {
+        let all: Option<Vec<Time>> = self.infos.iter().map(|info| info.expires).collect();
+        all?.into_iter().max()
+    }
+
     /// Each of its infos says that the danger is over.
     pub fn all_clear(&self) -> bool {
         let clear = |info: &Info| info.responses.contains(&ResponseType::AllClear);

@@ -19,7 +19,7 @@ use super::guard::{Guard, Network, Refused};
 use super::place::Origin;
 use super::tls::Tls;
 
-/// An answer's body beyond this is not read.
+/// An answer's body beyond this is not read, where nobody says otherwise.
 const BODY: usize = 64 * 1024;
 /// Idle connections over all origins of one channel.
 const IDLE: usize = 1024;
@@ -39,6 +39,8 @@ pub struct Pool {
     concurrency: usize,
     /// For a whole exchange, waiting and connecting included.
     patience: Duration,
+    /// An answer's body beyond this is not read.
+    body: usize,
     endpoints: Mutex<HashMap<Arc<Origin>, Arc<Endpoint>>>,
     idle: Arc<AtomicUsize>,
 }
@@ -52,7 +54,9 @@ struct Endpoint {
 pub struct Received {
     pub status: u16,
     pub headers: HeaderMap,
+    /// Empty if it was too long.
     pub body: Vec<u8>,
+    pub whole: bool,
 }
 
 #[derive(Debug)]
@@ -73,9 +77,15 @@ impl Pool {
             tls,
             concurrency: concurrency.max(1),
             patience,
+            body: BODY,
             endpoints: Mutex::default(),
             idle: Arc::default(),
         }
+    }
+
+    /// Reads bodies up to so many bytes.
+    pub fn reading(self, body: usize) -> Pool {
+        Pool { body, ..self }
     }
 
     pub async fn exchange(&self, origin: &Arc<Origin>, request: Request<Full<Bytes>>) -> Result<Received, Failure> {
@@ -111,7 +121,7 @@ impl Pool {
             }
             written.store(true, Ordering::Relaxed);
             match sender.try_send_request(request).await {
-                Ok(response) => return endpoint.receive(response, sender).await,
+                Ok(response) => return endpoint.receive(response, sender, self.body).await,
                 // hyper gives the request back only if it had not begun to write it.
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !fresh => {
@@ -211,7 +221,7 @@ impl Endpoint {
         self.idle.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn receive(&self, response: Response<Incoming>, sender: Sender) -> Result<Received, Failure> {
+    async fn receive(&self, response: Response<Incoming>, sender: Sender, limit: usize) -> Result<Received, Failure> {
         let (head, mut incoming) = response.into_parts();
         let mut body = Vec::new();
         let mut whole = true;
@@ -221,7 +231,7 @@ impl Endpoint {
                 Some(Err(_)) => return Err(Failure::Lost("the answer was cut")),
                 Some(Ok(frame)) => {
                     let Ok(data) = frame.into_data() else { continue };
-                    if body.len() + data.len() > BODY {
+                    if body.len() + data.len() > limit {
                         body.clear();
                         whole = false;
                         break;
@@ -234,7 +244,7 @@ impl Endpoint {
         if whole {
             self.put(sender);
         }
-        Ok(Received { status: head.status.as_u16(), headers: head.headers, body })
+        Ok(Received { status: head.status.as_u16(), headers: head.headers, body, whole })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::source::Sources;
 use crate::render::{Level, check};
+use crate::watch::Watchers;
 
 #[derive(Parser)]
 pub struct Args {
@@ -72,6 +73,10 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
                 Err(error) => block("", error.to_string()),
             }
         }
+        Err(error) => block("", error.to_string()),
+    }
+    match Watchers::build(&config) {
+        Ok(watchers) => drop(counts.insert("watchers", watchers.iter().count())),
         Err(error) => block("", error.to_string()),
     }
     match app::load_templates(&config) {

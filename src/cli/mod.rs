@@ -19,6 +19,7 @@ mod source;
 mod status;
 mod template;
 mod token;
+mod watchers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     Release(brake::One),
     /// What others see: their reports within the window.
     Signals(signals::List),
+    /// What is watched: its health, and what it says.
+    Watchers(watchers::Args),
     /// What signals proposed is an incident: its plans tell whom they are for.
     Confirm(signals::Settle),
     /// What signals proposed is none: it ends, and nobody is told.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Resume(args) => remote(&config, &cli.server, |client| brake::change(client, args, "resume")),
         Command::Release(args) => remote(&config, &cli.server, |client| brake::change(client, args, "release")),
         Command::Signals(args) => remote(&config, &cli.server, |client| signals::list(client, args)),
+        Command::Watchers(args) => watchers::run(&config, &cli.server, args),
         Command::Confirm(args) => remote(&config, &cli.server, |client| signals::confirm(client, args)),
         Command::Dismiss(args) => remote(&config, &cli.server, |client| signals::dismiss(client, args)),
         Command::Channel(args) => channel::run(config, &cli.server, args),

@@ -69,6 +69,8 @@ pub trait Store: Send + Sync + 'static {
     async fn open_incidents(&self) -> Result<Vec<Incident>>;
     /// Keeps what an origin says of a component; answers what all say of it since then, each once and the latest first.
     async fn signal(&self, signal: Signal, since: Time) -> Result<Vec<Signal>>;
+    /// Forgets what an origin said of a component: it says so no more.
+    async fn silence(&self, component: &str, origin: &str) -> Result<()>;
     /// What was said since then, the latest first.
     async fn signals(&self, since: Time, limit: usize) -> Result<Vec<Signal>>;
     async fn freeze(&self, frozen: Frozen) -> Result<()>;

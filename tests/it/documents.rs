@@ -73,6 +73,7 @@ fn what_documents_link_to_is_there() {
         ("docs", "PERFORMANCE.md"),
         ("docs", "PLANS.md"),
         ("docs", "PLATFORMS.md"),
+        ("docs", "SIGNALS.md"),
         ("docs", "SOURCES.md"),
         ("tests/evidence", "README.md"),
         ("docs", "PROMISES.md"),

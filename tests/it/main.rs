@@ -39,6 +39,7 @@ mod store;
 mod upgrade;
 mod urgent;
 mod waiting;
+mod watchers;
 
 /// As in the program itself.
 #[global_allocator]

@@ -111,6 +111,28 @@ async fn what_is_dismissed_tells_nobody_ever_and_only_newer_signals_propose_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_several_origins_say_in_one_moment_is_one_incident() {
+    let names: Vec<String> = (0..30).map(|n| format!("c{n}")).collect();
+    let components: String = names.iter().map(|name| format!("[components.{name}]\ntitle = \"{name}\"\n")).collect();
+    let (broker, _sink, desk, person) = broker(&components).await;
+    for name in &names {
+        assert_eq!(counted(&desk, json!({ "component": name, "origin": "a" })).await, (1, None));
+    }
+    broker.clock.advance(Duration::from_secs(60));
+    let said = |name: &String, origin: &str| counted(&desk, json!({ "component": name, "origin": origin }));
+    futures_util::future::join_all(names.iter().flat_map(|name| [said(name, "a"), said(name, "b")])).await;
+    let mut about: Vec<String> = Vec::new();
+    for incident in person.get("/v1/incidents?limit=100").await.json()["items"].as_array().expect("a list") {
+        about.push(incident["facts"]["components"][0].as_str().expect("a name").into());
+    }
+    about.sort();
+    let mut names = names.clone();
+    names.sort();
+    assert_eq!(about, names);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everyone_may_report_as_one_of_their_network_within_limits_and_no_address_is_kept() {
     let proxied = "[server]\ntrusted_proxies = [\"127.0.0.1\"]\n[signals]\nrate = \"3/10min\"\n";
     let (broker, sink, _, person) = broker(proxied).await;

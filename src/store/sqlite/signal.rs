@@ -27,6 +27,11 @@ pub fn hear(db: &Connection, said: &Signal, since: Time) -> Result<Vec<Signal>> 
     of(db, &said.component, since)
 }
 
+/// Forgets what an origin said of a component.
+pub fn silence(db: &Connection, component: &str, origin: &str) -> Result<()> {
+    run(db, "DELETE FROM signal WHERE component = ?1 AND origin = ?2", (component, origin)).map(drop)
+}
+
 fn of(db: &Connection, component: &str, since: Time) -> Result<Vec<Signal>> {
     let sql = format!("{SIGNAL} WHERE component = ?1 AND at >= ?2 ORDER BY at DESC, origin LIMIT ?3");
     all(db, &sql, (component, since.0, ORIGINS as i64), read)

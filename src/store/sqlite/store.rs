@@ -65,6 +65,11 @@ impl Store for Sqlite {
         self.take(move |db| signal::hear(db, &signal, since)).await
     }
 
+    async fn silence(&self, component: &str, origin: &str) -> Result<()> {
+        let (component, origin) = (component.to_string(), origin.to_string());
+        self.write(move |db| signal::silence(db, &component, &origin)).await
+    }
+
     async fn signals(&self, since: Time, limit: usize) -> Result<Vec<Signal>> {
         self.read(move |db| signal::list(db, since, limit)).await
     }

@@ -86,7 +86,8 @@ impl Scene {
         .await;
         let more = format!(
             "[components.web]\ntitle = \"Website\"\n[regions.global]\ntitle = \"The world\"\n\
-             [sources.hooks]\nformat = \"gatus\"\n{}",
+             [sources.hooks]\nformat = \"gatus\"\n\
+             [watchers.page]\nkind = \"statuspage\"\nurl = \"http://127.0.0.1:9/\"\ncomponent = \"web\"\n{}",
             kannel("sms", sink.port(), "")
         );
         let broker = Broker::start(&webhooks(&more)).await;
