@@ -73,7 +73,7 @@ pub mod outbox;
 /// The SMTP driver.
 pub mod smtp;
 
-/// The drivers of MQTT, NATS and AMQP.
+/// The drivers of MQTT, NATS, AMQP and SMPP.
 pub mod publish;
 
 /// The Kafka driver.
@@ -84,6 +84,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use self::exchange::Exchange;
 use crate::clock::Time;
@@ -202,10 +204,20 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// From now on what the platform reports over the connection goes there; most report nothing, or by requests to us.
+    fn listen(&self, _reports: mpsc::Sender<Report>) {}
+
     /// Whether it writes a parcel's unsubscribe link itself, as mail does in a header, wherever the words have none.
     fn writes_unsubscribe(&self) -> bool {
         false
     }
+}
+
+/// What a platform reports over the connection by which it takes messages, for `[receipts]` of its file to read.
+pub struct Report {
+    pub said: Value,
+    /// Whether it was kept: the platform repeats what was not.
+    pub kept: oneshot::Sender<bool>,
 }
 
 words!(

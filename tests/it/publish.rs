@@ -20,6 +20,7 @@ mod amqp;
 mod kafka;
 mod mqtt;
 mod nats;
+mod smpp;
 
 /// A broker's server of a test's own.
 mod server;
