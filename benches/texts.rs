@@ -118,6 +118,7 @@ fn parcel(n: u64, message: Arc<Message>) -> Parcel {
     Parcel {
         id: format!("dlv_{n}"),
         broadcast: None,
+        incident: None,
         to: format!("+4670{n:08}").into(),
         secrets: Vec::new(),
         message,

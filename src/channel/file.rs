@@ -268,6 +268,11 @@ impl Platform {
                 super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
             }
         }
+        if let Auth::Token(ask) = &self.auth
+            && let Some(json) = &ask.json
+        {
+            super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
+        }
         let in_json: Vec<Template> = in_json.iter().filter_map(|text| Template::parse(text).ok()).collect();
         templates.extend(&in_json);
         templates

@@ -43,6 +43,18 @@ pub mod gsm7;
 /// How a request says who sends it.
 pub mod auth;
 
+/// OAuth 1.0a.
+pub mod oauth1;
+
+/// Tokens that platforms give, and that end.
+pub mod token;
+
+/// Sealed for a browser.
+pub mod webpush;
+
+/// Signatures of AWS.
+pub mod sigv4;
+
 /// Signatures of webhooks.
 pub mod webhook;
 
@@ -89,7 +101,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::exchange::Exchange;
 use crate::clock::Time;
-use crate::id::BroadcastId;
+use crate::id::{BroadcastId, IncidentId};
 use crate::incident::words;
 use crate::render::message::{Fields, Filled, Message};
 
@@ -109,6 +121,8 @@ pub struct Parcel {
     pub id: String,
     /// What the mails that its recipients share are known by; `None` for what belongs to no broadcast.
     pub broadcast: Option<BroadcastId>,
+    /// What it is about; `None` for what is about no incident.
+    pub incident: Option<IncidentId>,
     /// The address, of the platform's kind.
     pub to: Arc<str>,
     /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.

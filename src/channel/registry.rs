@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::auth::Encoding;
+use super::auth::{Auth, Encoding};
 use super::file::{KINDS, Platform};
 use super::guard::{Guard, Network, System};
 use super::http::Http;
@@ -18,6 +18,7 @@ use super::publish::{amqp, mqtt, nats, smpp};
 use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
+use super::token::Tokens;
 use super::{Driver, Repeat};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, suggest};
@@ -177,7 +178,11 @@ fn channel(
             let pool = Pool::new(network.clone(), guard, tls, at_one_host, patience);
             let secrets = platform.settings.iter().filter(|(_, s)| s.secret).filter_map(|(name, _)| setting(name));
             let secrets = secrets.collect();
-            Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))
+            let tokens = match &platform.auth {
+                Auth::Token(ask) => Some(Tokens::new(ask, &setting)?),
+                _ => None,
+            };
+            Arc::new(Http::new(platform.clone(), request, tokens, pool, clock.clone(), secrets))
         }
         "smtp" => Arc::new(Smtp::new(&hidden(), &config.sender, concurrency, clock.clone())?),
         "mqtt" => mqtt::driver(&hidden(), concurrency)?,

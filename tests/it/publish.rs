@@ -49,6 +49,7 @@ fn parcel(id: &str, to: &str, text: &str) -> Parcel {
     Parcel {
         id: id.into(),
         broadcast: None,
+        incident: None,
         to: to.into(),
         secrets: Vec::new(),
         message: Arc::new(Filled { title: None, text: text.into(), html: None, locale: "en".into() }.into()),

@@ -16,6 +16,9 @@ const ERRORS = { 10: 0x58, 11: 0x0b, 12: 0x14, 13: 0x08, 14: 0x45, 15: 0x0a, 16:
 const messages = [], acknowledged = {}, sessions = new Set(), holding = new Set();
 let held = [], last = 1000;
 
+// The library makes a moment of a span.
+const hours = moment => moment ? Math.round((moment - Date.now()) / 3600e3) : null;
+
 function receipt(of, pdu, id, state, tlvs) {
   const report = {
     source_addr: pdu.destination_addr, destination_addr: pdu.source_addr, esm_class: 4,
@@ -40,7 +43,7 @@ function submitted(session, pdu) {
   messages.push({
     from: pdu.source_addr, source: [pdu.source_addr_ton, pdu.source_addr_npi], to: pdu.destination_addr,
     destination: [pdu.dest_addr_ton, pdu.dest_addr_npi], coding: pdu.data_coding, class: pdu.esm_class, receipt: pdu.registered_delivery,
-    header, text: String(short), payload: payload && String(payload), validity: pdu.validity_period || null,
+    header, text: String(short), payload: payload && String(payload), validity: hours(pdu.validity_period),
   });
   if (digits === '20') return;
   if (digits === '21') return session.destroy();

@@ -115,7 +115,7 @@ fn validity(settings: &Settings) -> Result<String, String> {
     let span = text.parse::<crate::quantity::Span>().map_err(|error| format!("validity: {error}"))?;
     let minutes = span.0.as_secs() / 60;
     if !(1..30 * 24 * 60).contains(&minutes) {
-        return Err("validity: expected 1min to 29d".into());
+        return Err("validity: expected 1m to 29d".into());
     }
     let (days, hours, minutes) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
     Ok(format!("0000{days:02}{hours:02}{minutes:02}00000R"))

@@ -182,7 +182,7 @@ fn settings_that_cannot_be_are_refused_by_name() {
         ("url", "smpp://smsc.example", "url: the password would travel in clear text; write smpps://"),
         ("long", "sar", "long: expected udh, udh16 or payload"),
         ("ids", "hex", "ids: expected same"),
-        ("validity", "30d", "validity: expected 1min to 29d"),
+        ("validity", "30d", "validity: expected 1m to 29d"),
         ("source_ton", "999", "source_ton: expected a number"),
     ] {
         let shown = error(name, value).expect(value);
