@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::harness::within;
 use super::peers::{http_get, peers};
 
-const TEXT: &str = "We are back: åäö & \"more\" + 100 %";
+/// Without a blank: moto writes a form anew before it checks its digest, with + where ours has %20. AWS takes the bytes as they came.
+const TEXT: &str = "Back:åäö&\"more\"+100%";
 
 /// A channel of that platform, by the way of the registry.
 fn driver(platform: &str, pairs: &[(&str, &str)]) -> Arc<dyn Driver> {
