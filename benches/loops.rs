@@ -80,7 +80,7 @@ impl Sample {
     }
 }
 
-async fn all(mut tasks: JoinSet<anyhow::Result<()>>, began: Instant) -> anyhow::Result<()> {
+pub async fn all(mut tasks: JoinSet<anyhow::Result<()>>, began: Instant) -> anyhow::Result<()> {
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }

@@ -23,6 +23,7 @@ mod process;
 mod prompt;
 mod sink;
 mod stop;
+mod texts;
 mod urgent;
 
 use anyhow::{Context, bail, ensure};
@@ -39,7 +40,7 @@ pub struct Args {
     /// Prints the results as one flat JSON object.
     #[arg(long)]
     json: bool,
-    /// webhook, email, press, ingest, urgent, store, expand, idle, stop, flat or import; by default all but the last two.
+    /// webhook, email, press, ingest, urgent, store, expand, idle, stop, drivers, flat or import; by default all but the last two.
     #[arg(long)]
     only: Vec<String>,
     /// Messages, or events, a leg; the few of `flat`.
@@ -83,7 +84,7 @@ pub struct Measured {
 type Measure = fn(&Args) -> anyhow::Result<Measured>;
 
 /// Each with whether it is part of the whole.
-const MEASURES: [(&str, bool, Measure); 11] = [
+const MEASURES: [(&str, bool, Measure); 12] = [
     ("webhook", true, fan_out::webhook),
     ("email", true, fan_out::email),
     ("press", true, fan_out::press),
@@ -93,6 +94,7 @@ const MEASURES: [(&str, bool, Measure); 11] = [
     ("expand", true, expand::expand),
     ("idle", true, flat::idle),
     ("stop", true, stop::stop),
+    ("drivers", true, texts::drivers),
     ("flat", false, flat::flat),
     ("import", false, import::import),
 ];
@@ -152,6 +154,8 @@ fn play(name: &str, input: &str) -> anyhow::Result<()> {
             "sink" => sink::run().await,
             "webhook" => loops::hooks(serde_json::from_str(input)?).await,
             "mail" => loops::mails(serde_json::from_str(input)?).await,
+            "centre" => texts::centre().await,
+            "texts" => texts::texts(serde_json::from_str(input)?).await,
             "post" => post::post(serde_json::from_str(input)?).await,
             _ => bail!("there is no role {name:?}"),
         }

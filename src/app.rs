@@ -1,6 +1,7 @@
 //! Composition root: the only place that knows all parts. `build` reads everything and fails early; nothing is sent before
 //! `run_until_stopped`.
 
+mod reports;
 mod words;
 
 use std::collections::BTreeSet;
@@ -14,6 +15,7 @@ use arc_swap::ArcSwap;
 use ring::hmac;
 use tokio_util::sync::CancellationToken;
 
+pub use self::reports::NotKept;
 use self::words::FrozenWords;
 use crate::audience::route::ChannelId;
 use crate::channel::platforms::Platforms;
@@ -204,6 +206,7 @@ impl Built {
     pub async fn run_until_stopped(self) -> anyhow::Result<()> {
         let Built { app, listener, outcomes, kafka } = self;
         app.engine.start(outcomes);
+        let _reports = reports::listen(&app);
         let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
         let watching = app.watchers.start(&app);
         let upkeep = tokio::spawn(upkeep(app.clone()));

@@ -128,6 +128,7 @@ fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &mut Delivery) -> Parc
     Parcel {
         id,
         broadcast: Some(broadcast.id),
+        incident: Some(broadcast.incident),
         to: delivery.to.clone(),
         secrets: std::mem::take(&mut delivery.secrets).into_vec(),
         message: delivery.message.clone(),

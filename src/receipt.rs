@@ -46,6 +46,8 @@ pub struct Receipts {
 pub enum How {
     #[default]
     Callback,
+    /// Over the connection by which messages go out, from a platform that has proved there who it is.
+    Connection,
 }
 
 /// A handshake: a GET whose token is right is answered with what it brings.
@@ -149,6 +151,16 @@ impl Receipts {
     /// Whether they name the platform's reference rather than our id.
     pub fn by_reference(&self) -> bool {
         matches!(self.matching, Match::Ref(_))
+    }
+
+    /// Whether they come over the channel's own connection, and never by a request.
+    pub fn by_connection(&self) -> bool {
+        matches!(self.how, How::Connection)
+    }
+
+    /// One that came so.
+    pub fn reported(&self, said: &Value) -> Result<Option<Receipt>, BadReceipt> {
+        self.item(&Found { query: &Pairs::new(), form: &Pairs::new(), item: said })
     }
 
     pub fn check(&self, settings: &BTreeMap<String, Setting>) -> Result<(), String> {

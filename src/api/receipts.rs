@@ -7,9 +7,8 @@ use serde_json::json;
 use super::body::Body;
 use super::gate::Door;
 use super::problem::Problem;
-use crate::id::DeliveryId;
-use crate::receipt::{Arrived, BadReceipt, Matching, Reading};
-use crate::store::{self, ReceiptFact};
+use crate::app::NotKept;
+use crate::receipt::{Arrived, BadReceipt, Reading};
 
 /// Whoever has a channel's credentials can report what never was: that a message arrived, or that an address is gone, to which then
 /// nothing more would be sent. A platform that repeats its reports is heard once the channel goes on.
@@ -30,7 +29,7 @@ pub async fn take(
     let arrived = Arrived { method: request.method().as_str(), path, header: &header, body: &body.0 };
     let receipts = match channel.receipts(&arrived).ok_or_else(missing)? {
         Ok(Reading::Challenge(answer)) => return Ok(HttpResponse::Ok().content_type("text/plain").body(answer)),
-        Ok(Reading::Receipts(_)) if app.engine.lanes.get(id).is_some_and(|lane| lane.compromised().is_some()) => {
+        Ok(Reading::Receipts(_)) if app.is_compromised(*id) => {
             metrics::counter!("loudhailer_receipts_refused_total", "channel" => channel.name.clone()).increment(1);
             return Err(Problem::unavailable(COMPROMISED, AGAIN));
         }
@@ -40,23 +39,12 @@ pub async fn take(
     };
     let (mut matched, mut kept) = (0, 0);
     for receipt in receipts {
-        let matching = match receipt.matching {
-            Matching::ById(text) => match DeliveryId::read(&text, &app.key) {
-                Ok(delivery) => store::Matching::Delivery(delivery),
-                Err(_) => return Err(Problem::forbidden("the delivery's id is not one of ours")),
-            },
-            Matching::ByReference(reference) => store::Matching::Reference(reference),
-        };
-        let at = receipt.at.unwrap_or(app.clock.calendar());
-        let status = receipt.status;
-        let fact = ReceiptFact { channel: *id, matching, status, fault: receipt.fault, at, detail: receipt.detail };
-        if app.engine.receipt(fact).await? {
-            matched += 1;
-        } else {
-            kept += 1;
+        match app.keep(*id, channel, receipt).await {
+            Ok(true) => matched += 1,
+            Ok(false) => kept += 1,
+            Err(NotKept::Foreign) => return Err(Problem::forbidden(NotKept::Foreign.to_string())),
+            Err(NotKept::Store(error)) => return Err(error.into()),
         }
-        metrics::counter!("loudhailer_receipts_total", "channel" => channel.name.clone(), "status" => status.word())
-            .increment(1);
     }
     Ok(HttpResponse::Ok().json(json!({ "matched": matched, "kept": kept })))
 }

@@ -74,6 +74,7 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
         let parcel = Parcel {
             id: id.clone(),
             broadcast: None,
+            incident: None,
             to: value.as_str().into(),
             secrets: secrets.clone(),
             message: Arc::new(filled.into()),

@@ -39,8 +39,12 @@ pub struct Rule {
 pub struct When {
     pub status: Option<Statuses>,
     pub json: BTreeMap<Pointer, OneOf>,
+    /// What headers begin with, by their names.
+    pub headers: BTreeMap<String, OneOf>,
     /// The whole body as text, without the blanks around it.
     pub body: Option<OneOf>,
+    /// A text that stands somewhere in the body.
+    pub contains: Option<OneOf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +69,10 @@ impl OneOf {
             OneOf::List(list) => list.as_slice(),
         };
         list.iter().any(|value| scalar(value).as_deref() == Some(text))
+    }
+
+    fn any_text(&self, so: impl Fn(&str) -> bool) -> bool {
+        self.each().iter().filter_map(scalar).any(|text| so(&text))
     }
 
     pub(super) fn each(&self) -> &[Value] {
@@ -149,16 +157,25 @@ impl Rule {
         }
     }
 
-    fn matches(&self, status: u16, json: &Value, body: &[u8]) -> bool {
-        let is = |expected: &OneOf| std::str::from_utf8(body).is_ok_and(|text| expected.contains_text(text.trim()));
-        self.matches_status(status)
+    fn matches(&self, answer: &Answer<'_>, json: &Value) -> bool {
+        let text = std::str::from_utf8(answer.body).ok();
+        let is = |expected: &OneOf| text.is_some_and(|text| expected.contains_text(text.trim()));
+        let has = |expected: &OneOf| text.is_some_and(|text| expected.any_text(|part| text.contains(part)));
+        let begins = |(name, expected): (&String, &OneOf)| {
+            let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+            value.is_some_and(|value| expected.any_text(|part| value.starts_with(part)))
+        };
+        self.matches_status(answer.status)
+            && self.when.headers.iter().all(begins)
             && self.when.body.as_ref().is_none_or(is)
+            && self.when.contains.as_ref().is_none_or(has)
             && self.when.json.iter().all(|(at, expected)| at.get(json).is_some_and(|value| expected.contains(value)))
     }
 
     /// Whether it matches a status whatever else the answer says.
     pub fn decides(&self, status: u16) -> bool {
-        self.matches_status(status) && self.when.json.is_empty() && self.when.body.is_none()
+        let When { json, headers, body, contains, .. } = &self.when;
+        self.matches_status(status) && json.is_empty() && headers.is_empty() && body.is_none() && contains.is_none()
     }
 
     fn matches_status(&self, status: u16) -> bool {
@@ -188,11 +205,11 @@ pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Out
         true => serde_json::from_slice(answer.body).unwrap_or(Value::Null),
         false => Value::Null,
     };
-    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(status, &json, answer.body)) else {
-        return (built_in(answer, &detail(rules, status, &json), wide, now), None);
+    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(answer, &json)) else {
+        return (built_in(answer, &detail(rules, answer, &json), wide, now), None);
     };
     // Most answers are good ones, of which nothing more is to be said.
-    let detail = || detail(rules, status, &json);
+    let detail = || detail(rules, answer, &json);
     let outcome = match rule.then {
         Then::Accepted => {
             Outcome::Accepted { reference: rule.reference.as_ref().and_then(|reference| reference.id.text(&json)) }
@@ -230,10 +247,18 @@ fn built_in(answer: &Answer<'_>, detail: &str, wide: Holds, now: Time) -> Outcom
     }
 }
 
-/// The status, and the platform's own codes: the values at the pointers that the rules look at, if they are short words. Free
-/// text is left out, since platforms like to repeat addresses in it.
-fn detail(rules: &[Rule], status: u16, json: &Value) -> String {
-    let mut detail = format!("HTTP {status}");
+/// The status, and the platform's own codes: the headers and the values at the pointers that the rules look at, if they are short
+/// words. Free text is left out, since platforms like to repeat addresses in it.
+fn detail(rules: &[Rule], answer: &Answer<'_>, json: &Value) -> String {
+    let mut detail = format!("HTTP {}", answer.status);
+    let headers: std::collections::BTreeSet<&String> = rules.iter().flat_map(|rule| rule.when.headers.keys()).collect();
+    for name in headers {
+        let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+        // What follows a colon says more, and is not for us.
+        if let Some(text) = value.and_then(|value| value.split(':').next()).filter(|text| is_code(text)) {
+            detail.push_str(&format!(" {name}={text}"));
+        }
+    }
     let pointers: std::collections::BTreeSet<&Pointer> = rules.iter().flat_map(|rule| rule.when.json.keys()).collect();
     for pointer in pointers {
         if let Some(text) = pointer.text(json).filter(|text| is_code(text)) {
@@ -317,6 +342,21 @@ mod tests {
         for status in [408, 500, 501, 599] {
             assert_eq!(read_by("", status, None, ""), deferred(Holds::Address, status));
         }
+    }
+
+    #[test]
+    fn a_rule_may_ask_what_a_header_begins_with_and_what_stands_in_the_body() {
+        let rules = "[[answer]]\nwhen = { headers = { x-kind = [\"Paused\", \"Other\"] } }\nthen = \"deferred\"\n\
+                     [[answer]]\nwhen = { status = \"400\", contains = \"<Code>Gone</Code>\" }\nthen = \"rejected\"\nfault = \"address\"\n";
+        let paused = read_by(rules, 400, Some(("x-kind", "PausedException:http://more")), "");
+        let Outcome::Deferred { detail, .. } = paused else { panic!("{paused:?}") };
+        assert_eq!(detail, "HTTP 400 x-kind=PausedException");
+        let of = |header, body| read_by(rules, 400, header, body);
+        let gone = Outcome::Rejected { fault: Fault::Address, detail: "HTTP 400".into() };
+        assert_eq!(of(None, "<Error><Code>Gone</Code></Error>"), gone);
+        let message = Outcome::Rejected { fault: Fault::Message, detail: "HTTP 400".into() };
+        assert_eq!(of(None, "Gone"), message);
+        assert_eq!(of(Some(("x-other", "Paused")), ""), message);
     }
 
     #[test]

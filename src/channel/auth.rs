@@ -6,6 +6,7 @@ use ring::hmac;
 use serde::Deserialize;
 
 use super::template::Template;
+use super::token::Ask;
 use crate::incident::words;
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,29 @@ pub enum Auth {
         #[serde(default)]
         encoding: Encoding,
     },
+    /// As AWS wants it; `session` is the token of temporary credentials.
+    Sigv4 {
+        service: String,
+        region: Template,
+        key_id: Template,
+        secret: Template,
+        session: Option<Template>,
+    },
+    /// OAuth 1.0a, with HMAC-SHA1.
+    Oauth1 {
+        consumer: Template,
+        consumer_secret: Template,
+        token: Template,
+        token_secret: Template,
+    },
+    /// VAPID; and the body is sealed for the keys in the address.
+    Webpush {
+        public: Template,
+        private: Template,
+        subject: Template,
+    },
+    /// One that the platform gives, and that ends.
+    Token(Box<Ask>),
 }
 
 words!(Algorithm { Sha1 = "sha1", Sha256 = "sha256", Sha512 = "sha512" });
@@ -74,6 +98,10 @@ impl Auth {
     pub fn secrets(&self) -> Vec<&Template> {
         match self {
             Auth::Basic { password, .. } => vec![password],
+            Auth::Oauth1 { consumer_secret, token_secret, .. } => vec![consumer_secret, token_secret],
+            Auth::Webpush { private, .. } => vec![private],
+            Auth::Token(ask) => ask.secrets(),
+            Auth::Sigv4 { secret, session, .. } => [secret].into_iter().chain(session).collect(),
             other => other.templates(),
         }
     }
@@ -85,6 +113,14 @@ impl Auth {
             Auth::Bearer { token } => vec![token],
             Auth::Header { value, .. } | Auth::Query { value, .. } => vec![value],
             Auth::Hmac { key, .. } => vec![key],
+            Auth::Oauth1 { consumer, consumer_secret, token, token_secret } => {
+                vec![consumer, consumer_secret, token, token_secret]
+            }
+            Auth::Webpush { public, private, subject } => vec![public, private, subject],
+            Auth::Token(ask) => ask.templates(),
+            Auth::Sigv4 { region, key_id, secret, session, .. } => {
+                [region, key_id, secret].into_iter().chain(session).collect()
+            }
         }
     }
 }

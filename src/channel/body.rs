@@ -50,7 +50,7 @@ pub fn body(send: &Send, setting: &dyn Fn(&str) -> Option<String>) -> Result<(Pi
     Ok((pieces, None))
 }
 
-fn object(table: &toml::Table, setting: &dyn Fn(&str) -> Option<String>) -> Result<Pieces, String> {
+pub fn object(table: &toml::Table, setting: &dyn Fn(&str) -> Option<String>) -> Result<Pieces, String> {
     let (mut always, mut sometimes) = (Pieces::default(), Pieces::default());
     always.bytes(b"{");
     let mut first = true;

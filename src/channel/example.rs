@@ -20,6 +20,7 @@ pub struct Example {
     pub to: Option<String>,
     pub text: Option<String>,
     pub title: Option<String>,
+    pub html: Option<String>,
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
     pub secrets: Vec<String>,
@@ -84,13 +85,14 @@ impl Example {
         Parcel {
             id: self.id.clone().unwrap_or(ID.into()),
             broadcast: None,
+            incident: None,
             to: self.to.as_deref().unwrap_or(to).into(),
             secrets: self.secrets.clone(),
             message: Arc::new(
                 Filled {
                     title: self.title.clone(),
                     text: self.text.clone().unwrap_or("Hello.".into()),
-                    html: None,
+                    html: self.html.clone(),
                     locale: "en".into(),
                 }
                 .into(),

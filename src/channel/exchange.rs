@@ -61,7 +61,9 @@ impl Sent {
 
 impl Answered {
     pub fn of(answer: &Answer<'_>, rules: &[Rule]) -> Answered {
-        let asked = rules.iter().filter_map(|rule| rule.after.as_ref()?.header.as_deref()).map(str::to_lowercase);
+        let after = rules.iter().filter_map(|rule| rule.after.as_ref()?.header.as_deref());
+        let asked = rules.iter().flat_map(|rule| rule.when.headers.keys()).map(String::as_str);
+        let asked = asked.chain(after).map(str::to_lowercase);
         let mut names: Vec<String> = [CONTENT_TYPE, RETRY_AFTER].iter().map(ToString::to_string).chain(asked).collect();
         names.sort();
         names.dedup();
@@ -101,8 +103,10 @@ pub fn says(when: &When) -> String {
     let list = |values: &OneOf| values.each().iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
     let status = when.status.iter().map(|statuses| format!("status {}", list(&statuses.given)));
     let json = when.json.iter().map(|(at, values)| format!("{} = {}", at.as_str(), list(values)));
+    let headers = when.headers.iter().map(|(name, values)| format!("{name} begins with {}", list(values)));
     let body = when.body.iter().map(|values| format!("body = {}", list(values)));
-    match status.chain(json).chain(body).collect::<Vec<_>>() {
+    let contains = when.contains.iter().map(|values| format!("body contains {}", list(values)));
+    match status.chain(json).chain(headers).chain(body).chain(contains).collect::<Vec<_>>() {
         all if all.is_empty() => "any answer".into(),
         all => all.join(", "),
     }

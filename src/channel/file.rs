@@ -19,7 +19,7 @@ use crate::render::message::{Format, Markup};
 
 /// The kinds that a plan's routes may name.
 pub const KINDS: &[&str] = &["email", "sms", "voice", "chat", "push", "post", "webhook"];
-const DRIVERS: &[&str] = &["http", "webhook", "smtp", "mqtt", "nats", "amqp", "kafka", "outbox"];
+const DRIVERS: &[&str] = &["http", "webhook", "smtp", "mqtt", "nats", "amqp", "kafka", "smpp", "outbox"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -227,6 +227,10 @@ impl Platform {
         }
         if let Some(receipts) = &self.receipts {
             receipts.check(&self.settings).map_err(|message| ("[receipts]".into(), message))?;
+            if receipts.by_connection() != (self.driver == "smpp") {
+                let message = "how = \"connection\" belongs to the driver smpp, and to no other";
+                return Err(("[receipts]".into(), message.into()));
+            }
         }
         match (&self.send, self.driver.as_str()) {
             (Some(send), "http" | "webhook") => self.check_send(send),
@@ -263,6 +267,11 @@ impl Platform {
             if let Some(json) = &send.json {
                 super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
             }
+        }
+        if let Auth::Token(ask) = &self.auth
+            && let Some(json) = &ask.json
+        {
+            super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
         }
         let in_json: Vec<Template> = in_json.iter().filter_map(|text| Template::parse(text).ok()).collect();
         templates.extend(&in_json);

@@ -4,18 +4,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 
 use super::answer::{self, Answer};
 use super::exchange::{Answered, Exchange, Sent};
 use super::file::Platform;
 use super::pool::{Failure, Pool};
 use super::request::Request;
+use super::token::Tokens;
 use super::{Driver, Fault, Holds, Outcome, Parcel, webhook};
 use crate::clock::Clock;
 
 pub struct Http {
     platform: Arc<Platform>,
     request: Request,
+    tokens: Option<Tokens>,
     pool: Pool,
     clock: Arc<Clock>,
     /// What may appear in no outcome.
@@ -23,8 +26,15 @@ pub struct Http {
 }
 
 impl Http {
-    pub fn new(platform: Arc<Platform>, request: Request, pool: Pool, clock: Arc<Clock>, secrets: Vec<String>) -> Http {
-        Http { platform, request, pool, clock, secrets }
+    pub fn new(
+        platform: Arc<Platform>,
+        request: Request,
+        tokens: Option<Tokens>,
+        pool: Pool,
+        clock: Arc<Clock>,
+        secrets: Vec<String>,
+    ) -> Http {
+        Http { platform, request, tokens, pool, clock, secrets }
     }
 
     /// What waits when the other side is busy.
@@ -32,12 +42,40 @@ impl Http {
         if self.request.is_per_host() { Holds::Host } else { Holds::Channel }
     }
 
-    /// `shown` is for a person who looks on; nobody does where there is much to send.
+    /// Once more with another token where the first is refused: such a message was not taken.
     async fn exchange(&self, parcel: &Parcel, mut shown: Option<&mut Exchange>) -> Outcome {
-        let built = match self.request.build(parcel, self.clock.calendar()) {
+        let Some(tokens) = &self.tokens else { return self.attempt(parcel, None, shown).await };
+        let mut refused = false;
+        loop {
+            let token = match tokens.get(&self.pool, self.clock.calendar()).await {
+                Ok(token) => token,
+                Err(outcome) => return outcome,
+            };
+            let mut seen = Exchange::default();
+            let outcome = self.attempt(parcel, Some(&token), Some(&mut seen)).await;
+            let unauthorized = seen.answer.as_ref().is_some_and(|answer| answer.status == 401);
+            if unauthorized {
+                tokens.refused(&token).await;
+            }
+            if unauthorized && !std::mem::replace(&mut refused, true) {
+                continue;
+            }
+            if let Some(shown) = &mut shown {
+                **shown = seen;
+            }
+            return outcome;
+        }
+    }
+
+    /// `shown` is for a person who looks on; nobody does where there is much to send.
+    async fn attempt(&self, parcel: &Parcel, token: Option<&HeaderValue>, mut shown: Option<&mut Exchange>) -> Outcome {
+        let mut built = match self.request.build(parcel, self.clock.calendar()) {
             Ok(built) => built,
             Err(outcome) => return outcome,
         };
+        if let Some(token) = token {
+            built.request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
         if let Some(shown) = &mut shown {
             shown.request = Some(Sent::of(&built, self.request.is_per_host()));
         }

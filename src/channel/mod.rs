@@ -43,6 +43,18 @@ pub mod gsm7;
 /// How a request says who sends it.
 pub mod auth;
 
+/// OAuth 1.0a.
+pub mod oauth1;
+
+/// Tokens that platforms give, and that end.
+pub mod token;
+
+/// Sealed for a browser.
+pub mod webpush;
+
+/// Signatures of AWS.
+pub mod sigv4;
+
 /// Signatures of webhooks.
 pub mod webhook;
 
@@ -73,7 +85,7 @@ pub mod outbox;
 /// The SMTP driver.
 pub mod smtp;
 
-/// The drivers of MQTT, NATS and AMQP.
+/// The drivers of MQTT, NATS, AMQP and SMPP.
 pub mod publish;
 
 /// The Kafka driver.
@@ -84,10 +96,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
 
 use self::exchange::Exchange;
 use crate::clock::Time;
-use crate::id::BroadcastId;
+use crate::id::{BroadcastId, IncidentId};
 use crate::incident::words;
 use crate::render::message::{Fields, Filled, Message};
 
@@ -107,6 +121,8 @@ pub struct Parcel {
     pub id: String,
     /// What the mails that its recipients share are known by; `None` for what belongs to no broadcast.
     pub broadcast: Option<BroadcastId>,
+    /// What it is about; `None` for what is about no incident.
+    pub incident: Option<IncidentId>,
     /// The address, of the platform's kind.
     pub to: Arc<str>,
     /// The secret of a webhook address (`whsec_…`), one or, during rotation, two; empty otherwise.
@@ -202,10 +218,20 @@ pub trait Driver: Send + Sync {
         None
     }
 
+    /// From now on what the platform reports over the connection goes there; most report nothing, or by requests to us.
+    fn listen(&self, _reports: mpsc::Sender<Report>) {}
+
     /// Whether it writes a parcel's unsubscribe link itself, as mail does in a header, wherever the words have none.
     fn writes_unsubscribe(&self) -> bool {
         false
     }
+}
+
+/// What a platform reports over the connection by which it takes messages, for `[receipts]` of its file to read.
+pub struct Report {
+    pub said: Value,
+    /// Whether it was kept: the platform repeats what was not.
+    pub kept: oneshot::Sender<bool>,
 }
 
 words!(

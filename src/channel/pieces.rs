@@ -167,6 +167,7 @@ impl Values<'_> {
         match name {
             Name::Title => self.filled.title.is_some(),
             Name::Html => self.filled.html.is_some(),
+            Name::Incident => self.parcel.incident.is_some(),
             Name::UnsubscribeUrl => self.parcel.unsubscribe_url.is_some(),
             _ => true,
         }
@@ -177,12 +178,25 @@ impl Values<'_> {
         let filled = self.filled;
         let value = match name {
             Name::To => &**to,
+            Name::Number => to.strip_prefix('+').unwrap_or(to),
             Name::Text => &filled.text,
             Name::Title => filled.title.as_deref().ok_or("title")?,
             Name::Html => filled.html.as_deref().ok_or("html")?,
             Name::Locale => &filled.locale,
             Name::Id => id,
             Name::UnsubscribeUrl => unsubscribe_url.as_deref().ok_or("unsubscribe_url")?,
+            Name::XmlText => {
+                escape(&xml(&filled.text), position, out);
+                return Ok(());
+            }
+            Name::Incident => {
+                escape(&self.parcel.incident.ok_or("incident")?.to_string(), position, out);
+                return Ok(());
+            }
+            Name::At => {
+                escape(&self.parcel.at.timestamp().to_string(), position, out);
+                return Ok(());
+            }
             Name::Callback => {
                 escape(self.callback, position, out);
                 id
@@ -196,6 +210,22 @@ impl Values<'_> {
         escape(value, position, out);
         Ok(())
     }
+}
+
+/// As character data; what XML 1.0 has no place for is left out (section 2.2).
+fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\t' | '\n' | '\r' => out.push(c),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => {}
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Writes a value so that it cannot be anything but a value where it stands.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::auth::Encoding;
+use serde_json::Value;
+
+use super::auth::{Auth, Encoding};
 use super::file::{KINDS, Platform};
 use super::guard::{Guard, Network, System};
 use super::http::Http;
@@ -12,15 +14,16 @@ use super::kafka::Kafka;
 use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
-use super::publish::{amqp, mqtt, nats};
+use super::publish::{amqp, mqtt, nats, smpp};
 use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
+use super::token::Tokens;
 use super::{Driver, Repeat};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, suggest};
 use crate::quantity::Limit;
-use crate::receipt::{Arrived, BadReceipt, Reading};
+use crate::receipt::{Arrived, BadReceipt, Reading, Receipt};
 use crate::render::message::{Format, Markup};
 
 /// Attempts at one time, where neither the platform nor the operator says.
@@ -78,8 +81,13 @@ impl Channel {
 
     /// Reads what came to `/v1/receipts/<channel>`; `None` if the platform reports nothing.
     pub fn receipts(&self, arrived: &Arrived<'_>) -> Option<Result<Reading, BadReceipt>> {
-        let receipts = self.platform.receipts.as_ref()?;
+        let receipts = self.platform.receipts.as_ref().filter(|receipts| !receipts.by_connection())?;
         Some(receipts.read(arrived, &|name| self.settings.get(name).cloned(), &self.public_url))
+    }
+
+    /// Reads what came over its connection; `None` if it says nothing that counts.
+    pub fn reported(&self, said: &Value) -> Result<Option<Receipt>, BadReceipt> {
+        self.platform.receipts.as_ref().map_or(Ok(None), |receipts| receipts.reported(said))
     }
 }
 
@@ -170,12 +178,17 @@ fn channel(
             let pool = Pool::new(network.clone(), guard, tls, at_one_host, patience);
             let secrets = platform.settings.iter().filter(|(_, s)| s.secret).filter_map(|(name, _)| setting(name));
             let secrets = secrets.collect();
-            Arc::new(Http::new(platform.clone(), request, pool, clock.clone(), secrets))
+            let tokens = match &platform.auth {
+                Auth::Token(ask) => Some(Tokens::new(ask, &setting)?),
+                _ => None,
+            };
+            Arc::new(Http::new(platform.clone(), request, tokens, pool, clock.clone(), secrets))
         }
         "smtp" => Arc::new(Smtp::new(&hidden(), &config.sender, concurrency, clock.clone())?),
         "mqtt" => mqtt::driver(&hidden(), concurrency)?,
         "nats" => nats::driver(&hidden(), concurrency)?,
         "amqp" => amqp::driver(&hidden(), concurrency)?,
+        "smpp" => smpp::driver(&hidden(), concurrency)?,
         "kafka" => Arc::new(Kafka::new(&hidden(), concurrency)?),
         other => return Err(format!("driver {other:?} is not there")),
     };

@@ -14,11 +14,17 @@ use ring::hmac;
 use super::auth::{Auth, Encoding, basic};
 use super::body::{body, members, needs};
 use super::file::{Platform, Size};
+use super::oauth1::Oauth1;
 use super::pieces::{Pieces, Position, Values};
 use super::place::{Origin, Origins, Place};
+use super::sigv4::Sigv4;
 use super::template::{Name, Part, Template};
+use super::webpush::Vapid;
 use super::{Fault, Outcome, Parcel, webhook};
 use crate::clock::Time;
+
+/// What we call ourselves.
+pub const USER: HeaderValue = HeaderValue::from_static(concat!("Loudhailer/", env!("CARGO_PKG_VERSION")));
 
 pub struct Built {
     pub origin: Arc<Origin>,
@@ -36,6 +42,9 @@ enum Sign {
     Nothing,
     Body { key: Box<hmac::Key>, header: HeaderName, prefix: String, encoding: Encoding },
     Webhook,
+    Sigv4(Box<Sigv4>),
+    Webpush(Box<Vapid>),
+    Oauth1(Box<Oauth1>),
 }
 
 /// A platform's request with the settings of one channel.
@@ -62,7 +71,7 @@ impl Request {
         let need = |template: &Template| template.constant(setting).ok_or("a setting is missing".to_string());
         let mut headers = HeaderMap::new();
         let mut varying = Vec::new();
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Loudhailer/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, USER);
         let (body, content_type) = body(send, setting)?;
         if let Some(content_type) = content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -70,7 +79,8 @@ impl Request {
         let mut query: Vec<(&str, Template)> = send.query.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         let mut sign = if platform.driver == "webhook" { Sign::Webhook } else { Sign::Nothing };
         match &platform.auth {
-            Auth::None => {}
+            // A token is put in once there is one.
+            Auth::None | Auth::Token(_) => {}
             Auth::Basic { user, password } => {
                 headers.insert(AUTHORIZATION, secret(&basic(&need(user)?, &need(password)?))?);
             }
@@ -89,6 +99,20 @@ impl Request {
             Auth::Hmac { alg, header: name, key, prefix, encoding } => {
                 let key = Box::new(alg.key(need(key)?.as_bytes()));
                 sign = Sign::Body { key, header: header(name)?, prefix: prefix.clone(), encoding: *encoding };
+            }
+            Auth::Oauth1 { consumer, consumer_secret, token, token_secret } => {
+                let secrets = (need(consumer_secret)?, need(token_secret)?);
+                let signer = Oauth1::new(need(consumer)?, &secrets.0, need(token)?, &secrets.1);
+                sign = Sign::Oauth1(Box::new(signer));
+            }
+            Auth::Webpush { public, private, subject } => {
+                let vapid = Vapid::new(&need(public)?, &need(private)?, &need(subject)?)?;
+                sign = Sign::Webpush(Box::new(vapid));
+            }
+            Auth::Sigv4 { service, region, key_id, secret, session } => {
+                let session = session.as_ref().and_then(|session| session.constant(setting));
+                let signer = Sigv4::new(need(key_id)?, need(secret)?, session, need(region)?, service.clone());
+                sign = Sign::Sigv4(Box::new(signer));
             }
         }
         let id = Template { parts: vec![Part::Slot { name: Name::Id, optional: false }] };
@@ -142,7 +166,7 @@ impl Request {
         }
         let Place { origin, authority, path } = self.place(&values).map_err(message_or_address)?;
         headers.insert(HOST, authority);
-        let body = match self.body.is_text() {
+        let mut body = match self.body.is_text() {
             true => std::mem::take(&mut filled.text).into_bytes(),
             false => {
                 let mut body = Vec::with_capacity(filled.text.len() + 256);
@@ -160,6 +184,14 @@ impl Request {
                 headers.insert(header, header_value(value.into_bytes()).map_err(message_fault)?);
             }
             Sign::Webhook => webhook::sign(parcel, &body, now, &mut headers)?,
+            Sign::Oauth1(signer) => {
+                let value = signer.authorization(&self.method, &origin, &path, now).map_err(message_fault)?;
+                headers.insert(AUTHORIZATION, value);
+            }
+            Sign::Webpush(vapid) => body = vapid.seal(&parcel.to, &body, &origin, now, &mut headers)?,
+            Sign::Sigv4(signer) => {
+                signer.sign(&self.method, &path, &body, now, &mut headers).map_err(message_fault)?;
+            }
         }
         let mut request = hyper::Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = self.method.clone();
@@ -267,7 +299,7 @@ fn header_value(bytes: Vec<u8>) -> Result<HeaderValue, String> {
     HeaderValue::from_maybe_shared(Bytes::from(bytes)).map_err(|_| "a value does not fit into a header".into())
 }
 
-fn secret(text: &str) -> Result<HeaderValue, String> {
+pub fn secret(text: &str) -> Result<HeaderValue, String> {
     let mut value = header_value(text.as_bytes().to_vec())?;
     value.set_sensitive(true);
     Ok(value)

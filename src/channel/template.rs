@@ -16,6 +16,14 @@ pub enum Name {
     Html,
     Locale,
     Id,
+    /// The address without the + that it begins with: phone numbers of platforms that want digits alone.
+    Number,
+    /// The text as character data of XML.
+    XmlText,
+    /// When the delivery was decided.
+    At,
+    /// Of the incident, the same in all its messages.
+    Incident,
     /// Where the platform reports what became of this delivery.
     Callback,
     UnsubscribeUrl,
@@ -26,13 +34,17 @@ pub enum Name {
     Setting(String),
 }
 
-const NAMES: [(&str, Name); 10] = [
+const NAMES: [(&str, Name); 14] = [
     ("to", Name::To),
     ("text", Name::Text),
     ("title", Name::Title),
     ("html", Name::Html),
     ("locale", Name::Locale),
     ("id", Name::Id),
+    ("number", Name::Number),
+    ("xml_text", Name::XmlText),
+    ("at", Name::At),
+    ("incident", Name::Incident),
     ("callback", Name::Callback),
     ("unsubscribe_url", Name::UnsubscribeUrl),
     ("urgent", Name::Urgent),

@@ -96,6 +96,7 @@ mod tests {
         Parcel {
             id: ID_OF_EXAMPLE.into(),
             broadcast: None,
+            incident: None,
             to: "https://example.com/hook".into(),
             secrets: secrets.iter().map(|s| s.to_string()).collect(),
             message: Arc::new(Filled::default().into()),

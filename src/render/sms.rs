@@ -12,6 +12,9 @@ const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ
 /// These take two units: ESC and another.
 const EXTENDED: &str = "\u{c}^{}\\[~]|€";
 
+/// Octets of the header that each part of a longer text begins with: its reference has one.
+pub const SHORT_HEADER: usize = 6;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alphabet {
     Gsm7,
@@ -26,9 +29,14 @@ impl Alphabet {
 
     /// Units of a text that fits one segment, and of each part of a longer one.
     pub fn limits(self) -> (usize, usize) {
+        (self.room(0), self.room(SHORT_HEADER))
+    }
+
+    /// Units beside a header of so many octets: a segment has 140.
+    fn room(self, header: usize) -> usize {
         match self {
-            Alphabet::Gsm7 => (160, 153),
-            Alphabet::Ucs2 => (70, 67),
+            Alphabet::Gsm7 => (140 - header) * 8 / 7,
+            Alphabet::Ucs2 => (140 - header) / 2,
         }
     }
 
@@ -65,8 +73,13 @@ pub fn count(text: &str) -> Count {
 
 /// The parts as they go out, filled greedily; neither an ESC pair nor a surrogate pair is split.
 pub fn segments(text: &str) -> Vec<&str> {
+    segments_under(text, SHORT_HEADER)
+}
+
+/// As `segments`, with a header of so many octets in each part.
+pub fn segments_under(text: &str, header: usize) -> Vec<&str> {
     let alphabet = Alphabet::of(text);
-    let (whole, part) = alphabet.limits();
+    let (whole, part) = (alphabet.room(0), alphabet.room(header));
     if text.chars().map(|c| alphabet.units(c)).sum::<usize>() <= whole {
         return vec![text];
     }

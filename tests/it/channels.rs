@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use loudhailer::channel::auth::Auth;
 use loudhailer::channel::file::Platform;
 use loudhailer::channel::guard::{Network, System};
 use loudhailer::channel::platforms::Platforms;
@@ -96,6 +97,12 @@ async fn serve(server: &Server, mut stream: TcpStream, does: &(dyn Fn(usize) -> 
     let mut buffer = Vec::new();
     loop {
         let Some(request) = request(&mut stream, &mut buffer).await? else { return Ok(()) };
+        // What a platform's message needs first is always there.
+        if request.starts_with("POST /token ") || request.contains(".createSession HTTP") {
+            let body = "{\"access_token\":\"t\",\"accessJwt\":\"t\"}";
+            stream.write_all(answer("200 OK", "", body).as_bytes()).await?;
+            continue;
+        }
         let number = server.note(request);
         match does(number) {
             Does::Answers(answer) => stream.write_all(answer.as_bytes()).await?,
@@ -146,7 +153,11 @@ fn now() -> Time {
 fn channel(platform: &Platform, url: &str, more: &str, network: Arc<dyn Network>) -> Channel {
     let mut text = format!("[channels.x]\nplatform = {:?}\n{more}\n", platform.name);
     for (name, setting) in &platform.settings {
-        let value = if name == "url" { Some(url.to_string()) } else { setting.sample(name) };
+        let value = match name.as_str() {
+            "url" => Some(url.to_string()),
+            "token_url" => Some(format!("{url}/token")),
+            name => setting.sample(name),
+        };
         text.extend(value.map(|value| format!("settings.{name} = {value:?}\n")));
     }
     let config = Config::from_toml(&text, "test.toml", std::iter::empty()).expect("a configuration");
@@ -156,14 +167,22 @@ fn channel(platform: &Platform, url: &str, more: &str, network: Arc<dyn Network>
 }
 
 fn parcel(platform: &Platform, url: &str) -> Parcel {
-    let to = if platform.is_per_host() { format!("{url}/hook") } else { platform.address.example.clone() };
+    let keys = platform.address.example.split_once('#').map_or(String::new(), |(_, keys)| format!("#{keys}"));
+    let to = if platform.is_per_host() { format!("{url}/hook{keys}") } else { platform.address.example.clone() };
     Parcel {
         id: "dlv_1_2_3_abcdefghjk".into(),
         broadcast: None,
+        incident: None,
         to: to.into(),
         secrets: vec![SECRET.into()],
         message: Arc::new(
-            Filled { title: Some("Outage".into()), text: "{\"a\":1}".into(), html: None, locale: "en".into() }.into(),
+            Filled {
+                title: Some("Outage".into()),
+                text: "{\"a\":1}".into(),
+                html: Some("<p>a</p>".into()),
+                locale: "en".into(),
+            }
+            .into(),
         ),
         name: None,
         unsubscribe_url: None,
@@ -190,8 +209,11 @@ async fn everywhere(does: Does) -> Vec<(String, Outcome)> {
         let server = Server::that_always(does.clone()).await;
         let channel = channel(&platform, &server.url(), PRIVATE, Arc::new(System));
         let outcome = channel.driver.send(parcel(&platform, &server.url())).await;
-        if server.seen() != 1 {
-            wrong.push(format!("{}: {} requests instead of one: {outcome:?}", platform.name, server.seen()));
+        // Where a token is refused, another may be better.
+        let again = matches!(&does, Does::Answers(answer) if answer.contains(" 401 "));
+        let times = if again && matches!(platform.auth, Auth::Token(_)) { 2 } else { 1 };
+        if server.seen() != times {
+            wrong.push(format!("{}: {} requests instead of {times}: {outcome:?}", platform.name, server.seen()));
         }
         kit::leaks(&platform, &outcome, &kit::samples(&platform, &Default::default())).expect("nothing leaks");
         outcomes.push((platform.name.clone(), outcome));

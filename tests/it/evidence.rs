@@ -20,9 +20,11 @@ use serde_json::{Map, Value, json};
 use super::documents::read;
 
 /// What talks to a real server of its platform, and where that is.
-const REAL: [(&str, &str, &str); 6] = [
+const REAL: [(&str, &str, &str); 8] = [
     ("smtp", "Postfix", "tests/it/counterparties.rs"),
     ("kannel", "Kannel, and an SMPP simulator behind it", "tests/it/counterparties.rs"),
+    ("smpp", "an SMS centre on npm's smpp", "tests/it/publish/smpp.rs"),
+    ("webpush", "npm's web-push-testing, which decrypts", "tests/it/webpush.rs"),
     ("amqp", "RabbitMQ", "tests/it/publish/amqp.rs"),
     ("kafka", "Apache Kafka", "tests/it/publish/kafka.rs"),
     ("mqtt", "Mosquitto", "tests/it/publish/mqtt.rs"),
@@ -79,6 +81,7 @@ fn parcel(said: &Map<String, Value>) -> Parcel {
     Parcel {
         id: text("id").expect("an id"),
         broadcast: None,
+        incident: None,
         to: text("to").expect("an address").into(),
         secrets: secrets.filter_map(|secret| Some(secret.as_str()?.to_string())).collect(),
         message: Arc::new(words.into()),

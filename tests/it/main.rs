@@ -2,6 +2,7 @@
 
 mod api;
 mod around;
+mod aws;
 mod cap;
 mod channel_command;
 mod channels;
@@ -36,10 +37,12 @@ mod simulation;
 mod smtp;
 mod sources;
 mod store;
+mod tokens;
 mod upgrade;
 mod urgent;
 mod waiting;
 mod watchers;
+mod webpush;
 
 /// As in the program itself.
 #[global_allocator]

@@ -20,6 +20,7 @@ mod amqp;
 mod kafka;
 mod mqtt;
 mod nats;
+mod smpp;
 
 /// A broker's server of a test's own.
 mod server;
@@ -48,6 +49,7 @@ fn parcel(id: &str, to: &str, text: &str) -> Parcel {
     Parcel {
         id: id.into(),
         broadcast: None,
+        incident: None,
         to: to.into(),
         secrets: Vec::new(),
         message: Arc::new(Filled { title: None, text: text.into(), html: None, locale: "en".into() }.into()),

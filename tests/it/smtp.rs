@@ -34,6 +34,7 @@ fn parcel(to: &str) -> Parcel {
     Parcel {
         id: "dlv_7_8_0_abcdefghjk".into(),
         broadcast: Some(BroadcastId(7)),
+        incident: None,
         to: to.into(),
         secrets: Vec::new(),
         message: Arc::new(

@@ -69,6 +69,7 @@ fn parcel(door: &Door, id: String, address: &Address, filled: Filled) -> Parcel 
     Parcel {
         id,
         broadcast: None,
+        incident: None,
         to: address.value.as_str().into(),
         secrets: address.secrets.clone(),
         message: Arc::new(filled.into()),

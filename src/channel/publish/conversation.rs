@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::target::Line;
-use super::{Job, Session, deferred};
+use super::{Job, Kept, Session, deferred};
 use crate::channel::Outcome;
 
 /// So long nothing is heard before the broker is asked whether it is there. Twice this is what it may wait for us.
@@ -35,9 +35,9 @@ pub(super) enum Lost {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lost::Closed => f.write_str("the broker closed the connection"),
-            Lost::Timeout => f.write_str("the broker did not answer in time"),
-            Lost::Garbled => f.write_str("the broker's answer is not of its protocol"),
+            Lost::Closed => f.write_str("the server closed the connection"),
+            Lost::Timeout => f.write_str("the server did not answer in time"),
+            Lost::Garbled => f.write_str("the server's answer is not of its protocol"),
             Lost::Failed(kind) => write!(f, "the connection failed: {kind}"),
         }
     }
@@ -47,25 +47,27 @@ impl fmt::Display for Lost {
 pub(super) async fn converse<S: Session>(
     line: Line,
     session: S,
-    first: Job,
+    first: Option<Job>,
     waiting: &mut mpsc::Receiver<Job>,
     room: usize,
     patience: Duration,
 ) {
     let (mut reader, mut writer) = tokio::io::split(line.stream);
     let mut talk = Talk::new(session, line.incoming, patience);
-    talk.publish(first);
+    if let Some(first) = first {
+        talk.publish(first);
+    }
     // What came with the last answer of the opening.
     let mut lost = talk.hear().err();
     while lost.is_none() {
         talk.incoming.reserve(8192);
         let wake = talk.wake();
         tokio::select! {
-            job = waiting.recv(), if talk.under_way.len() < room && talk.out.len() < WAITING => match job {
+            job = waiting.recv(), if talk.under_way.len() < room && talk.out.len() < WAITING && !talk.session.full() => match job {
                 Some(job) => talk.publish(job),
                 None => return,
             },
-            read = reader.read_buf(&mut talk.incoming) => lost = match read {
+            read = reader.read_buf(&mut talk.incoming), if talk.session.hears() => lost = match read {
                 Ok(0) => Some(Lost::Closed),
                 Ok(_) => talk.hear().err(),
                 Err(error) => Some(Lost::Failed(error.kind())),
@@ -74,6 +76,7 @@ pub(super) async fn converse<S: Session>(
                 Ok(count) => talk.wrote(count),
                 Err(error) => lost = Some(Lost::Failed(error.kind())),
             },
+            kept = talk.session.kept() => lost = talk.acknowledge(kept).err(),
             () = sleep_until(wake) => lost = talk.late().err(),
         }
     }
@@ -153,6 +156,10 @@ impl<S: Session> Talk<S> {
 
     fn hear(&mut self) -> Result<(), Lost> {
         (self.heard, self.asked) = (Instant::now(), None);
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<(), Lost> {
         let read = self.session.read(&mut self.incoming, &mut self.out, &mut self.answers);
         self.unsent |= !self.out.is_empty();
         for (key, outcome) in self.answers.drain(..) {
@@ -164,6 +171,12 @@ impl<S: Session> Talk<S> {
             true => Err(Lost::Garbled),
             false => read,
         }
+    }
+
+    /// What was left unread meanwhile is read now.
+    fn acknowledge(&mut self, kept: Kept) -> Result<(), Lost> {
+        self.session.acknowledge(kept, &mut self.out);
+        self.read()
     }
 
     fn wrote(&mut self, count: usize) {
@@ -187,7 +200,8 @@ impl<S: Session> Talk<S> {
                 return Err(Lost::Timeout);
             }
             let (key, one) = oldest.remove_entry();
-            self.session.forget(key);
+            self.session.forget(key, &mut self.out);
+            self.unsent |= !self.out.is_empty();
             let _ = one.answer.send(Outcome::Unknown { detail: Lost::Timeout.to_string() });
         }
         match self.asked {

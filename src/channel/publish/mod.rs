@@ -1,6 +1,7 @@
-//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS, AMQP. A parcel waits for the
-//! connection, which is opened when the first one comes; its bytes go out beside those of others, and the acknowledgement that is
+//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS, AMQP, SMPP. A parcel waits for
+//! the connection, which is opened when the first one comes; its bytes go out beside those of others, and the acknowledgement that is
 //! its own becomes its outcome (`conversation`). What a protocol says is a `Protocol` and its `Session`; the rest is the same for all.
+//! Where the platform reports over the connection it is opened as soon as somebody listens, and again whenever it has ended.
 //!
 //! A parcel of which no byte was written is `Deferred` when the connection ends, one of which any was is `Unknown`. Nothing is sent
 //! again from here: whether it may be is decided by whoever sends.
@@ -16,6 +17,9 @@ pub mod mqtt;
 /// The driver of NATS servers.
 pub mod nats;
 
+/// The driver of SMS centres.
+pub mod smpp;
+
 mod target;
 
 #[cfg(test)]
@@ -29,12 +33,13 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Mutex as Turn, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::conversation::Lost;
 use self::target::Line;
-use super::{Driver, Fault, Holds, Outcome, Parcel};
+use super::{Driver, Fault, Holds, Outcome, Parcel, Report};
 use crate::config::Secret;
+use crate::id::BroadcastId;
 use crate::quantity::Span;
 
 /// What the operator set.
@@ -42,6 +47,9 @@ pub type Settings = BTreeMap<String, Secret>;
 
 /// How long a broker may take to answer, where the operator says nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two connections that nobody waits for but to listen; twice as long after each that could not be opened.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What the numbers of messages under way must fit into, for every protocol.
 const MOST_UNDER_WAY: usize = 1024;
 
@@ -50,6 +58,14 @@ trait Protocol: Send + Sync + 'static {
     type Session: Session;
 
     fn open(&self) -> impl Future<Output = Result<(Line, Self::Session), Outcome>> + Send;
+
+    /// From now on reports go there; most protocols bring none.
+    fn listen(&self, _: mpsc::Sender<Report>) {}
+
+    /// Whether the connection is wanted while there is nothing to send.
+    fn listens(&self) -> bool {
+        false
+    }
 }
 
 /// What is said on it: bytes in, bytes out, no socket and no clock.
@@ -61,7 +77,25 @@ trait Session: Send {
     fn publish(&mut self, key: u64, letter: &Letter, out: &mut BytesMut) -> Result<(), Outcome>;
 
     /// Nobody waits for the answer to `key` any more.
-    fn forget(&mut self, key: u64);
+    fn forget(&mut self, key: u64, out: &mut BytesMut);
+
+    /// Whether no further message may be published for now.
+    fn full(&self) -> bool {
+        false
+    }
+
+    /// Whether there is room for what the other side reports.
+    fn hears(&self) -> bool {
+        true
+    }
+
+    /// Waits until a report has been kept, or could not be.
+    fn kept(&mut self) -> impl Future<Output = Kept> + Send {
+        std::future::pending()
+    }
+
+    /// Tells the other side so.
+    fn acknowledge(&mut self, _: Kept, _: &mut BytesMut) {}
 
     /// Writes what the broker must answer if it is there.
     fn ping(&mut self, out: &mut BytesMut);
@@ -75,9 +109,16 @@ trait Session: Send {
     ) -> Result<(), Lost>;
 }
 
+/// What became of a report, by its number on this connection.
+struct Kept {
+    number: u32,
+    kept: bool,
+}
+
 /// What is published, and where.
 struct Letter {
     id: String,
+    broadcast: Option<BroadcastId>,
     to: Arc<str>,
     body: Bytes,
 }
@@ -129,7 +170,8 @@ impl<P: Protocol> Publisher<P> {
 impl<P: Protocol> Driver for Publisher<P> {
     async fn send(&self, parcel: Parcel) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        let letter = Letter { body: parcel.filled().text.into(), id: parcel.id, to: parcel.to.clone() };
+        let body = parcel.filled().text.into();
+        let letter = Letter { body, id: parcel.id, broadcast: parcel.broadcast, to: parcel.to.clone() };
         self.work();
         // The other end is the driver's own.
         if self.jobs.send(Job { letter, answer }).await.is_err() {
@@ -140,9 +182,16 @@ impl<P: Protocol> Driver for Publisher<P> {
         outcome.scrub(self.secrets.iter().map(String::as_str).chain([&*parcel.to]));
         outcome
     }
+
+    fn listen(&self, reports: mpsc::Sender<Report>) {
+        self.protocol.listen(reports);
+        if self.protocol.listens() {
+            self.work();
+        }
+    }
 }
 
-/// One connection after the other, each opened when somebody waits for it.
+/// One connection after the other, each opened when somebody waits for it, or listens.
 async fn work<P: Protocol>(
     protocol: Arc<P>,
     waiting: Arc<Turn<mpsc::Receiver<Job>>>,
@@ -150,20 +199,35 @@ async fn work<P: Protocol>(
     patience: Duration,
 ) {
     let mut waiting = waiting.lock().await;
-    while let Some(job) = waiting.recv().await {
+    let mut pause = Duration::ZERO;
+    loop {
+        let job = tokio::select! {
+            biased;
+            job = waiting.recv() => match job {
+                Some(job) => Some(job),
+                None => return,
+            },
+            () = sleep(pause), if protocol.listens() => None,
+        };
         match timeout(patience, protocol.open()).await {
             Ok(Ok((line, session))) => {
                 conversation::converse(line, session, job, &mut waiting, under_way, patience).await;
+                pause = SHORTEST_PAUSE;
             }
             failed => {
                 let outcome = match failed {
                     Ok(Err(outcome)) => outcome,
-                    _ => deferred("the broker did not answer in time"),
+                    _ => deferred("the server did not answer in time"),
                 };
+                if job.is_none() {
+                    tracing::warn!(?outcome, "no connection over which a platform could report");
+                }
+                pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
                 // Whoever waits with it would hear the same, one long wait after the other.
-                let _ = job.answer.send(outcome.clone());
-                while let Ok(job) = waiting.try_recv() {
+                let mut jobs = job;
+                while let Some(job) = jobs {
                     let _ = job.answer.send(outcome.clone());
+                    jobs = waiting.try_recv().ok();
                 }
             }
         }
@@ -195,7 +259,7 @@ pub(crate) fn attacked(bytes: &[u8]) {
     fn read<'a, S: Session>(mut session: S, packets: impl Iterator<Item = &'a [u8]>) -> (Vec<(u64, Outcome)>, bool) {
         let (mut incoming, mut out, mut answers) = (BytesMut::new(), BytesMut::new(), Vec::new());
         for key in 0..4 {
-            let letter = Letter { id: format!("dlv_{key}"), to: "a.b".into(), body: "{}".into() };
+            let letter = Letter { id: format!("dlv_{key}"), broadcast: None, to: "a.b".into(), body: "{}".into() };
             session.publish(key, &letter, &mut out).expect("a letter that can be sent");
         }
         for packet in packets {
@@ -222,4 +286,5 @@ pub(crate) fn attacked(bytes: &[u8]) {
     held(mqtt::session, bytes);
     held(|| nats::begun("_INBOX.x.".into(), 1024), bytes);
     held(|| amqp::begun("".into(), 4096), bytes);
+    held(smpp::session, bytes);
 }

@@ -121,7 +121,7 @@ impl Session for Published {
         Ok(())
     }
 
-    fn forget(&mut self, key: u64) {
+    fn forget(&mut self, key: u64, _: &mut BytesMut) {
         self.keys.retain(|_, one| *one != key);
     }
 
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn letter(to: &str) -> Letter {
-        Letter { id: "dlv_1".into(), to: to.into(), body: "{}".into() }
+        Letter { id: "dlv_1".into(), broadcast: None, to: to.into(), body: "{}".into() }
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Line {
     /// Some more of what the broker says.
     pub async fn read(&mut self) -> Result<(), Outcome> {
         match self.stream.read_buf(&mut self.incoming).await {
-            Ok(0) => Err(deferred("the broker closed the connection")),
+            Ok(0) => Err(deferred("the server closed the connection")),
             Ok(_) => Ok(()),
             Err(error) => Err(deferred(format!("the connection failed: {}", error.kind()))),
         }

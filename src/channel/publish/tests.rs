@@ -28,7 +28,7 @@ impl<const SILENCE_ENDS: bool> Session for Lines<SILENCE_ENDS> {
         Ok(())
     }
 
-    fn forget(&mut self, _: u64) {}
+    fn forget(&mut self, _: u64, _: &mut BytesMut) {}
 
     fn ping(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(b"ping\n");
@@ -62,7 +62,8 @@ struct Talking {
 
 fn job(body: &str) -> (Job, oneshot::Receiver<Outcome>) {
     let (answer, outcome) = oneshot::channel();
-    let letter = Letter { id: "dlv_1".into(), to: "a".into(), body: Bytes::copy_from_slice(body.as_bytes()) };
+    let letter =
+        Letter { id: "dlv_1".into(), broadcast: None, to: "a".into(), body: Bytes::copy_from_slice(body.as_bytes()) };
     (Job { letter, answer }, outcome)
 }
 
@@ -71,7 +72,7 @@ fn talking<const SILENCE_ENDS: bool>(room: usize, pipe: usize, first: Job) -> Ta
     let (ours, broker) = tokio::io::duplex(pipe);
     let (jobs, mut waiting) = mpsc::channel(8);
     let ended = tokio::spawn(async move {
-        converse(Line::over(ours), Lines::<SILENCE_ENDS>, first, &mut waiting, room, PATIENCE).await;
+        converse(Line::over(ours), Lines::<SILENCE_ENDS>, Some(first), &mut waiting, room, PATIENCE).await;
     });
     Talking { broker, jobs, ended }
 }
@@ -109,7 +110,7 @@ async fn an_answer_is_its_messages_own_in_whatever_order_and_what_has_none_when_
     assert_eq!((three.await, one.await), (Ok(accepted()), Ok(accepted())));
     drop(talking.broker);
     let Ok(Outcome::Unknown { detail }) = two.await else { panic!("it may have arrived") };
-    assert_eq!(detail, "the broker closed the connection");
+    assert_eq!(detail, "the server closed the connection");
     talking.ended.await.expect("no panic");
 }
 

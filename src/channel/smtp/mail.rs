@@ -229,6 +229,7 @@ pub(super) mod tests {
         Parcel {
             id: "dlv_9_5_2_0123456789".into(),
             broadcast: Some(BroadcastId(9)),
+            incident: None,
             to: to.into(),
             secrets: Vec::new(),
             message: Arc::new(filled().into()),

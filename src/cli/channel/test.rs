@@ -79,6 +79,7 @@ fn parcel(channel: &Channel, to: String, now: Time, public_url: &str) -> Result<
     let secret = webhook::new_secret().map_err(|_| anyhow!("the machine gives no randomness"))?;
     Ok(Parcel {
         broadcast: None,
+        incident: None,
         to: to.into(),
         secrets: vec![secret],
         message: Arc::new(words(channel, &id, now, public_url).into()),

@@ -109,7 +109,7 @@ impl Session for Confirmed {
         Ok(())
     }
 
-    fn forget(&mut self, key: u64) {
+    fn forget(&mut self, key: u64, _: &mut BytesMut) {
         self.open.retain(|_, open| open.key != key);
     }
 
@@ -200,7 +200,7 @@ mod tests {
     }
 
     fn letter(id: &str, body: usize) -> Letter {
-        Letter { id: id.into(), to: "web.down".into(), body: vec![b'x'; body].into() }
+        Letter { id: id.into(), broadcast: None, to: "web.down".into(), body: vec![b'x'; body].into() }
     }
 
     fn confirm(method: u16, count: u64, bits: u8) -> BytesMut {

@@ -116,7 +116,7 @@ fn closed(code: Option<u16>) -> Outcome {
         Some(403) => rejected("403: access was refused; see user and password"),
         Some(404) => rejected("404: the exchange is not there"),
         Some(530) => rejected("530: the virtual host is not there, or not for this user"),
-        Some(code) => deferred(format!("{code}: the broker closed the connection")),
+        Some(code) => deferred(format!("{code}: the server closed the connection")),
         None => garbled(),
     }
 }

@@ -87,7 +87,7 @@ impl Session for Asked {
         Ok(())
     }
 
-    fn forget(&mut self, key: u64) {
+    fn forget(&mut self, key: u64, _: &mut BytesMut) {
         self.subjects.remove(&key);
     }
 
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn letter(to: &str, body: &str) -> Letter {
-        Letter { id: "dlv_1".into(), to: to.into(), body: body.to_string().into() }
+        Letter { id: "dlv_1".into(), broadcast: None, to: to.into(), body: body.to_string().into() }
     }
 
     /// Byte by byte, as a slow network may give it.
