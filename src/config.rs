@@ -4,6 +4,7 @@
 pub mod files;
 mod place;
 mod secret;
+mod store;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::quantity::{Limit, Size, Span};
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
+pub use self::store::{Place, Store};
 
 pub const DEFAULT: &str = include_str!("default.toml");
 
@@ -54,12 +56,6 @@ pub struct Server {
     pub rate: Limit,
     pub workers: usize,
     pub queue: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    pub url: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -263,6 +259,11 @@ impl Config {
         if config.signals.origins < 2 {
             let place = place_of(text, name, &["signals".into(), "origins".into()]);
             return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
+        }
+        config.store.place().map_err(|why| wrong(place_of(text, name, &["store".into(), "url".into()]), why))?;
+        if config.store.connections < 2 {
+            let place = place_of(text, name, &["store".into(), "connections".into()]);
+            return Err(wrong(place, "store.connections: reading waits for writing over one; write 2 or more".into()));
         }
         Ok(config)
     }

@@ -113,8 +113,7 @@ pub fn is_open(decided: &[Decided], rows: &[Fact]) -> bool {
 pub fn still_allowed(decided_for: &Subscriber, way: Way, today: Option<&Subscriber>, audience: &str) -> bool {
     let wanted = decided_for.addresses.iter().find(|address| address.place == way.place);
     today.is_some_and(|today| {
-        let same =
-            |a: &Address| Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value);
+        let same = |a: &Address| Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value);
         let member = today.audiences.contains(audience);
         member && !today.withdrawn && today.addresses.iter().any(|a| same(a) && a.verified && !a.suppressed)
     })

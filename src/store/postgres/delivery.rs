@@ -210,9 +210,8 @@ pub async fn count(db: &Db, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64>>
     if tally.is_empty() {
         return Ok(ended);
     }
-    let of = |name: &str| -> Vec<i64> {
-        tally.values().map(|counters| counters.get(name).copied().unwrap_or(0)).collect()
-    };
+    let of =
+        |name: &str| -> Vec<i64> { tally.values().map(|counters| counters.get(name).copied().unwrap_or(0)).collect() };
     run(
         db,
         "INSERT INTO progress AS p (broadcast, shard, cursor, epoch, told, unknown, unreachable, superseded, cancelled, expired,
@@ -265,11 +264,7 @@ pub async fn due(db: &Db, lane: ChannelId, priority: Priority, now: Time, limit:
 
 /// Of a row that begins with it.
 pub fn delivery_id(row: &Row) -> Result<DeliveryId> {
-    Ok(DeliveryId {
-        broadcast: BroadcastId(row.get(0)?),
-        subscriber: SubscriberId(row.get(1)?),
-        place: row.get(2)?,
-    })
+    Ok(DeliveryId { broadcast: BroadcastId(row.get(0)?), subscriber: SubscriberId(row.get(1)?), place: row.get(2)? })
 }
 
 pub async fn next_due(db: &Db, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
@@ -292,7 +287,9 @@ pub async fn again(db: &Db, broadcast: &Broadcast, rows: &[OpenRow]) -> Result<V
     for (subscriber, row) in known.await? {
         known_rows.entry(subscriber).or_default().push(row);
     }
-    let sql = format!("{ATTEMPT}, subscriber FROM attempt WHERE broadcast = $1 AND subscriber = ANY($2) ORDER BY place, began");
+    let sql = format!(
+        "{ATTEMPT}, subscriber FROM attempt WHERE broadcast = $1 AND subscriber = ANY($2) ORDER BY place, began"
+    );
     let tried = all(db, &sql, values![broadcast.id.0, who], |row| Ok((row.get::<i64>(7)?, read_attempt(row)?)));
     let mut attempts: BTreeMap<i64, Vec<AttemptRow>> = BTreeMap::new();
     for (subscriber, attempt) in tried.await? {

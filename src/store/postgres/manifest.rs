@@ -129,8 +129,7 @@ async fn move_cursors(db: &Db, epoch: i64, manifests: &[Manifest]) -> Result<()>
         let Some(last) = decided.last() else { continue };
         let (skipped, unreachable) = omitted(decided);
         let shard = moved.entry(key.shard).or_default();
-        *shard =
-            (last.subscriber.0, shard.1 + decided.len() as i64, shard.2 + skipped, shard.3 + unreachable);
+        *shard = (last.subscriber.0, shard.1 + decided.len() as i64, shard.2 + skipped, shard.3 + unreachable);
     }
     let each = |of: &dyn Fn(&(i64, i64, i64, i64)) -> i64| -> Vec<i64> { moved.values().map(of).collect() };
     run(

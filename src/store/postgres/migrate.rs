@@ -23,7 +23,8 @@ pub async fn migrate(db: &Db) -> Result<()> {
         }
         db.batch("CREATE TABLE migration (number BIGINT PRIMARY KEY, digest BYTEA NOT NULL)").await?;
     }
-    let applied = all(db, "SELECT digest FROM migration ORDER BY number", values![], |row| row.get::<Vec<u8>>(0)).await?;
+    let applied =
+        all(db, "SELECT digest FROM migration ORDER BY number", values![], |row| row.get::<Vec<u8>>(0)).await?;
     if applied.len() > MIGRATIONS.len() {
         return Err(StoreError::Failed(format!(
             "the store has schema {}, and this program knows {}: start a newer program",

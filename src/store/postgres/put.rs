@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use ring::hmac;
 
 use super::connection::Db;
+use super::lock;
 use super::rows::{all, next_id, next_ids, run};
 use super::subscriber::{SUBSCRIBER, keep_past, read};
 use super::value::{Row, values};
-use super::lock;
 use crate::audience::Subscriber;
 use crate::clock::Time;
 use crate::id::SubscriberId;
@@ -52,12 +52,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    pub async fn read(
-        db: &Db,
-        key: &hmac::Key,
-        subscribers: &[&Subscriber],
-        ids: Vec<SubscriberId>,
-    ) -> Result<Batch> {
+    pub async fn read(db: &Db, key: &hmac::Key, subscribers: &[&Subscriber], ids: Vec<SubscriberId>) -> Result<Batch> {
         lock::subscribers(db).await?;
         let all_blinds: BTreeSet<Vec<u8>> = subscribers.iter().flat_map(|one| blinds(key, one)).collect();
         let all_blinds: Vec<Vec<u8>> = all_blinds.into_iter().collect();
@@ -233,7 +228,8 @@ async fn memberships(db: &Db, members: &BTreeMap<(String, i64), bool>, now: Time
             members.iter().filter(|((of, _), is)| of == name && **is == joined).map(|((_, id), _)| *id).collect()
         };
         let (left, joined) = (of(false), of(true));
-        let sql = "DELETE FROM member WHERE audience = (SELECT id FROM audience WHERE name = $1) AND subscriber = ANY($2)";
+        let sql =
+            "DELETE FROM member WHERE audience = (SELECT id FROM audience WHERE name = $1) AND subscriber = ANY($2)";
         if !left.is_empty() {
             run(db, sql, values![name, left]).await?;
         }

@@ -75,7 +75,8 @@ pub async fn unread(db: &Db, broadcast: &Broadcast) -> Result<i64> {
     Ok(unread.unwrap_or(0))
 }
 
-const DELIVERY: &str = "SELECT d.broadcast, d.subscriber, d.place, d.state, d.channel, d.began, d.ended, d.tries, d.detail, d.ref,
+const DELIVERY: &str =
+    "SELECT d.broadcast, d.subscriber, d.place, d.state, d.channel, d.began, d.ended, d.tries, d.detail, d.ref,
   d.receipt, d.lane, d.due, b.state FROM delivery d JOIN broadcast b ON b.id = d.broadcast";
 
 fn read_delivery(row: &Row) -> Result<DeliveryRow> {
@@ -135,7 +136,8 @@ pub async fn delivery(db: &Db, id: DeliveryId) -> Result<Option<(DeliveryRow, Ve
 }
 
 pub async fn wordings(db: &Db, broadcast: BroadcastId) -> Result<Vec<(WordingKey, Vec<u8>)>> {
-    let sql = "SELECT w.locale, w.zone, w.format, w.markup, m.bytes FROM wording w JOIN message m ON m.digest = w.digest
+    let sql =
+        "SELECT w.locale, w.zone, w.format, w.markup, m.bytes FROM wording w JOIN message m ON m.digest = w.digest
          WHERE w.broadcast = $1 ORDER BY w.format, w.locale, w.zone, w.markup LIMIT 500";
     all(db, sql, values![broadcast.0], |row| {
         let key = WordingKey { locale: row.get(0)?, zone: row.get(1)?, format: word(row, 2)?, markup: word(row, 3)? };

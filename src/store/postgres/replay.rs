@@ -29,16 +29,8 @@ pub async fn replay(db: &Db, id: DeliveryId, due: Time, now: Time, by: &str) -> 
     let attempt = "INSERT INTO attempt (broadcast, subscriber, place, began, node, channel, outcome, detail, ref)
          VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
     if row.tries > 0 && row.state != DeliveryState::Expired {
-        let values = values![
-            id.broadcast.0,
-            who,
-            place,
-            row.began.0,
-            row.channel.0,
-            tried,
-            &row.detail,
-            &row.reference
-        ];
+        let values =
+            values![id.broadcast.0, who, place, row.began.0, row.channel.0, tried, &row.detail, &row.reference];
         run(db, attempt, values).await?;
     }
     let at = now.0.max(row.began.0 + 1);

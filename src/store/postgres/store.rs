@@ -322,7 +322,9 @@ impl Store for Postgres {
     }
 
     async fn backup(&self, _: &Path) -> Result<()> {
-        Err(StoreError::Failed("a store on PostgreSQL is backed up by PostgreSQL's own means: pg_dump, or an archive of its log".into()))
+        Err(StoreError::Failed(
+            "a store on PostgreSQL is backed up by PostgreSQL's own means: pg_dump, or an archive of its log".into(),
+        ))
     }
 
     async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {

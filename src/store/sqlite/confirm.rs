@@ -10,8 +10,8 @@ use super::rows::{all, first, run};
 use crate::clock::Time;
 use crate::id::{BroadcastId, SubscriberId};
 use crate::plan::Priority;
-use crate::store::tally::{Tally, moved};
 use crate::store::Result;
+use crate::store::tally::{Tally, moved};
 
 struct Due {
     broadcast: BroadcastId,

@@ -12,9 +12,7 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
 use crate::store::tally::{Ending, Tally, ended_by, moved};
-use crate::store::{
-    Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, UNDECIDED, Written,
-};
+use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, UNDECIDED, Written};
 
 const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13)
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7

@@ -13,7 +13,9 @@ use crate::channel::Fault;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::store::tally::{Tally, moved};
-use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind, UNCONFIRMED};
+use crate::store::{
+    BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind, UNCONFIRMED,
+};
 
 /// Answers what it changed.
 pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<Reported>> {
