@@ -462,6 +462,9 @@ async fn postgres_keeps_the_promises_of_a_store() {
     assert!(again.epoch().await.expect("read") > epoch);
     take(&again, "4", at(3600), json!({ "status": "resolved" })).await;
     forgotten(&again).await;
+    let file = tempfile::tempdir().expect("a folder");
+    let error = again.backup(&file.path().join("a.backup")).await.expect_err("there is no file to copy");
+    assert!(error.to_string().contains("pg_dump"), "{error}");
     again.close().await.expect("closes");
 }
 
@@ -516,11 +519,12 @@ async fn what_is_written_at_once_on_postgres_is_as_if_one_wrote_it() {
     // Sixteen say the same of one incident that nobody knew: one update each, one incident.
     let said = (0..16).map(|n| {
         let (store, title) = (store.clone(), format!("Web {n}"));
-        tokio::spawn(async move { take(&*store, &format!("e{n}"), at(n), json!({ "title": title })).await })
+        let (event, apply) = happening(&format!("e{n}"), at(n), json!({ "status": "investigating", "title": title }));
+        tokio::spawn(async move { store.ingest(event, apply).await.expect("written") })
     });
     let mut numbers = BTreeSet::new();
     for one in said.collect::<Vec<_>>() {
-        let ingested = one.await.expect("no panic");
+        let Committed::Done { ingested, .. } = one.await.expect("no panic") else { panic!("each is new") };
         numbers.insert(ingested.update.expect("an update").number);
     }
     assert_eq!(numbers, (1..=16).collect());
@@ -551,7 +555,9 @@ async fn what_is_written_at_once_on_postgres_is_as_if_one_wrote_it() {
             at: at(5),
             detail: String::new(),
         };
-        tasks.push(tokio::spawn(async move { drop(store.receipt(receipt).await.expect("kept")) }));
+        tasks.push(tokio::spawn(async move {
+            store.receipt(receipt).await.expect("kept");
+        }));
     }
     // Meanwhile somebody reads the journal, and somebody the same addresses are written by.
     let reading = {

@@ -60,7 +60,7 @@ impl ToSql for Value<'_> {
         }
     }
 
-    /// The kind is checked here, since one type stands for all.
+    /// One type stands for all; what is of another kind than its parameter the server refuses.
     fn accepts(ty: &Type) -> bool {
         const KNOWN: &[Type] = &[
             Type::INT2,
