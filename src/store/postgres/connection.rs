@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use deadpool_postgres::Object;
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::rows::json;
 use super::value::{Value, values};
@@ -25,6 +25,18 @@ pub enum Trouble {
     /// It would fail again.
     Lasting,
 }
+
+/// What a transaction writes of itself: by it, whoever lost the answer to its commit learns whether it was committed.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    pub process: i64,
+    /// Of this process, one for each transaction that is under way.
+    pub slot: i64,
+    pub token: i64,
+}
+
+/// The server's clock.
+pub const NOW: &str = "(extract(epoch FROM now()) * 1000)::bigint";
 
 pub struct Db {
     client: Option<Object>,
@@ -73,15 +85,19 @@ impl Db {
         self.client()?.batch_execute(sql).await.map_err(|error| self.failed(error))
     }
 
-    /// Begins a transaction that writes; answers its number, by which the server can say later whether it was committed.
-    pub async fn begin(&mut self) -> Result<String> {
+    /// Begins a transaction that writes, with its mark; in one request.
+    pub async fn begin(&mut self, mark: Option<&Mark>) -> Result<()> {
         self.in_transaction = true;
-        let begun = self.client()?.simple_query("BEGIN; SELECT pg_current_xact_id()").await;
-        let number = begun.map_err(|error| self.failed(error))?.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_string),
-            _ => None,
-        });
-        number.ok_or_else(|| StoreError::Failed("the server gave no number to a transaction".into()))
+        match mark {
+            Some(Mark { process, slot, token }) => {
+                let sql = format!(
+                    "BEGIN; INSERT INTO last_commit VALUES ({process}, {slot}, {token}, {NOW})
+                     ON CONFLICT (process, slot) DO UPDATE SET token = excluded.token, at = excluded.at"
+                );
+                self.batch(&sql).await
+            }
+            None => self.batch("BEGIN").await,
+        }
     }
 
     /// Begins to read at one moment.

@@ -36,10 +36,11 @@ use ring::hmac;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::connection::NOW;
 use self::owner::Owner;
 use self::rows::first;
 pub use self::server::Server;
-use self::transaction::{read, write};
+use self::transaction::{Marks, read, write};
 use self::value::values;
 use crate::channel::tls::Tls;
 use crate::store::{Result, StoreError, installation};
@@ -52,6 +53,7 @@ pub struct Postgres {
     pool: Pool,
     key: hmac::Key,
     epoch: i64,
+    marks: Marks,
     /// Of what comes from outside.
     places: Arc<Semaphore>,
     /// Held by the process that sends.
@@ -91,12 +93,14 @@ impl Postgres {
             pool,
             key: hmac::Key::new(hmac::HMAC_SHA256, &[]),
             epoch: 0,
+            marks: Marks::new(0),
             places: Arc::new(Semaphore::new(room)),
             owner: Mutex::new(owner),
             owns,
         };
         store.synced().await?;
         write!(store, db => migrate::migrate(db))?;
+        store.marks = Marks::new(fastrand::i64(1..));
         let fresh = installation::fresh_key()?;
         let key = write!(store, db => async {
             rows::run(db, "INSERT INTO meta VALUES ('key', $1) ON CONFLICT DO NOTHING", values![&fresh]).await?;
@@ -104,6 +108,8 @@ impl Postgres {
         })?;
         store.key = installation::key(&key.unwrap_or_default())?;
         if owns {
+            let old = format!("DELETE FROM last_commit WHERE at < {NOW} - 7 * 86400000");
+            write!(store, db => rows::run(db, &old, values![]))?;
             let raise = "INSERT INTO meta VALUES ('epoch', '1')
                  ON CONFLICT (name) DO UPDATE SET value = (meta.value::bigint + 1)::text RETURNING value::bigint";
             let epoch = write!(store, db => first(db, raise, values![], |row| row.get::<i64>(0)))?;

@@ -1,16 +1,18 @@
 //! How the store reads and writes through a server that may go away: work is repeated where that is safe. What failed before its
-//! commit was not written. Where the answer to a commit is lost, the server is asked what became of that transaction, so that
+//! commit was not written. Where the answer to a commit is lost, the transaction's own mark is looked for, so that
 //! nothing is written twice and nothing that was written is reported as failed.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::PoolError;
 use tokio::time::Instant;
 
 use super::Postgres;
-use super::connection::{Db, Trouble, said, trouble};
+use super::connection::{Db, Mark, NOW, Trouble, said, trouble};
 use super::rows::first;
 use super::value::values;
+use crate::store::settled::lock;
 use crate::store::{Result, StoreError};
 
 /// How long a server may be away before whoever asks is told.
@@ -79,7 +81,8 @@ pub(super) use snapshot;
 
 pub struct Transaction {
     pub db: Db,
-    number: String,
+    /// `None`: the tables are not made yet.
+    mark: Option<Slotted>,
 }
 
 /// How often work has been tried.
@@ -147,10 +150,11 @@ impl Postgres {
     }
 
     pub(super) async fn begin(&self, tries: &mut Tries) -> Result<Transaction> {
+        let mark = self.marks.take();
         loop {
             let mut db = self.reading(tries).await?;
-            match db.begin().await {
-                Ok(number) => return Ok(Transaction { db, number }),
+            match db.begin(mark.as_ref().map(|slotted| &slotted.mark)).await {
+                Ok(()) => return Ok(Transaction { db, mark }),
                 Err(error) => {
                     let trouble = db.trouble();
                     drop(db);
@@ -169,7 +173,7 @@ impl Postgres {
         done: Result<T>,
         tries: &mut Tries,
     ) -> Option<Result<T>> {
-        let Transaction { mut db, number } = transaction;
+        let Transaction { mut db, mark } = transaction;
         let written = match done {
             Ok(value) => db.write_journal().await.map(|()| value),
             Err(error) => Err(error),
@@ -189,7 +193,8 @@ impl Postgres {
         if trouble != Trouble::Lost {
             return if tries.after(trouble).await { None } else { Some(Err(error)) };
         }
-        match self.committed(&number).await {
+        let Some(mark) = mark else { return Some(Err(error)) };
+        match self.committed(&mark.mark).await {
             Ok(true) => Some(Ok(value)),
             Ok(false) if tries.after(trouble).await => None,
             Ok(false) => Some(Err(error)),
@@ -197,28 +202,67 @@ impl Postgres {
         }
     }
 
-    /// What became of a transaction whose answer was lost.
-    async fn committed(&self, number: &str) -> Result<bool> {
+    /// What became of a transaction whose answer was lost. Where it is still under way, as where the network alone is gone, its mark
+    /// is not to be had until it ends.
+    async fn committed(&self, mark: &Mark) -> Result<bool> {
         let mut tries = Tries::new();
+        let sql = format!(
+            "INSERT INTO last_commit AS l VALUES ($1, $2, 0, {NOW}) ON CONFLICT (process, slot) DO UPDATE SET token = l.token
+             RETURNING token"
+        );
         loop {
             let asked = match self.reading(&mut tries).await {
-                Ok(db) => {
-                    let sql = "SELECT pg_xact_status($1::text::xid8)";
-                    first(&db, sql, values![number], |row| row.get::<Option<String>>(0)).await
-                }
+                Ok(db) => first(&db, &sql, values![mark.process, mark.slot], |row| row.get::<i64>(0)).await,
                 Err(error) => Err(error),
             };
             match asked {
-                Ok(Some(Some(state))) if state == "committed" => return Ok(true),
-                Ok(Some(Some(state))) if state == "aborted" => return Ok(false),
-                // Still in progress, as where the network alone is gone; or the server is still away.
-                Ok(_) | Err(_) if tries.again(LONG_PATIENCE).await => {}
-                _ => {
+                Ok(found) => return Ok(found == Some(mark.token)),
+                Err(_) if tries.again(LONG_PATIENCE).await => {}
+                Err(_) => {
                     return Err(StoreError::Failed(
                         "the answer to a commit was lost, and PostgreSQL does not say what became of it".into(),
                     ));
                 }
             }
         }
+    }
+}
+
+/// The marks of this process.
+pub struct Marks {
+    process: i64,
+    /// Those that no transaction has, and the next that there never was.
+    free: Arc<Mutex<(Vec<i64>, i64)>>,
+}
+
+impl Marks {
+    pub fn new(process: i64) -> Marks {
+        Marks { process, free: Arc::default() }
+    }
+
+    /// Of the next transaction. `None` where there are no tables yet.
+    fn take(&self) -> Option<Slotted> {
+        if self.process == 0 {
+            return None;
+        }
+        let mut free = lock(&self.free);
+        let slot = free.0.pop().unwrap_or_else(|| {
+            free.1 += 1;
+            free.1
+        });
+        let mark = Mark { process: self.process, slot, token: fastrand::i64(1..) };
+        Some(Slotted { mark, free: self.free.clone() })
+    }
+}
+
+/// A mark whose slot is given back when the transaction has ended, and its end is known.
+struct Slotted {
+    mark: Mark,
+    free: Arc<Mutex<(Vec<i64>, i64)>>,
+}
+
+impl Drop for Slotted {
+    fn drop(&mut self) {
+        lock(&self.free).0.push(self.mark.slot);
     }
 }

@@ -1,5 +1,10 @@
 -- Times are epoch milliseconds, ids integers made by the application. Words and names compare byte by byte ("C").
 CREATE TABLE meta (name TEXT COLLATE "C" PRIMARY KEY, value TEXT NOT NULL);
+-- Each writer's last transaction, written with it: where the answer to a commit is lost, this says whether there was one. The
+-- number that PostgreSQL itself gives a transaction does not: after a crash another may have the same.
+CREATE TABLE last_commit (
+  process BIGINT NOT NULL, slot BIGINT NOT NULL, token BIGINT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (process, slot)
+) WITH (fillfactor = 50);
 -- What is numbered without anybody waiting for whoever took the number before.
 CREATE SEQUENCE incident_id;
 CREATE SEQUENCE broadcast_id;
