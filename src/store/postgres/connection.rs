@@ -130,7 +130,8 @@ impl Db {
         let sql = "WITH counted AS (UPDATE journal_end SET sequence = sequence + $1 RETURNING sequence - $1 AS before)
              INSERT INTO journal SELECT counted.before + row.n, row.at, row.kind, row.body
              FROM counted, unnest($2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY AS row (at, kind, body, n)";
-        self.execute(sql, &values![count, at, kinds, bodies]).await.map(drop)
+        let values = values![count, at, kinds, bodies];
+        self.execute(sql, &values).await.map(drop)
     }
 
     pub async fn commit(&mut self) -> Result<()> {

@@ -330,6 +330,6 @@ pub async fn attempts(db: &Db, broadcast: BroadcastId, subscriber: SubscriberId)
 
 pub async fn wake(db: &Db, blocked: &[ChannelId], now: Time) -> Result<()> {
     let lanes: Vec<i64> = [&[UNDECIDED], blocked].into_iter().flatten().map(|lane| lane.0.into()).collect();
-    let sql = "UPDATE delivery SET due = $2 WHERE state = 0 AND lane = ANY($1) AND due > $2";
+    let sql = "UPDATE delivery SET due = $2 WHERE state = 0 AND lane = ANY($1::bigint[]) AND due > $2";
     run(db, sql, values![lanes, now.0]).await.map(drop)
 }

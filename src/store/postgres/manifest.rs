@@ -120,18 +120,30 @@ pub async fn decide(
     delivery::record(db, key, rows, &[]).await.map(drop)
 }
 
+/// What is decided moves in a shard.
+#[derive(Default)]
+struct Moved {
+    cursor: i64,
+    selected: i64,
+    skipped: i64,
+    unreachable: i64,
+}
+
 /// Each shard is decided up to the last of its manifest, and read where that is its end.
 async fn move_cursors(db: &Db, epoch: i64, manifests: &[Manifest]) -> Result<()> {
     let Some(broadcast) = manifests.first().map(|manifest| manifest.key.broadcast) else { return Ok(()) };
     // A shard may have several manifests in one commit.
-    let mut moved: BTreeMap<u8, (i64, i64, i64, i64)> = BTreeMap::new();
+    let mut moved: BTreeMap<u8, Moved> = BTreeMap::new();
     for Manifest { key, decided, .. } in manifests {
         let Some(last) = decided.last() else { continue };
         let (skipped, unreachable) = omitted(decided);
         let shard = moved.entry(key.shard).or_default();
-        *shard = (last.subscriber.0, shard.1 + decided.len() as i64, shard.2 + skipped, shard.3 + unreachable);
+        shard.cursor = last.subscriber.0;
+        shard.selected += decided.len() as i64;
+        shard.skipped += skipped;
+        shard.unreachable += unreachable;
     }
-    let each = |of: &dyn Fn(&(i64, i64, i64, i64)) -> i64| -> Vec<i64> { moved.values().map(of).collect() };
+    let each = |of: &dyn Fn(&Moved) -> i64| -> Vec<i64> { moved.values().map(of).collect() };
     run(
         db,
         "INSERT INTO progress AS p (broadcast, shard, cursor, epoch, selected, skipped, unreachable)
@@ -145,10 +157,10 @@ async fn move_cursors(db: &Db, epoch: i64, manifests: &[Manifest]) -> Result<()>
             broadcast.0,
             epoch,
             moved.keys().map(|shard| i64::from(*shard)).collect::<Vec<i64>>(),
-            each(&|shard| shard.0),
-            each(&|shard| shard.1),
-            each(&|shard| shard.2),
-            each(&|shard| shard.3)
+            each(&|shard| shard.cursor),
+            each(&|shard| shard.selected),
+            each(&|shard| shard.skipped),
+            each(&|shard| shard.unreachable)
         ],
     )
     .await?;
