@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
+use loudhailer::store::Store;
+use loudhailer::store::postgres::Postgres;
+
 use super::catcher::Catcher;
 use super::process::{Place, Process, until};
-use super::{PLANS, addresses, broadcast, happening, import, people, send};
+use super::{PLANS, addresses, broadcast, happening, people, read_in, send, sign};
 use crate::harness::Database;
 use crate::peers::peer;
 
@@ -28,7 +31,11 @@ impl Telling {
         let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
         let place = Place::new(&catcher.mail, PLANS).with_store(&database.url(), database.password());
         let file = people(&catcher, RECIPIENTS);
-        import(&place, &file).await;
+        read_in(&place, &file);
+        let store = Postgres::own(&database.server(), 4, 64).await.expect("opens");
+        sign(&store).await;
+        store.close().await.expect("closes");
+        drop(store);
         let expected = addresses(&file, "businesses").into_iter().map(str::to_string).collect();
         let process = Process::serve(&place);
         let (status, answer) = send(&process.host, &happening("main", "critical")).await.expect("an answer");
