@@ -21,12 +21,13 @@ use crate::audience::route::ChannelId;
 use crate::channel::platforms::Platforms;
 use crate::channel::registry::{self, Channel};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Place};
 use crate::dispatch::{self, Engine, lane};
 use crate::ingest::kafka::{Health, Kafka};
 use crate::ingest::source::{Formats, Sources};
 use crate::plan::{self, Confirms, Plan, Plans};
 use crate::render::{Templates, clearances};
+use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Frozen, Store};
 use crate::watch::Watchers;
@@ -62,12 +63,31 @@ pub struct Built {
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
 
 impl App {
-    /// Where the store is, from `store.url`.
+    /// The file of the embedded store, for what works on that file.
     pub fn store_path(config: &Config) -> anyhow::Result<PathBuf> {
-        match config.store.url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(path.into()),
-            _ => bail!("store.url: {:?} is not a store; write sqlite:FILE", config.store.url),
+        match place(config)? {
+            Place::File(path) => Ok(path),
+            Place::Server(server) => {
+                bail!("store.url: {} is no file, and this is for a store in a file", server.name())
+            }
         }
+    }
+
+    /// The store, for the process that sends from it.
+    pub async fn own_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+        let room = config.server.queue;
+        Ok(match place(config)? {
+            Place::File(path) => Arc::new(Sqlite::own(&path, room)?),
+            Place::Server(server) => Arc::new(Postgres::own(&server, config.store.connections, room).await?),
+        })
+    }
+
+    /// The store, beside the process that may send from it.
+    pub async fn visit_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(match place(config)? {
+            Place::File(path) => Arc::new(Sqlite::visit(&path)?),
+            Place::Server(server) => Arc::new(Postgres::visit(&server).await?),
+        })
     }
 
     pub async fn build(mut config: Config, clock: Arc<Clock>) -> anyhow::Result<Built> {
@@ -76,8 +96,7 @@ impl App {
         let listener = TcpListener::bind(config.server.listen)
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
-        let path = App::store_path(&config)?;
-        let store: Arc<dyn Store> = Arc::new(Sqlite::own(&path, config.server.queue)?);
+        let store = App::own_store(&config).await?;
         if !config.server.listen.ip().is_loopback() && store.tokens().await?.is_empty() {
             bail!(
                 "server.listen: {} is reachable by others, and no token protects it; make one with loudhailer token create",
@@ -277,6 +296,10 @@ fn numbered(
         numbered.push((*id, channel));
     }
     (lanes, numbered)
+}
+
+fn place(config: &Config) -> anyhow::Result<Place> {
+    config.store.place().map_err(|why| anyhow::anyhow!(why))
 }
 
 fn optional(path: &Path) -> Option<&Path> {

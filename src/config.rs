@@ -4,6 +4,7 @@
 pub mod files;
 mod place;
 mod secret;
+mod store;
 pub mod watcher;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::quantity::{Limit, Size, Span};
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
+pub use self::store::{Place, Store};
 
 pub const DEFAULT: &str = include_str!("default.toml");
 
@@ -57,12 +59,6 @@ pub struct Server {
     pub rate: Limit,
     pub workers: usize,
     pub queue: usize,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Store {
-    pub url: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -271,6 +267,11 @@ impl Config {
             let path = ["watchers", &watcher, misfit.key].map(String::from);
             wrong(place_of(text, name, &path), format!("watchers.{watcher}.{misfit}"))
         })?;
+        config.store.place().map_err(|why| wrong(place_of(text, name, &["store".into(), "url".into()]), why))?;
+        if config.store.connections < 2 {
+            let place = place_of(text, name, &["store".into(), "connections".into()]);
+            return Err(wrong(place, "store.connections: reading waits for writing over one; write 2 or more".into()));
+        }
         Ok(config)
     }
 

@@ -67,6 +67,11 @@ impl Tls {
     }
 
     fn connector(&self) -> Result<TlsConnector, rustls::Error> {
+        Ok(TlsConnector::from(Arc::new(self.config()?)))
+    }
+
+    /// For a protocol that brings its own connections.
+    pub fn config(&self) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(crypto::ring::default_provider());
         let verifier = match self.authorities.is_empty() {
             true => Verifier::new(provider.clone())?,
@@ -80,6 +85,15 @@ impl Tls {
         if !self.nameless {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
-        Ok(TlsConnector::from(Arc::new(config)))
+        Ok(config)
+    }
+
+    /// For what wants one and never uses it: nobody is trusted.
+    pub fn none() -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(crypto::ring::default_provider());
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth())
     }
 }

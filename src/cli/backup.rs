@@ -32,7 +32,7 @@ pub fn backup(config: Config, args: Backup) -> Result<(), Failure> {
         return Err(Failure::Wrong(format!("{} is there already", args.file.display())));
     }
     runtime()?.block_on(async {
-        let store = store(&config)?;
+        let store = store(&config).await?;
         let done = store.backup(&args.file).await.map_err(anyhow::Error::from);
         store.close().await.map_err(anyhow::Error::from)?;
         done.map_err(Failure::from)

@@ -8,7 +8,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::{Failure, show};
-use crate::app::{self, App};
+use crate::app;
 use crate::channel::{kit, registry};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -39,9 +39,6 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
             found.push(Found { level: Level::Block, place: place.into(), message: line.trim().into() });
         }
     };
-    if let Err(error) = App::store_path(&config) {
-        block("", format!("{error:#}"));
-    }
     let mut plans = Vec::new();
     match app::load_plans(&config) {
         Ok(loaded) => {

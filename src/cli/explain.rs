@@ -40,7 +40,7 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
         Err(_) => None,
     };
     let explained = runtime()?.block_on(async {
-        let store = store(&config)?;
+        let store = store(&config).await?;
         let explained = about(&config, &store, of, &args).await;
         store.close().await.map_err(anyhow::Error::from)?;
         explained

@@ -43,7 +43,7 @@ const PAGE: usize = 1000;
 
 pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let store = store(&config)?;
+        let store = store(&config).await?;
         match args.what {
             What::Subscribers { audience, secrets } => {
                 subscribers(store.as_ref(), audience.as_deref(), secrets).await?

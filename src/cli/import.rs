@@ -12,11 +12,12 @@ use hyper::body::Frame;
 
 use super::client::{Client, Server};
 use super::{Failure, runtime, show};
-use crate::app::{self, App};
+use crate::app;
 use crate::audience::import::{Format, ImportError, Importer, Options, Report};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::store::Store;
+use crate::store::postgres::Postgres;
 use crate::store::sqlite::Sqlite;
 
 const CHUNK: usize = 64 * 1024;
@@ -78,14 +79,18 @@ async fn straight(
     format: Format,
     options: Options,
 ) -> Result<Report, Failure> {
-    let path = App::store_path(config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
-    let lock = Sqlite::lock(&path);
-    if let Err(error) = lock {
+    let hint = |error: &dyn std::fmt::Display| {
         let hint = format!("import through it: --server http://{}", config.server.listen);
-        return Err(Failure::Failed(anyhow!("{error} or {hint}")));
-    }
-    drop(lock);
-    let store: Arc<dyn Store> = Arc::new(Sqlite::alone(&path, 64).map_err(anyhow::Error::from)?);
+        Failure::Failed(anyhow!("{error} or {hint}"))
+    };
+    let place = config.store.place().map_err(Failure::Wrong)?;
+    let store: Arc<dyn Store> = match place {
+        Place::File(path) => {
+            drop(Sqlite::lock(&path).map_err(|error| hint(&error))?);
+            Arc::new(Sqlite::alone(&path, 64).map_err(anyhow::Error::from)?)
+        }
+        Place::Server(server) => Arc::new(Postgres::own(&server, 2, 64).await.map_err(|error| hint(&error))?),
+    };
     let mut importer = Importer::new(format, options, store.clone(), None, Arc::new(Clock::system()));
     let mut chunk = vec![0; CHUNK];
     let report = loop {

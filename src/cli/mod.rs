@@ -31,7 +31,6 @@ use self::client::{Client, Server};
 use crate::app::App;
 use crate::config::Config;
 use crate::store::Store;
-use crate::store::sqlite::Sqlite;
 
 #[derive(Parser)]
 #[command(name = "loudhailer", version, about, max_term_width = 120)]
@@ -160,9 +159,8 @@ fn remote<F: Future<Output = Result<(), Failure>>>(
 }
 
 /// The store, beside the server that may be running on it: for commands that send nothing.
-fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let path = App::store_path(config).map_err(|error| Failure::Wrong(format!("{error:#}")))?;
-    Ok(Arc::new(Sqlite::visit(&path).map_err(anyhow::Error::from)?))
+async fn store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
+    App::visit_store(config).await.map_err(Failure::Failed)
 }
 
 /// The runtime of every command: many threads for the engine, whatever the HTTP workers do.

@@ -51,7 +51,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 
 pub fn run(config: Config, args: Args) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let store = store(&config)?;
+        let store = store(&config).await?;
         let done = act(&store, args.what).await;
         store.close().await.map_err(anyhow::Error::from)?;
         done

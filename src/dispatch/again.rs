@@ -36,7 +36,7 @@ pub(super) async fn rows(
     let limit = room + claimed.len();
     let read = async {
         let found = engine.store.due(lane, priority, now, limit).await?;
-        Ok((found, engine.store.next_due(lane, priority, now).await?))
+        crate::store::Result::Ok((found, engine.store.next_due(lane, priority, now).await?))
     };
     let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
     let full = found.len() == limit;

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{Broadcast, BroadcastState};
 use crate::audience::Subscriber;
 use crate::audience::route::ChannelId;
+use crate::channel::{Fault, ReceiptStatus};
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::incident::words;
@@ -21,6 +23,18 @@ words!(
 impl DeliveryState {
     pub fn from_number(n: i64) -> DeliveryState {
         usize::try_from(n).ok().and_then(|n| DeliveryState::ALL.get(n)).copied().unwrap_or(DeliveryState::Open)
+    }
+
+    /// As it is seen: what is open when its broadcast ends has its state from there.
+    pub fn in_broadcast(self, broadcast: BroadcastState, receipt: Option<&str>) -> DeliveryState {
+        match (self, broadcast) {
+            // Told before, by a way that nobody confirmed.
+            (DeliveryState::Open, ended) if !ended.live() && receipt == Some(UNCONFIRMED) => DeliveryState::Told,
+            (DeliveryState::Open, BroadcastState::Cancelled | BroadcastState::Done) => DeliveryState::Cancelled,
+            (DeliveryState::Open, BroadcastState::Superseded) => DeliveryState::Superseded,
+            (DeliveryState::Open, BroadcastState::Expired) => DeliveryState::Expired,
+            (own, _) => own,
+        }
     }
 }
 
@@ -75,6 +89,9 @@ pub const UNDECIDED: ChannelId = ChannelId(0);
 pub const QUIET: ChannelId = ChannelId(u16::MAX - 1);
 /// The lane of what is told and waits for its confirmation until due.
 pub const CONFIRMS: ChannelId = ChannelId(u16::MAX);
+
+/// What a row is marked by, where the receipt that was waited for did not come in time.
+pub const UNCONFIRMED: &str = "unconfirmed";
 
 /// An open row, read back.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +171,22 @@ pub enum Replayed {
     Refused(&'static str),
 }
 
+impl Replayed {
+    /// Why a delivery is not sent again. `latest`: the version of the last that its thread has released.
+    pub fn refused(state: DeliveryState, of: &Broadcast, latest: Option<i64>, now: Time) -> Option<&'static str> {
+        if !matches!(state, DeliveryState::Rejected | DeliveryState::Unknown | DeliveryState::Expired) {
+            return Some("only what ended rejected, unknown or expired is sent again");
+        }
+        if !matches!(of.state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
+            return Some("its broadcast was stopped, superseded, or has expired");
+        }
+        if latest.is_some_and(|latest| latest > of.version) {
+            return Some("something newer has been said since");
+        }
+        (of.deadline <= now).then_some("its broadcast's deadline has passed")
+    }
+}
+
 /// The delivery that a receipt changed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reported {
@@ -175,14 +208,45 @@ pub struct ReceiptFact {
     pub channel: ChannelId,
     /// Ours, or the platform's reference.
     pub matching: Matching,
-    pub status: crate::channel::ReceiptStatus,
-    pub fault: Option<crate::channel::Fault>,
+    pub status: ReceiptStatus,
+    pub fault: Option<Fault>,
     pub at: Time,
     pub detail: String,
+}
+
+impl ReceiptFact {
+    /// Why its address is suppressed, where it says that nothing more may go there.
+    pub fn suppresses(&self) -> Option<&'static str> {
+        match self.status {
+            ReceiptStatus::Bounced if self.fault == Some(Fault::Address) => Some("bounced"),
+            ReceiptStatus::Complained => Some("complained"),
+            _ => None,
+        }
+    }
+
+    pub fn arrived(&self) -> bool {
+        matches!(self.status, ReceiptStatus::Delivered | ReceiptStatus::Read)
+    }
+
+    pub fn bounced(&self) -> bool {
+        self.status == ReceiptStatus::Bounced
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Matching {
     Delivery(DeliveryId),
     Reference(String),
+}
+
+impl Matching {
+    /// Under which it waits for its outcome; ours begins with a character that no platform's has.
+    pub fn name(&self) -> String {
+        match self {
+            Matching::Reference(reference) => reference.clone(),
+            Matching::Delivery(DeliveryId { broadcast, subscriber, place }) => {
+                format!("\u{1}{}:{}:{place}", broadcast.0, subscriber.0)
+            }
+        }
+    }
 }

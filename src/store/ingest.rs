@@ -27,7 +27,7 @@ pub struct Applied {
 }
 
 /// Applies an event, purely: the store may ask more than once.
-pub type Apply = Box<dyn Fn(Known) -> Result<Applied, IngestError> + Send>;
+pub type Apply = Box<dyn Fn(Known) -> Result<Applied, IngestError> + Send + Sync>;
 
 pub enum Committed {
     /// With the broadcasts that it drew, as they stand.

@@ -1,15 +1,23 @@
-//! Where everything is kept. `Store` speaks the pipeline's words; SQLite is one implementation of it. Whatever a method
-//! says is done is synced to disk when it returns.
+//! Where everything is kept. `Store` speaks the pipeline's words; SQLite and PostgreSQL are its implementations, and what both
+//! decide alike stands here. Whatever a method says is done is synced to disk when it returns.
 
 mod broadcast;
+mod decisions;
 mod delivery;
+mod drawn;
 mod ingest;
+mod installation;
 mod manifest;
 pub mod pack;
+mod packed;
+pub mod postgres;
 mod recipient;
+mod settled;
 mod signal;
 pub mod sqlite;
 mod subscriber;
+mod taken;
+mod tally;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -21,7 +29,7 @@ use async_trait::async_trait;
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 pub use self::delivery::{
     Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, PERHAPS, QUIET,
-    ReceiptFact, Replayed, Reported, UNDECIDED, Written,
+    ReceiptFact, Replayed, Reported, UNCONFIRMED, UNDECIDED, Written,
 };
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};

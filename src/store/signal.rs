@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::clock::Time;
 
+/// Origins of one component that are listened to within a window. What more of them said would change nothing.
+pub const ORIGINS: usize = 100;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Signal {
     pub component: String,

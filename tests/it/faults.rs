@@ -4,6 +4,7 @@
 mod catcher;
 mod clock;
 mod killed;
+mod postgres;
 pub mod process;
 mod sinks;
 mod store;
@@ -71,10 +72,20 @@ fn addresses<'a>(file: &'a str, audience: &str) -> Vec<&'a str> {
 
 /// Imports the file with the binary; the receivers of webhooks know their secret.
 async fn import(place: &Place, file: &str) {
+    read_in(place, file);
+    let store = Sqlite::own(&place.path("loudhailer.db"), 64).expect("opens");
+    sign(&store).await;
+    store.close().await.expect("closes");
+}
+
+fn read_in(place: &Place, file: &str) {
     let path = place.path("people.csv");
     std::fs::write(&path, file).expect("written");
     command(place, &["import", "subscribers", "--verified"], &path);
-    let store = Sqlite::own(&place.path("loudhailer.db"), 64).expect("opens");
+}
+
+/// Every webhook gets the secret, which no file of ours has.
+async fn sign(store: &dyn Store) {
     let mut after = None;
     loop {
         let page = store.subscribers(after, None, 1000).await.expect("read");
@@ -89,7 +100,6 @@ async fn import(place: &Place, file: &str) {
         }
         store.upsert(drafts, now()).await.expect("written");
     }
-    store.close().await.expect("closes");
 }
 
 fn now() -> Time {

@@ -13,6 +13,7 @@ use loudhailer::incident::{self, Clearance};
 use loudhailer::ingest::event::{Event, Principal, parse_value};
 use loudhailer::ingest::{IngestError, Ingested};
 use loudhailer::plan::{self, Plans, Priority};
+use loudhailer::store::postgres::Postgres;
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Applied, Apply, BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Known, Manifest, ManifestKey,
@@ -20,7 +21,7 @@ use loudhailer::store::{
 };
 use serde_json::{Value, json};
 
-use super::harness::draft;
+use super::harness::{Database, draft};
 
 const NOW: Time = Time(1_633_362_660_000);
 const PLAN: &str = r#"
@@ -386,6 +387,15 @@ async fn tokens(store: &dyn Store) {
     assert!(store.tokens().await.expect("read").is_empty());
 }
 
+/// What is old enough goes, and only that.
+async fn forgotten(store: &dyn Store) {
+    let keep = |hours: u64| at(hours * 3600);
+    store.retain(NOW, NOW, NOW, NOW).await.expect("deleted");
+    assert!(store.incident_by_key("web").await.expect("read").is_some());
+    while store.retain(keep(9), keep(9), keep(9), keep(9)).await.expect("deleted") > 0 {}
+    assert!(store.known("suite", "1", "web", None).await.expect("read").seen.is_none(), "the event is still there");
+}
+
 fn open(path: &Path) -> Sqlite {
     Sqlite::own(path, 64).expect("opens")
 }
@@ -408,12 +418,7 @@ async fn sqlite_keeps_the_promises_of_a_store() {
     assert_eq!(of(&store).await, of(&restored).await);
     take(&restored, "4", at(3600), json!({ "status": "resolved" })).await;
 
-    // What is old enough goes, and only that.
-    let keep = |hours: u64| at(hours * 3600);
-    restored.retain(NOW, NOW, NOW, NOW).await.expect("deleted");
-    assert!(restored.incident_by_key("web").await.expect("read").is_some());
-    while restored.retain(keep(9), keep(9), keep(9), keep(9)).await.expect("deleted") > 0 {}
-    assert!(restored.known("suite", "1", "web", None).await.expect("read").seen.is_none(), "the event is still there");
+    forgotten(&restored).await;
     store.close().await.expect("closes");
     restored.close().await.expect("closes");
 }
@@ -442,47 +447,267 @@ async fn an_owner_that_was_replaced_decides_nothing_more() {
     new.decide(vec![manifest(epoch)], Vec::new(), Vec::new()).await.expect("written");
 }
 
+/// Three who wait: one in a lane, one who never was in any, one who has left it.
+async fn in_lanes(store: &dyn Store) -> (BroadcastId, Vec<SubscriberId>) {
+    let mut people = Vec::new();
+    for key in ["in-a-lane", "waited", "left-the-lane"] {
+        let Upserted::Created(id) = person(store, key, "staff", NOW).await else { panic!("{key} was there before") };
+        people.push(id);
+    }
+    let id = take(store, "lanes", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let epoch = store.epoch().await.expect("read");
+    let entered = |who| Fact { entered: Some(epoch), ..fact(id, who, DeliveryState::Open) };
+    let waits = |who| fact(id, who, DeliveryState::Open);
+    let facts = vec![entered(people[0]), waits(people[1]), entered(people[2]), waits(people[2])];
+    store.record(Arc::new(facts), Vec::new()).await.expect("written");
+    assert_eq!(perhaps(store, id).await, ([].into(), [].into()), "its own lanes are no riddle to it");
+    (id, people)
+}
+
+/// Whom a correction selects, and whose row says that they may have been told.
+async fn perhaps(store: &dyn Store, id: BroadcastId) -> (BTreeSet<SubscriberId>, BTreeSet<SubscriberId>) {
+    let mut correction = store.broadcast(id).await.expect("read").expect("it is there");
+    correction.selection.told_by = vec![id.0];
+    let (page, _) = store.page(&correction, 0..=63, 0, 100).await.expect("read");
+    let told = page.iter().filter(|member| member.told).map(|member| member.subscriber.id).collect();
+    let due = store.due(ChannelId(1), Priority::High, NOW, 100).await.expect("read");
+    let due: Vec<_> = due.iter().filter(|row| row.delivery.broadcast == id).collect();
+    assert_eq!(due.len(), 3);
+    (told, due.iter().filter(|row| row.perhaps).map(|row| row.delivery.subscriber).collect())
+}
+
+/// What was in a lane when the process ended may have been told, and once it is in a lane again that stays known.
+async fn after_a_start(store: &dyn Store, id: BroadcastId, people: &[SubscriberId]) {
+    assert_eq!(perhaps(store, id).await, ([people[0]].into(), [people[0]].into()));
+    let entered = Some(store.epoch().await.expect("read"));
+    let again = Fact { entered, perhaps: Some(ChannelId(2)), ..fact(id, people[0], DeliveryState::Open) };
+    store.record(Arc::new(vec![again]), Vec::new()).await.expect("written");
+    assert_eq!(perhaps(store, id).await, ([people[0]].into(), [].into()));
+    // A try that is made and one that perhaps was are two.
+    let attempt = Some(("deferred", None));
+    let refused = Fact { attempt, perhaps: Some(ChannelId(2)), ..fact(id, people[1], DeliveryState::Open) };
+    store.record(Arc::new(vec![refused]), Vec::new()).await.expect("written");
+    for (who, expected) in [(people[0], &[("perhaps", 2)][..]), (people[1], &[("perhaps", 2), ("deferred", 1)])] {
+        let delivery = DeliveryId { broadcast: id, subscriber: who, place: 1 };
+        let (_, attempts) = store.delivery(delivery).await.expect("read").expect("it is there");
+        let tries: Vec<_> = attempts.iter().map(|attempt| (&*attempt.outcome, attempt.channel.0)).collect();
+        assert_eq!(tries, expected);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_in_a_lane_when_the_process_ended_may_have_been_told() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.db");
     let before = open(&path);
-    let mut people = Vec::new();
-    for key in ["in-a-lane", "waited", "left-the-lane"] {
-        let Upserted::Created(id) = person(&before, key, "staff", NOW).await else { panic!("{key} was there before") };
-        people.push(id);
-    }
-    let id = take(&before, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
-    let in_lane_of = |who, epoch| Fact { entered: Some(epoch), ..fact(id, who, DeliveryState::Open) };
-    let epoch = before.epoch().await.expect("read");
-    let facts = vec![
-        in_lane_of(people[0], epoch),
-        fact(id, people[1], DeliveryState::Open),
-        in_lane_of(people[2], epoch),
-        fact(id, people[2], DeliveryState::Open),
-    ];
-    before.record(Arc::new(facts), Vec::new()).await.expect("written");
-    // Whom a correction of it selects, and whose row says that they may have been told.
-    let perhaps = async |store: &Sqlite| {
-        let mut correction = store.broadcast(id).await.expect("read").expect("it is there");
-        correction.selection.told_by = vec![id.0];
-        let (page, _) = store.page(&correction, 0..=63, 0, 100).await.expect("read");
-        let told: BTreeSet<_> = page.iter().filter(|member| member.told).map(|member| member.subscriber.id).collect();
-        let due = store.due(ChannelId(1), Priority::High, NOW, 10).await.expect("read");
-        assert_eq!(due.len(), 3);
-        let marked = due.iter().filter(|row| row.perhaps).map(|row| row.delivery.subscriber);
-        (told, marked.collect::<BTreeSet<_>>())
-    };
-    assert_eq!(perhaps(&before).await, ([].into(), [].into()), "its own lanes are no riddle to it");
+    let (id, people) = in_lanes(&before).await;
     before.close().await.expect("closes");
     drop(before);
-    let after = open(&path);
-    assert_eq!(perhaps(&after).await, ([people[0]].into(), [people[0]].into()));
-    // In a lane again: that it may have been told before stays known.
-    let again = Fact { perhaps: Some(ChannelId(1)), ..in_lane_of(people[0], after.epoch().await.expect("read")) };
-    after.record(Arc::new(vec![again]), Vec::new()).await.expect("written");
-    assert_eq!(perhaps(&after).await, ([people[0]].into(), [].into()));
-    let delivery = DeliveryId { broadcast: id, subscriber: people[0], place: 1 };
-    let (_, attempts) = after.delivery(delivery).await.expect("read").expect("it is there");
-    assert_eq!(attempts.iter().map(|attempt| &*attempt.outcome).collect::<Vec<_>>(), ["perhaps"]);
+    after_a_start(&open(&path), id, &people).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_a_lane_of_a_node_on_postgres_may_have_been_told() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let before = own(&database).await;
+    let (id, people) = in_lanes(&before).await;
+    before.close().await.expect("closes");
+    after_a_start(&own(&database).await, id, &people).await;
+}
+
+async fn own(database: &Database) -> Postgres {
+    Postgres::own(&database.server(), 4, 64).await.expect("opens")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_the_promises_of_a_store() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let store = own(&database).await;
+    suite(&store).await;
+    let epoch = store.epoch().await.expect("read");
+    store.close().await.expect("closes");
+
+    // Opened again it is the same store, under a new epoch.
+    let again = own(&database).await;
+    assert!(again.epoch().await.expect("read") > epoch);
+    take(&again, "4", at(3600), json!({ "status": "resolved" })).await;
+    forgotten(&again).await;
+    let file = tempfile::tempdir().expect("a folder");
+    let error = again.backup(&file.path().join("a.backup")).await.expect_err("there is no file to copy");
+    assert!(error.to_string().contains("pg_dump"), "{error}");
+    again.close().await.expect("closes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_replaced_on_postgres_decides_nothing_more() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let old = own(&database).await;
+    let refused = Postgres::own(&database.server(), 4, 64).await.err().expect("two send from one store").to_string();
+    assert!(refused.contains("another loudhailer sends from this store"), "{refused}");
+    old.ready().await.expect("ready");
+    let epoch = old.epoch().await.expect("read");
+    // Its lock goes with its connection, as where the network is cut; another takes over before it is back.
+    let new = loop {
+        database
+            .execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND granted",
+            )
+            .await;
+        if let Ok(new) = Postgres::own(&database.server(), 4, 64).await {
+            break new;
+        }
+    };
+    person(&new, "staff0", "staff", NOW).await;
+    let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let manifest = |epoch| Manifest {
+        key: ManifestKey { broadcast: id, shard: 0, number: 1 },
+        at: NOW,
+        epoch,
+        decided: Vec::new(),
+        end: true,
+    };
+    assert!(matches!(old.decide(vec![manifest(epoch)], Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
+    assert!(old.ready().await.is_err(), "it is ready without the lock");
+    let epoch = new.epoch().await.expect("read");
+    new.decide(vec![manifest(epoch)], Vec::new(), Vec::new()).await.expect("written");
+    new.ready().await.expect("ready");
+}
+
+/// What SQLite does one after the other, many do here at once: nobody is counted twice, no row of the journal comes after a reader
+/// has gone past it, and no receipt is lost between an outcome that is being written and the look for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_at_once_on_postgres_is_as_if_one_wrote_it() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let store = Arc::new(Postgres::own(&database.server(), 8, 1024).await.expect("opens"));
+    let mut people = Vec::new();
+    for n in 0..40 {
+        let Upserted::Created(id) = person(&*store, &format!("staff{n}"), "staff", NOW).await else {
+            panic!("created")
+        };
+        people.push(id);
+    }
+    // Sixteen say the same of one incident that nobody knew: one update each, one incident.
+    let said = (0..16).map(|n| {
+        let (store, title) = (store.clone(), format!("Web {n}"));
+        let (event, apply) = happening(&format!("e{n}"), at(n), json!({ "status": "investigating", "title": title }));
+        tokio::spawn(async move { store.ingest(event, apply).await.expect("written") })
+    });
+    let mut numbers = BTreeSet::new();
+    for one in said.collect::<Vec<_>>() {
+        let Committed::Done { ingested, .. } = one.await.expect("no panic") else { panic!("each is new") };
+        numbers.insert(ingested.update.expect("an update").number);
+    }
+    assert_eq!(numbers, (1..=16).collect());
+    assert_eq!(store.incidents(None, false, 100).await.expect("read").len(), 1);
+    let live = store.live().await.expect("read");
+    let running: Vec<_> = live.iter().filter(|broadcast| broadcast.audience == "staff").collect();
+    let [broadcast] = running[..] else { panic!("one word of a thread runs: {running:?}") };
+    let id = broadcast.id;
+
+    // Outcomes and their receipts at once, in batches that share recipients.
+    let mut tasks = Vec::new();
+    for (n, who) in people.iter().copied().enumerate() {
+        let name = format!("r-{n}");
+        let told = Fact { reference: Some(name.clone()), indexed: true, ..fact(id, who, DeliveryState::Told) };
+        let unknown = fact(id, who, DeliveryState::Unknown);
+        for fact in [told, unknown] {
+            let store = store.clone();
+            tasks.push(tokio::spawn(async move {
+                store.record(Arc::new(vec![fact]), Vec::new()).await.expect("written");
+            }));
+        }
+        let store = store.clone();
+        let receipt = ReceiptFact {
+            channel: ChannelId(1),
+            matching: Matching::Reference(name),
+            status: ReceiptStatus::Delivered,
+            fault: None,
+            at: at(5),
+            detail: String::new(),
+        };
+        tasks.push(tokio::spawn(async move {
+            store.receipt(receipt).await.expect("kept");
+        }));
+    }
+    // Meanwhile somebody reads the journal, and somebody the same addresses are written by.
+    let reading = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let (mut after, mut read) = (0, 0);
+            while read < 16 + 40 {
+                for row in store.journal(after, 1000).await.expect("read") {
+                    read += usize::from(row.kind == "receipt" || row.kind == "update");
+                    after = row.sequence;
+                }
+            }
+        })
+    };
+    for _ in 0..4 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move { drop(person(&*store, "shared", "press", NOW).await) }));
+    }
+    for task in tasks {
+        task.await.expect("no panic");
+    }
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("a row was passed over").expect("no panic");
+    let (counts, _) = store.counts(broadcast).await.expect("read");
+    assert_eq!((counts.told, counts.unknown), (40, 0));
+    for who in people {
+        let delivery = DeliveryId { broadcast: id, subscriber: who, place: 1 };
+        let (row, _) = store.delivery(delivery).await.expect("read").expect("it is there");
+        assert_eq!((row.state, row.receipt.as_deref()), (DeliveryState::Told, Some("delivered")), "{row:?}");
+    }
+    assert_eq!(database.number("SELECT count(*) FROM receipt").await, 0, "a receipt waits for what is there");
+    assert_eq!(database.number("SELECT count(*) FROM subscriber WHERE foreign_key = 'shared'").await, 1);
+}
+
+/// A block of broadcasts goes with its partitions, and nothing else does.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_on_postgres_drops_partitions() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let store = own(&database).await;
+    person(&store, "staff0", "staff", NOW).await;
+    let old = take(&store, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    store.record(Arc::new(vec![told_by(&store, old).await]), Vec::new()).await.expect("written");
+    take(&store, "2", at(60), json!({ "status": "resolved" })).await;
+    for broadcast in store.live().await.expect("read") {
+        let from = vec![broadcast.state];
+        store.change_state(broadcast.id, from, BroadcastState::Cancelled, at(61), "suite").await.expect("written");
+    }
+    database.execute("SELECT setval('broadcast_id', 3 * 256)").await;
+    let young =
+        take(&store, "3", at(120), json!({ "incident": "other", "status": "investigating" })).await.broadcasts[0];
+    store.record(Arc::new(vec![told_by(&store, young).await]), Vec::new()).await.expect("written");
+    let tables = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'delivery'::regclass";
+    assert_eq!(database.number(tables).await, 2);
+    while store.retain(at(90), NOW, NOW, NOW).await.expect("deleted") > 0 {}
+    assert_eq!(database.number(tables).await, 1, "the old block is still there");
+    assert_eq!(database.number("SELECT count(*) FROM delivery").await, 1);
+    assert_eq!(database.number("SELECT count(*) FROM reference").await, 1, "a reference outlived its delivery");
+    assert!(store.broadcast(old).await.expect("read").is_none());
+    assert!(store.broadcast(young).await.expect("read").is_some());
+}
+
+async fn told_by(store: &dyn Store, id: BroadcastId) -> Fact {
+    let who = store.subscriber_by_key("staff0").await.expect("read").expect("it is there").id;
+    let reference = Some(format!("r-{}", id.0));
+    Fact { reference, indexed: true, ..fact(id, who, DeliveryState::Told) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_is_reached_by_tls_that_is_verified() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let Some(authority) = super::peers::peer("ca") else { return };
+    let trusting = database.server_with(&format!("?sslmode=require&sslrootcert={authority}"));
+    let store = Postgres::own(&trusting, 4, 64).await.expect("opens");
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+         WHERE a.datname = current_database() AND a.application_name = 'loudhailer' AND NOT s.ssl";
+    assert_eq!(database.number(encrypted).await, 0, "a connection is plain");
+    store.close().await.expect("closes");
+    let error =
+        Postgres::own(&database.server_with("?sslmode=require"), 4, 64).await.err().expect("nobody vouches for it");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let wrong = loudhailer::store::postgres::Server::parse(&database.url(), loudhailer::config::Secret::new("wrong"));
+    let error = Postgres::own(&wrong.expect("a server"), 4, 64).await.err().expect("a wrong password was let in");
+    assert!(error.to_string().contains("password authentication failed"), "{error}");
 }

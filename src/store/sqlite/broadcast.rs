@@ -1,6 +1,6 @@
 //! Broadcasts: drawn, released, superseded, stopped; and the timers that concern them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 use serde_json::json;
@@ -9,51 +9,16 @@ use super::rows::{all, digest, first, from_json, journal, json, next_id, parsed,
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::plan::{self, Draw, Held, Priority, Selection};
+use crate::store::drawn::{Drawn, inherit, remembered, reminder, runs_from};
 use crate::store::{Broadcast, BroadcastState, Cursor, Result, Timer, TimerKind};
-
-/// Releases of a thread that `at_most` looks back on.
-const REMEMBERED_RELEASES: usize = 64;
-
-/// Where in an incident a broadcast is drawn.
-pub struct Drawn<'a> {
-    pub incident: IncidentId,
-    pub key: &'a str,
-    pub number: i64,
-    pub version: i64,
-    pub templates: [u8; 32],
-    pub now: Time,
-}
 
 pub fn insert(db: &Connection, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
     let id = BroadcastId(next_id(db, "broadcast")?);
-    let audience = draw.step.audience.clone();
+    let audience = &draw.step.audience;
     let shards: i64 =
-        first(db, "SELECT shards FROM audience WHERE name = ?1", [&audience], |row| row.get(0))?.unwrap_or(0);
-    let mut broadcast = Broadcast {
-        id,
-        incident: at.incident,
-        incident_key: at.key.into(),
-        audience,
-        number: at.number,
-        version: at.version,
-        plan: draw.plan.clone(),
-        priority: draw.step.priority,
-        step: draw.step.clone(),
-        purpose: draw.purpose,
-        occasion: draw.occasion,
-        state: BroadcastState::Held,
-        selection: draw.selection.clone(),
-        held: draw.held,
-        created: at.now,
-        released: None,
-        ended: None,
-        deadline: draw.deadline,
-        templates: at.templates,
-        facts: draw.facts.clone(),
-        code: unique_code(db, draw.code.clone(), id)?,
-        shards: shards as u64,
-        progress: BTreeMap::new(),
-    };
+        first(db, "SELECT shards FROM audience WHERE name = ?1", [audience], |row| row.get(0))?.unwrap_or(0);
+    let code = unique_code(db, draw.code.clone(), id)?;
+    let mut broadcast = at.broadcast(draw, id, shards as u64, code);
     run(
         db,
         "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
@@ -133,10 +98,7 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
         |row| Ok((row.get::<_, i64>(0)?, parsed::<Selection>(row, 1)?, row.get::<_, u8>(2)?)),
     )?;
     for (old, inherited, rank) in older {
-        if broadcast.selection.told_by.is_empty() && inherited.told_by.is_empty() {
-            inherit(&mut broadcast.selection, &inherited);
-            broadcast.priority = Priority::from_rank(broadcast.priority.rank().min(rank));
-        }
+        inherit(broadcast, &inherited, rank);
         end(db, BroadcastId(old), BroadcastState::Superseded, now)?;
     }
     // What was held before a newer word of the same thread was released would say the older thing.
@@ -146,10 +108,7 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
          WHERE incident = ?1 AND audience = ?2 AND version < ?3 AND state = 0 AND state < 3",
         (broadcast.incident.0, &broadcast.audience, broadcast.version, BroadcastState::Superseded.number(), now.0),
     )?;
-    let empty = broadcast.shards == 0;
-    broadcast.state = if empty { BroadcastState::Done } else { BroadcastState::Running };
-    broadcast.released = Some(now);
-    broadcast.ended = empty.then_some(now);
+    runs_from(broadcast, now);
     let released: Vec<Time> = first(
         db,
         "SELECT released FROM thread WHERE incident = ?1 AND audience = ?2",
@@ -159,7 +118,7 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
     .map(|text| from_json(&text))
     .transpose()?
     .unwrap_or_default();
-    let released: Vec<Time> = std::iter::once(now).chain(released).take(REMEMBERED_RELEASES).collect();
+    let released = remembered(now, released);
     run(
         db,
         "UPDATE thread SET latest = max(latest, ?3), released = ?4, status = ?5, severity = ?6 WHERE incident = ?1 AND audience = ?2",
@@ -172,11 +131,8 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
             broadcast.facts.severity.map(|word| word.word()),
         ),
     )?;
-    if let Some(span) = broadcast.step.at_least {
-        let open = broadcast.facts.status.is_some_and(|status| !status.ended());
-        if open {
-            set_timer(db, TimerKind::Reminder, id.0, now.plus(span.0), "")?;
-        }
+    if let Some(due) = reminder(broadcast, now) {
+        set_timer(db, TimerKind::Reminder, id.0, due, "")?;
     }
     journal(
         db,
@@ -184,17 +140,6 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
         "broadcast",
         &json!({ "broadcast": id, "incident": broadcast.incident, "audience": broadcast.audience, "state": broadcast.state }),
     )
-}
-
-/// Filters united: whoever the older one was still to tell is told by this one.
-fn inherit(selection: &mut Selection, older: &Selection) {
-    let unite = |own: &mut BTreeSet<String>, older: &BTreeSet<String>| match own.is_empty() || older.is_empty() {
-        true => own.clear(), // empty means everyone
-        false => own.extend(older.iter().cloned()),
-    };
-    unite(&mut selection.components, &older.components);
-    unite(&mut selection.regions, &older.regions);
-    selection.severity = selection.severity.max(older.severity);
 }
 
 pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>> {

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::delivery::{Tally, count, ending, moved};
+use super::delivery::{count, ending};
 use super::rows::{all, first, run};
 use crate::clock::Time;
 use crate::id::{BroadcastId, SubscriberId};
 use crate::plan::Priority;
 use crate::store::Result;
-
-/// What a row is marked by, where the receipt that was waited for did not come in time.
-pub const UNCONFIRMED: &str = "unconfirmed";
+use crate::store::tally::{Tally, moved};
 
 struct Due {
     broadcast: BroadcastId,

@@ -11,12 +11,8 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
-use crate::store::{
-    Again, AttemptRow, CONFIRMS, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written,
-};
-
-/// Recipients that have come to an end, or to another one: (broadcast, shard) → change of each counter.
-pub type Tally = BTreeMap<(i64, u8), BTreeMap<&'static str, i64>>;
+use crate::store::tally::{Ending, Tally, ended_by, moved};
+use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written};
 
 const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13, ?15)
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
@@ -55,7 +51,7 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             ])
             .map_err(super::failed)?;
         let after = match fact.sole {
-            true => Ending { counter: counter(fact.state), open: fact.lane == CONFIRMS },
+            true => Ending::sole(fact),
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
@@ -113,15 +109,6 @@ fn attempt(db: &Connection, fact: &Fact, channel: ChannelId, outcome: &str, faul
     .map(drop)
 }
 
-/// Where a recipient stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ending {
-    /// How they ended: the best of all their rows. `None` while one is open; but who is told, stays told.
-    counter: Option<&'static str>,
-    /// They are told, and something more is under way.
-    open: bool,
-}
-
 pub fn ending(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Ending> {
     let rows = all(
         db,
@@ -129,43 +116,7 @@ pub fn ending(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberId)
         (broadcast.0, subscriber.0),
         |row| Ok((DeliveryState::from_number(row.get(0)?), ChannelId(row.get(1)?), row.get::<_, bool>(2)?)),
     )?;
-    let told = rows.iter().any(|(state, _, unconfirmed)| *state == DeliveryState::Told || *unconfirmed);
-    let open = rows.iter().any(|(state, lane, _)| *state == DeliveryState::Open || *lane == CONFIRMS);
-    Ok(match (told, open) {
-        (true, open) => Ending { counter: Some("told"), open },
-        (false, true) => Ending::default(),
-        (false, false) => {
-            let best = rows.into_iter().map(|(state, ..)| state).max();
-            Ending { counter: best.and_then(counter), open: false }
-        }
-    })
-}
-
-fn counter(state: DeliveryState) -> Option<&'static str> {
-    match state {
-        DeliveryState::Open | DeliveryState::Moved => None,
-        DeliveryState::Expired => Some("expired"),
-        DeliveryState::Cancelled => Some("cancelled"),
-        DeliveryState::Superseded => Some("superseded"),
-        DeliveryState::Rejected => Some("unreachable"),
-        DeliveryState::Unknown => Some("unknown"),
-        DeliveryState::Told => Some("told"),
-    }
-}
-
-pub fn moved(tally: &mut Tally, broadcast: BroadcastId, subscriber: SubscriberId, before: Ending, after: Ending) {
-    if before == after {
-        return;
-    }
-    let counters = tally.entry((broadcast.0, subscriber.shard())).or_default();
-    for (ending, change) in [(before, -1), (after, 1)] {
-        if let Some(counter) = ending.counter {
-            *counters.entry(counter).or_default() += change;
-        }
-        if ending.open {
-            *counters.entry("told_open").or_default() += change;
-        }
-    }
+    Ok(Ending::of(&rows))
 }
 
 /// Adds the changes to the counters; answers how many recipients have ended in each broadcast.
@@ -193,8 +144,7 @@ pub fn count(db: &Connection, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64
                 of("told_open"),
             ),
         )?;
-        // Who is told and has something more under way has not ended yet.
-        *ended.entry(BroadcastId(*broadcast)).or_default() += counters.values().sum::<i64>() - 2 * of("told_open");
+        *ended.entry(BroadcastId(*broadcast)).or_default() += ended_by(counters);
     }
     Ok(ended)
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::Sqlite;
 use super::writer::failed;
-use crate::store::{Result, StoreError};
+use crate::store::{Result, StoreError, installation};
 
 const MIGRATIONS: &[&str] = &[
     include_str!("../schema/1.sql"),
@@ -121,20 +121,14 @@ fn migrate(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// The key that signs delivery ids and unsubscribe links: made once, and backed up with the rest.
+/// Made once.
 pub(super) fn installation_key(connection: &Connection) -> Result<hmac::Key> {
-    use base64::Engine;
-    use ring::rand::SecureRandom;
-    let mut fresh = [0u8; 32];
-    ring::rand::SystemRandom::new().fill(&mut fresh).map_err(|_| StoreError::Failed("no randomness".into()))?;
-    let engine = base64::engine::general_purpose::STANDARD;
     connection
-        .execute("INSERT INTO meta VALUES ('key', ?1) ON CONFLICT DO NOTHING", [engine.encode(fresh)])
+        .execute("INSERT INTO meta VALUES ('key', ?1) ON CONFLICT DO NOTHING", [installation::fresh_key()?])
         .map_err(failed)?;
     let text: String =
         connection.query_row("SELECT value FROM meta WHERE name = 'key'", [], |row| row.get(0)).map_err(failed)?;
-    let bytes = engine.decode(&text).map_err(|_| StoreError::Failed("meta.key is damaged".into()))?;
-    Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    installation::key(&text)
 }
 
 pub(super) fn raise_epoch(connection: &Connection) -> Result<i64> {

@@ -1,38 +1,15 @@
 //! Rows of an import, in one job of the writer: who is meant, what stays as it is, who was seen before in the same file.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use ring::hmac;
 use rusqlite::Connection;
 
-use super::put::{Batch, Wanted, blinds, find, owners, put};
-use crate::audience::import::{Row, Seen};
+use super::put::{Batch, find, owners, put};
+use crate::audience::import::Row;
 use crate::clock::Time;
-use crate::id::SubscriberId;
+use crate::store::settled::{Noted, Wanted, blinds, lock};
 use crate::store::{Imported, Result, Upserted};
-
-/// Who was seen in this file, and whom of them this job has noted.
-pub struct Noted {
-    seen: Arc<Mutex<Seen>>,
-    by_this: Vec<SubscriberId>,
-}
-
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-impl Noted {
-    pub fn new(seen: Arc<Mutex<Seen>>) -> Noted {
-        Noted { seen, by_this: Vec::new() }
-    }
-
-    /// What the job wrote is undone: so is what it noted.
-    pub fn undo(&mut self) {
-        let mut seen = lock(&self.seen);
-        self.by_this.drain(..).for_each(|id| seen.forget(id));
-    }
-}
 
 pub fn import(db: &Connection, key: &hmac::Key, rows: &[Row], noted: &mut Noted, now: Time) -> Result<Vec<Imported>> {
     let mut seen = lock(&noted.seen);

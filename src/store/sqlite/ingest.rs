@@ -1,16 +1,17 @@
 //! An event's transaction: everything it changes, written with it.
 
 use rusqlite::{Connection, Row};
-use serde_json::json;
 
-use super::broadcast::{self, Drawn};
+use super::broadcast;
 use super::rows::{all, digest, first, journal, json, next_id, parsed, run, word};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
-use crate::incident::{Change, Incident, Occasion};
+use crate::incident::{Change, Incident};
 use crate::ingest::Ingested;
 use crate::ingest::event::Event;
-use crate::plan::{Draw, Held, Selection, Step, Thread, Wrong};
+use crate::plan::{Draw, Thread, Wrong};
+use crate::store::drawn::Drawn;
+use crate::store::taken::{Said, answered, by_audience, noted, promised, withdrawn};
 use crate::store::{Applied, Apply, Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
 
 pub fn known(db: &Connection, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
@@ -128,7 +129,6 @@ fn threads(db: &Connection, incident: IncidentId) -> Result<Vec<Thread>> {
 
 /// What was said of an update, one entry an audience.
 fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong>> {
-    let mut wrong: Vec<Wrong> = Vec::new();
     let rows = all(
         db,
         "SELECT id, plan, step, selection, state, held FROM broadcast
@@ -136,27 +136,17 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
         (incident.0, number),
         |row| {
             let state = BroadcastState::from_number(row.get(4)?);
-            let unfinished =
-                matches!(state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Cancelled);
-            let held = (state == BroadcastState::Held).then(|| parsed::<Held>(row, 5)).transpose()?;
-            let selection: Selection = parsed(row, 3)?;
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, parsed::<Step>(row, 2)?, selection, unfinished, held))
+            Ok(Said {
+                id: row.get(0)?,
+                plan: row.get(1)?,
+                step: parsed(row, 2)?,
+                selection: parsed(row, 3)?,
+                state,
+                held: parsed(row, 5)?,
+            })
         },
     )?;
-    for (id, plan, step, selection, unfinished, held) in rows {
-        let at = wrong.iter().position(|entry| entry.step.audience == step.audience).unwrap_or(wrong.len());
-        if at == wrong.len() {
-            wrong.push(Wrong { plan, step, broadcasts: Vec::new(), unfinished: None, held: None });
-        }
-        match held {
-            Some(held) => wrong[at].held = Some((held, selection)),
-            None => {
-                wrong[at].broadcasts.push(id);
-                wrong[at].unfinished = unfinished.then_some(selection);
-            }
-        }
-    }
-    Ok(wrong)
+    Ok(by_audience(rows))
 }
 
 /// Reads what is known, applies the event to it, and writes what follows.
@@ -192,12 +182,8 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
         ],
     )?;
     let key = &change.incident.key;
-    // What is wrong is not released any more.
-    let ended = match update.corrects.filter(|_| !update.late) {
-        Some(wrong) if change.occasion == Occasion::Retraction => {
-            broadcast::end_held(db, incident, wrong, BroadcastState::Cancelled, change.at)?
-        }
-        Some(wrong) => broadcast::end_held(db, incident, wrong, BroadcastState::Superseded, change.at)?,
+    let ended = match withdrawn(&change) {
+        Some((wrong, state)) => broadcast::end_held(db, incident, wrong, state, change.at)?,
         None => Vec::new(),
     };
     let mut drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws)?;
@@ -208,23 +194,9 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
         (&event.source, &event.id, &event.digest[..], incident.0, number, json(&broadcasts)?, change.at.0),
     )?;
     commitment(db, incident, &change)?;
-    journal(
-        db,
-        change.at,
-        "update",
-        &json!({ "incident": incident, "key": change.incident.key, "number": number, "status": change.after.status,
-                 "severity": change.after.severity, "occasion": change.occasion, "late": update.late, "broadcasts": broadcasts }),
-    )?;
+    journal(db, change.at, "update", &noted(&change, incident, &broadcasts))?;
     drawn.extend(ended);
-    let late = update.late;
-    let ingested = Ingested {
-        incident,
-        key: change.incident.key.clone(),
-        update: Some(UpdateId { incident, number }),
-        broadcasts,
-        duplicate: false,
-        late,
-    };
+    let ingested = answered(&change, incident, broadcasts);
     Ok(Committed::Done { ingested, drawn, change: Box::new(change) })
 }
 
@@ -263,7 +235,7 @@ fn commitment(db: &Connection, incident: IncidentId, change: &Change) -> Result<
         return Ok(());
     }
     broadcast::clear_timer(db, TimerKind::Commitment, incident.0)?;
-    match change.after.next_update_at.filter(|due| *due > change.at && change.incident.closed.is_none()) {
+    match promised(change) {
         Some(due) => broadcast::set_timer(db, TimerKind::Commitment, incident.0, due, ""),
         None => Ok(()),
     }

@@ -8,13 +8,11 @@ use rusqlite::Connection;
 
 use super::rows::{about, all, first, run};
 use super::{delivery, subscriber, upkeep};
-use crate::audience::route::{Blocked, ChannelId, LeftOut, Way};
-use crate::audience::{Address, Omission};
 use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
-use crate::store::pack::{Damaged, Packer, Unpacker};
+use crate::store::decisions::{is_open, omitted, pack, still_allowed, unpack};
 use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
 
 /// The next members of an audience in some shards, and whether they end with them. Who joined after the release gets the next
@@ -113,13 +111,10 @@ pub fn decide(
         return Err(StoreError::Fenced);
     }
     upkeep::word(db, wordings)?;
-    let with_rows: BTreeSet<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
     for manifest in manifests {
         let (Some(from), Some(to)) = (manifest.decided.first(), manifest.decided.last()) else { continue };
         let ManifestKey { broadcast, shard, number } = manifest.key;
-        let open = manifest.decided.iter().any(|decided| {
-            matches!(decided.decision, Decision::Ways(..)) && !with_rows.contains(&decided.subscriber.0)
-        });
+        let open = is_open(&manifest.decided, rows);
         run(
             db,
             "INSERT INTO manifest VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
@@ -140,31 +135,12 @@ pub fn decide(
     delivery::record(db, key, rows, &[]).map(drop)
 }
 
-/// Who waits, with what stood in the way; 1 is who waits as the first versions wrote it, without.
-const WAITS: u64 = 127;
-
-fn pack_left_out(packer: &mut Packer, left_out: &[LeftOut]) {
-    packer.number(left_out.len() as u64);
-    for left in left_out {
-        packer.number(left.way.place.into());
-        packer.number(left.way.channel.0.into());
-        packer.number(left.why as u64);
-    }
-}
-
 /// Each shard is decided up to the last of its manifest, and read where that is its end.
 pub fn move_cursors(db: &Connection, epoch: i64, manifests: &[Manifest]) -> Result<()> {
     let Some(broadcast) = manifests.first().map(|manifest| manifest.key.broadcast) else { return Ok(()) };
     for Manifest { key, decided, .. } in manifests {
         let Some(last) = decided.last() else { continue };
-        let (mut skipped, mut unreachable) = (0i64, 0i64);
-        for decided in decided {
-            match &decided.decision {
-                Decision::Omitted(omission) if omission.unreachable() => unreachable += 1,
-                Decision::Omitted(_) => skipped += 1,
-                Decision::Ways(..) | Decision::Waits(_) => {}
-            }
-        }
+        let (skipped, unreachable) = omitted(decided);
         run(
             db,
             "INSERT INTO progress (broadcast, shard, cursor, epoch, selected, skipped, unreachable) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -180,72 +156,6 @@ pub fn move_cursors(db: &Connection, epoch: i64, manifests: &[Manifest]) -> Resu
     Ok(())
 }
 
-fn pack(decided: &[Decided]) -> Vec<u8> {
-    let mut packer = Packer(Vec::with_capacity(decided.len() * 6));
-    let mut last = 0;
-    for Decided { subscriber, version, decision } in decided {
-        packer.number((subscriber.0 - last) as u64);
-        last = subscriber.0;
-        packer.number(*version as u64);
-        match decision {
-            Decision::Ways(ways, left_out) => {
-                packer.number(0);
-                packer.number(ways.len() as u64);
-                for way in ways {
-                    packer.number(way.place.into());
-                    packer.number(way.channel.0.into());
-                }
-                pack_left_out(&mut packer, left_out);
-            }
-            Decision::Waits(left_out) => {
-                packer.number(WAITS);
-                pack_left_out(&mut packer, left_out);
-            }
-            Decision::Omitted(omission) => packer.number(2 + *omission as u64),
-        }
-    }
-    packer.0
-}
-
-fn unpack_way(read: &mut Unpacker<'_>) -> std::result::Result<Way, Damaged> {
-    let small = |n: u64| u16::try_from(n).map_err(|_| Damaged);
-    Ok(Way { place: small(read.number()?)?, channel: ChannelId(small(read.number()?)?) })
-}
-
-fn unpack_left_out(read: &mut Unpacker<'_>) -> std::result::Result<Vec<LeftOut>, Damaged> {
-    let mut left_out = Vec::new();
-    for _ in 0..read.number()? {
-        let way = unpack_way(read)?;
-        let why = usize::try_from(read.number()?).ok().and_then(|why| Blocked::ALL.get(why));
-        left_out.push(LeftOut { way, why: *why.ok_or(Damaged)? });
-    }
-    Ok(left_out)
-}
-
-pub fn unpack(bytes: &[u8]) -> std::result::Result<Vec<Decided>, Damaged> {
-    let mut read = Unpacker(bytes);
-    let mut decided = Vec::new();
-    let mut last = 0i64;
-    while !read.is_empty() {
-        last = last.checked_add_unsigned(read.number()?).ok_or(Damaged)?;
-        let version = read.number()? as i64;
-        let decision = match read.number()? {
-            0 => {
-                let mut ways = Vec::new();
-                for _ in 0..read.number()? {
-                    ways.push(unpack_way(&mut read)?);
-                }
-                Decision::Ways(ways, unpack_left_out(&mut read)?)
-            }
-            1 => Decision::Waits(Vec::new()),
-            WAITS => Decision::Waits(unpack_left_out(&mut read)?),
-            n => Decision::Omitted(*Omission::ALL.get(n as usize - 2).ok_or(Damaged)?),
-        };
-        decided.push(Decided { subscriber: SubscriberId(last), version, decision });
-    }
-    Ok(decided)
-}
-
 /// What a manifest says of one subscriber.
 pub fn decided(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Option<(Time, Decided)>> {
     let found = first(
@@ -255,7 +165,7 @@ pub fn decided(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Op
         |row| Ok((Time(row.get(0)?), row.get::<_, Vec<u8>>(1)?)),
     )?;
     let Some((at, bytes)) = found else { return Ok(None) };
-    let decided = unpack(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let decided = unpack(&bytes)?;
     Ok(decided.into_iter().find(|decided| decided.subscriber == who).map(|decided| (at, decided)))
 }
 
@@ -273,7 +183,7 @@ pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<
         },
     )?;
     let Some((key, at, bytes)) = found else { return Ok(None) };
-    let decided = unpack(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let decided = unpack(&bytes)?;
     let audience =
         first(db, "SELECT audience FROM broadcast WHERE id = ?1", [key.broadcast.0], |row| row.get::<_, String>(0))?;
     let audience = audience.unwrap_or_default();
@@ -290,46 +200,9 @@ pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<
         if row.is_none() {
             let as_decided = subscriber::as_of(db, subscriber, version)?;
             let today = subscriber::one(db, subscriber)?;
-            let wanted = as_decided.addresses.iter().find(|address| address.place == way.place);
-            let allowed = today.is_some_and(|today| {
-                let same = |a: &Address| {
-                    Some(a.place) == wanted.map(|w| w.place) && Some(&a.value) == wanted.map(|w| &w.value)
-                };
-                let member = today.audiences.contains(&audience);
-                member && !today.withdrawn && today.addresses.iter().any(|a| same(a) && a.verified && !a.suppressed)
-            });
+            let allowed = still_allowed(&as_decided, way, today.as_ref(), &audience);
             missing.push((as_decided, way, allowed));
         }
     }
     Ok(Some(Unfinished { key, at, missing }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn decisions_read_back_as_packed() {
-        let way = |place, channel| Way { place, channel: ChannelId(channel) };
-        let decided = vec![
-            Decided { subscriber: SubscriberId(5), version: 1, decision: Decision::Omitted(Omission::NotInterested) },
-            Decided { subscriber: SubscriberId(6), version: 300, decision: Decision::Ways(vec![way(1, 2)], vec![]) },
-            Decided {
-                subscriber: SubscriberId(7 << 48),
-                version: 2,
-                decision: Decision::Waits(vec![LeftOut { way: way(1, 2), why: Blocked::Paused }]),
-            },
-            Decided {
-                subscriber: SubscriberId((7 << 48) + 1),
-                version: 2,
-                decision: Decision::Ways(
-                    vec![way(1, 2), way(3, 400)],
-                    vec![LeftOut { way: way(2, 9), why: Blocked::PlatformDown }],
-                ),
-            },
-        ];
-        let bytes = pack(&decided);
-        assert_eq!(unpack(&bytes).expect("reads"), decided);
-        assert!(unpack(&bytes[..bytes.len() - 1]).is_err());
-    }
 }

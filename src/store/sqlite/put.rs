@@ -7,12 +7,12 @@ use ring::hmac;
 use rusqlite::{Connection, Row};
 
 use super::rows::{first, next_id, next_ids, run};
-use super::subscriber::{
-    EXERCISES, SHARDS, SUBSCRIBER, WITHDRAWN, blind, keep_past, pack_addresses, pack_interests, read, unpack_addresses,
-};
+use super::subscriber::{SUBSCRIBER, keep_past, read};
 use crate::audience::Subscriber;
 use crate::clock::Time;
 use crate::id::SubscriberId;
+use crate::store::packed::{Kept, blind, pack_addresses, pack_interests, unpack_addresses};
+use crate::store::settled::{Known, Wanted, blinds, gone, numbered, settle, taken, unchanged};
 use crate::store::{Result, StoreError, SubscriberDraft, Upserted};
 
 pub fn upsert(db: &Connection, key: &hmac::Key, drafts: &[SubscriberDraft], now: Time) -> Result<Vec<Upserted>> {
@@ -28,19 +28,6 @@ pub fn upsert(db: &Connection, key: &hmac::Key, drafts: &[SubscriberDraft], now:
         put(db, key, &mut batch, Wanted { subscriber, blinds, owners }, known, now)
     };
     drafts.iter().cloned().map(one).collect()
-}
-
-/// A subscriber as they are to be, with the index and the owner of each address.
-pub struct Wanted {
-    pub subscriber: Subscriber,
-    pub blinds: Vec<Vec<u8>>,
-    pub owners: Vec<Option<i64>>,
-}
-
-/// A subscriber as they are, and the next free place.
-pub struct Known {
-    pub subscriber: Subscriber,
-    next_place: u16,
 }
 
 /// Of the index of addresses: subscriber and place; `None`: taken out of it.
@@ -114,10 +101,6 @@ fn index(db: &Connection, blind: &[u8], owner: Option<(i64, u16)>) -> Result<()>
     }
 }
 
-pub fn blinds(key: &hmac::Key, subscriber: &Subscriber) -> Vec<Vec<u8>> {
-    subscriber.addresses.iter().map(|a| blind(key, &a.kind, &a.value)).collect()
-}
-
 pub fn owners(db: &Connection, blinds: &[Vec<u8>]) -> Result<Vec<Option<i64>>> {
     let owner = |blind| first(db, "SELECT subscriber FROM address WHERE blind = ?1", [blind], |row| row.get(0));
     blinds.iter().map(owner).collect()
@@ -158,44 +141,17 @@ pub fn put(
     let Wanted { subscriber: mut wanted, blinds, owners } = wanted;
     batch.left = batch.left.saturating_sub(1);
     let own = known.as_ref().map(|known| known.subscriber.id.0);
-    if let Some(place) = owners.iter().position(|owner| owner.is_some() && *owner != own) {
-        return Ok(Upserted::Taken { kind: wanted.addresses[place].kind.clone(), place });
+    if let Some(taken) = taken(&wanted, &owners, own) {
+        return Ok(taken);
     }
-    let mut next_place = known.as_ref().map_or(1, |known| known.next_place);
-    for (address, blind) in wanted.addresses.iter_mut().zip(&blinds) {
-        let before = known
-            .iter()
-            .flat_map(|known| &known.subscriber.addresses)
-            .find(|a| a.kind == address.kind && a.value == address.value);
-        match before {
-            Some(before) => {
-                address.place = before.place;
-                address.suppressed = before.suppressed;
-                address.verified |= before.verified;
-                if address.secrets.is_empty() {
-                    address.secrets = before.secrets.clone();
-                }
-            }
-            None => {
-                address.place = next_place;
-                next_place += 1;
-                address.suppressed = batch.suppressed(db, blind)?;
-            }
-        }
-    }
+    let next_place = settle(&mut wanted, known.as_ref(), |place| batch.suppressed(db, &blinds[place]))?;
     match known {
         Some(Known { subscriber: known, .. }) => {
-            if wanted.key.is_none() {
-                wanted.key = known.key.clone();
-            }
-            (wanted.id, wanted.version) = (known.id, known.version);
-            if wanted == known {
+            if unchanged(&mut wanted, &known) {
                 return Ok(Upserted::Unchanged(known.id));
             }
-            wanted.version += 1;
             keep_past(db, known.id, now)?;
-            for gone in known.addresses.iter().filter(|old| !wanted.addresses.iter().any(|new| new.place == old.place))
-            {
+            for gone in gone(&known, &wanted) {
                 batch.address(db, &blind(key, &gone.kind, &gone.value), None)?;
             }
             write(db, batch, &wanted, next_place, &blinds)?;
@@ -203,8 +159,7 @@ pub fn put(
             Ok(Upserted::Updated(wanted.id))
         }
         None => {
-            let n = batch.number(db)?;
-            (wanted.id, wanted.version) = (SubscriberId((n % SHARDS) << 48 | n), 1);
+            (wanted.id, wanted.version) = (numbered(batch.number(db)?), 1);
             write(db, batch, &wanted, next_place, &blinds)?;
             memberships(db, batch, wanted.id, &BTreeSet::new(), &wanted.audiences, now)?;
             Ok(Upserted::Created(wanted.id))
@@ -219,8 +174,7 @@ fn write(
     next_place: u16,
     blinds: &[Vec<u8>],
 ) -> Result<()> {
-    let flags = i64::from(subscriber.exercises) * EXERCISES + i64::from(subscriber.withdrawn) * WITHDRAWN;
-    let quiet = subscriber.quiet.map_or(-1, |quiet| i64::from(quiet.from) * 1440 + i64::from(quiet.to));
+    let kept = Kept::of(subscriber);
     run(
         db,
         "INSERT INTO subscriber VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -228,15 +182,15 @@ fn write(
            name = excluded.name, locale = excluded.locale, zone = excluded.zone, quiet = excluded.quiet,
            severity = excluded.severity, interests = excluded.interests, addresses = excluded.addresses",
         rusqlite::params![
-            subscriber.id.0,
-            subscriber.version,
-            subscriber.key,
-            flags,
-            subscriber.name,
-            subscriber.locale,
-            subscriber.zone,
-            quiet,
-            subscriber.severity as i64,
+            kept.id,
+            kept.version,
+            kept.key,
+            kept.flags,
+            kept.name,
+            kept.locale,
+            kept.zone,
+            kept.quiet,
+            kept.severity,
             pack_interests(subscriber),
             pack_addresses(next_place, &subscriber.addresses)
         ],

@@ -2,7 +2,6 @@
 
 use rusqlite::Connection;
 
-use super::confirm::UNCONFIRMED;
 use super::delivery::attempts;
 use super::rows::{all, first, word};
 use super::{broadcast, ingest};
@@ -95,19 +94,7 @@ const DELIVERY: &str =
 fn read_delivery(row: &rusqlite::Row<'_>) -> rusqlite::Result<DeliveryRow> {
     let own = DeliveryState::from_number(row.get(3)?);
     let ended = BroadcastState::from_number(row.get(13)?);
-    // What is open when its broadcast ends has its state from there.
-    let state = match (own, ended) {
-        // Told before, by a way that nobody confirmed.
-        (DeliveryState::Open, ended)
-            if !ended.live() && row.get::<_, Option<String>>(10)?.as_deref() == Some(UNCONFIRMED) =>
-        {
-            DeliveryState::Told
-        }
-        (DeliveryState::Open, BroadcastState::Cancelled | BroadcastState::Done) => DeliveryState::Cancelled,
-        (DeliveryState::Open, BroadcastState::Superseded) => DeliveryState::Superseded,
-        (DeliveryState::Open, BroadcastState::Expired) => DeliveryState::Expired,
-        (own, _) => own,
-    };
+    let state = own.in_broadcast(ended, row.get::<_, Option<String>>(10)?.as_deref());
     Ok(DeliveryRow {
         id: DeliveryId {
             broadcast: BroadcastId(row.get(0)?),

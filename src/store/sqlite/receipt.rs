@@ -5,14 +5,17 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::broadcast::set_timer;
-use super::delivery::{Tally, count, ending, moved};
+use super::delivery::{count, ending};
 use super::rows::{all, first, journal, run};
 use super::{confirm, subscriber};
 use crate::audience::route::ChannelId;
-use crate::channel::{Fault, ReceiptStatus};
+use crate::channel::Fault;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
-use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind};
+use crate::store::tally::{Tally, moved};
+use crate::store::{
+    BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind, UNCONFIRMED,
+};
 
 /// Answers what it changed.
 pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<Reported>> {
@@ -47,7 +50,7 @@ pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<O
         "INSERT OR IGNORE INTO receipt VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         (
             receipt.channel.0,
-            reference(&receipt.matching),
+            receipt.matching.name(),
             receipt.status.word(),
             receipt.fault.map(|fault| fault.word()),
             receipt.at.0,
@@ -68,19 +71,10 @@ fn unreported(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> R
     )
 }
 
-fn reference(matching: &Matching) -> String {
-    match matching {
-        Matching::Reference(reference) => reference.clone(),
-        Matching::Delivery(DeliveryId { broadcast, subscriber, place }) => {
-            format!("\u{1}{}:{}:{place}", broadcast.0, subscriber.0)
-        }
-    }
-}
-
 /// Receipts that came before this outcome; answers whether one of them suppressed the address.
 pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally) -> Result<bool> {
     let mut suppressed = false;
-    let mut names = vec![reference(&Matching::Delivery(fact.delivery))];
+    let mut names = vec![Matching::Delivery(fact.delivery).name()];
     names.extend(fact.reference.clone());
     for name in names {
         let waiting = all(
@@ -140,10 +134,10 @@ fn apply(
         },
     )?;
     let Some((state, channel, reported)) = known else { return Ok(None) };
-    let arrived = matches!(receipt.status, ReceiptStatus::Delivered | ReceiptStatus::Read);
+    let arrived = receipt.arrived();
     // Two channels may have led here, one after the other: a report is about the attempt of its own.
     let earlier = channel != receipt.channel;
-    let bounces = receipt.status == ReceiptStatus::Bounced;
+    let bounces = receipt.bounced();
     if bounces && state == DeliveryState::Open && !earlier {
         // It is about to be sent again, and the platform may drop it as known: this counts once that has an outcome.
         return Ok(None);
@@ -151,7 +145,7 @@ fn apply(
     let before = ending(db, broadcast, who)?;
     let mut applied = Applied::default();
     if bounces && earlier {
-        earlier_bounced(db, at, receipt, reported.as_deref() == Some(confirm::UNCONFIRMED))?;
+        earlier_bounced(db, at, receipt, reported.as_deref() == Some(UNCONFIRMED))?;
     } else {
         run(
             db,
@@ -177,12 +171,7 @@ fn apply(
         set(DeliveryState::Rejected)?;
         applied.opened = try_on(db, delivery, receipt)?;
     }
-    let reason = match receipt.status {
-        ReceiptStatus::Bounced if receipt.fault == Some(Fault::Address) => Some("bounced"),
-        ReceiptStatus::Complained => Some("complained"),
-        _ => None,
-    };
-    if let Some(reason) = reason {
+    if let Some(reason) = receipt.suppresses() {
         subscriber::suppress_place(db, key, who, place, reason, receipt.at)?;
         applied.suppressed = true;
     }

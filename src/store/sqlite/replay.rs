@@ -3,33 +3,25 @@
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::delivery::{Tally, count, ending, moved};
+use super::delivery::{count, ending};
 use super::rows::{first, journal, run};
 use super::{broadcast, query};
 use crate::clock::Time;
 use crate::id::DeliveryId;
+use crate::store::tally::{Tally, moved};
 use crate::store::{BroadcastState, DeliveryState, Replayed, Result, TimerKind};
 
 pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
     let Some((row, _)) = query::delivery(db, id)? else { return Ok(Replayed::NotThere) };
     let Some(of) = broadcast::one(db, id.broadcast)? else { return Ok(Replayed::NotThere) };
-    if !matches!(row.state, DeliveryState::Rejected | DeliveryState::Unknown | DeliveryState::Expired) {
-        return Ok(Replayed::Refused("only what ended rejected, unknown or expired is sent again"));
-    }
-    if !matches!(of.state, BroadcastState::Running | BroadcastState::Paused | BroadcastState::Done) {
-        return Ok(Replayed::Refused("its broadcast was stopped, superseded, or has expired"));
-    }
     let latest = first(
         db,
         "SELECT latest FROM thread WHERE incident = ?1 AND audience = ?2",
         (of.incident.0, &of.audience),
         |row| row.get::<_, i64>(0),
     )?;
-    if latest.is_some_and(|latest| latest > of.version) {
-        return Ok(Replayed::Refused("something newer has been said since"));
-    }
-    if of.deadline <= now {
-        return Ok(Replayed::Refused("its broadcast's deadline has passed"));
+    if let Some(why) = Replayed::refused(row.state, &of, latest, now) {
+        return Ok(Replayed::Refused(why));
     }
     let before = ending(db, id.broadcast, id.subscriber)?;
     let at = (id.broadcast.0, id.subscriber.0, id.place);

@@ -4,10 +4,8 @@ use rusqlite::{Connection, Row};
 
 use super::rows::{all, run};
 use crate::clock::Time;
+use crate::store::signal::ORIGINS;
 use crate::store::{Result, Signal};
-
-/// Origins of one component that are listened to within a window. What more of them said would change nothing.
-const ORIGINS: usize = 100;
 
 const SIGNAL: &str = "SELECT component, origin, trusted, at, count, text FROM signal";
 

@@ -22,6 +22,8 @@ use crate::incident::Incident;
 use crate::ingest::DeadRecord;
 use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
+use crate::store::packed::blind;
+use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
@@ -229,10 +231,10 @@ impl Store for Sqlite {
 
     async fn import(&self, rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>> {
         let key = self.key.clone();
-        let noted = Arc::new(Mutex::new(import::Noted::new(seen)));
+        let noted = Arc::new(Mutex::new(Noted::new(seen)));
         let undone = noted.clone();
-        let work = move |db: &rusqlite::Connection| import::import(db, &key, &rows, &mut import::lock(&noted), now);
-        self.writer.run_or_undo(work, move || import::lock(&undone).undo()).await
+        let work = move |db: &rusqlite::Connection| import::import(db, &key, &rows, &mut lock(&noted), now);
+        self.writer.run_or_undo(work, move || lock(&undone).undo()).await
     }
 
     async fn subscriber(&self, id: SubscriberId) -> Result<Option<Subscriber>> {
@@ -245,7 +247,7 @@ impl Store for Sqlite {
     }
 
     async fn subscriber_by_address(&self, kind: &str, value: &str) -> Result<Option<Subscriber>> {
-        let blind = subscriber::blind(&self.key, kind, value);
+        let blind = blind(&self.key, kind, value);
         self.read(move |db| subscriber::by_blind(db, &blind)).await
     }
 
@@ -265,13 +267,13 @@ impl Store for Sqlite {
     }
 
     async fn suppress(&self, kind: &str, value: &str, reason: &str, now: Time) -> Result<Option<SubscriberId>> {
-        let blind = subscriber::blind(&self.key, kind, value);
+        let blind = blind(&self.key, kind, value);
         let reason = reason.to_string();
         self.write(move |db| subscriber::suppress(db, &blind, &reason, now)).await
     }
 
     async fn unsuppress(&self, kind: &str, value: &str) -> Result<Option<SubscriberId>> {
-        let blind = subscriber::blind(&self.key, kind, value);
+        let blind = blind(&self.key, kind, value);
         self.write(move |db| subscriber::unsuppress(db, &blind)).await
     }
 

@@ -9,95 +9,33 @@ use rusqlite::{Connection, Row};
 use super::put::{Batch, memberships};
 use super::rows::{all, first, run};
 use super::writer::failed;
-use crate::audience::{Address, Quiet, Subscriber};
+use crate::audience::Subscriber;
 use crate::clock::Time;
 use crate::id::SubscriberId;
-use crate::incident::Severity;
-use crate::store::pack::{Damaged, Packer, Unpacker};
-use crate::store::{Result, StoreError};
+use crate::store::Result;
+use crate::store::pack::Damaged;
+use crate::store::packed::{Kept, blind, pack_addresses, past_of, unpack_addresses};
 
 pub const SUBSCRIBER: &str =
     "SELECT s.id, s.version, s.foreign_key, s.flags, s.name, s.locale, s.zone, s.quiet, s.severity,
   s.interests, s.addresses FROM subscriber s";
 
-pub const SHARDS: i64 = 64;
-pub const EXERCISES: i64 = 1;
-pub const WITHDRAWN: i64 = 2;
-
-/// The index under which an address is found without being readable in it.
-pub fn blind(key: &hmac::Key, kind: &str, value: &str) -> Vec<u8> {
-    let tag = hmac::sign(key, format!("{kind}:{value}").as_bytes());
-    tag.as_ref()[..16].to_vec()
-}
-
 pub fn read(row: &Row<'_>) -> rusqlite::Result<Subscriber> {
     let blob = |column: usize| row.get_ref(column)?.as_blob().map_err(rusqlite::Error::from);
     let damaged =
         |error: Damaged| rusqlite::Error::FromSqlConversionFailure(9, rusqlite::types::Type::Blob, Box::new(error));
-    let flags: i64 = row.get(3)?;
-    let quiet: i64 = row.get(7)?;
-    let mut interests = Unpacker(blob(9)?);
-    let (audiences, components, regions) =
-        (|| Ok((interests.texts()?, interests.texts()?, interests.texts()?)))().map_err(damaged)?;
-    let (_, addresses) = unpack_addresses(blob(10)?).map_err(damaged)?;
-    Ok(Subscriber {
-        id: SubscriberId(row.get(0)?),
+    let kept = Kept {
+        id: row.get(0)?,
         version: row.get(1)?,
         key: row.get(2)?,
+        flags: row.get(3)?,
         name: row.get(4)?,
         locale: row.get(5)?,
         zone: row.get(6)?,
-        quiet: (quiet >= 0).then_some(Quiet { from: (quiet / 1440) as u16, to: (quiet % 1440) as u16 }),
-        severity: Severity::ALL.get(usize::from(row.get::<_, u8>(8)?)).copied().unwrap_or(Severity::Info),
-        exercises: flags & EXERCISES != 0,
-        withdrawn: flags & WITHDRAWN != 0,
-        audiences,
-        components,
-        regions,
-        addresses,
-    })
-}
-
-pub fn pack_interests(subscriber: &Subscriber) -> Vec<u8> {
-    let mut packer = Packer::default();
-    packer.texts(subscriber.audiences.iter());
-    packer.texts(subscriber.components.iter());
-    packer.texts(subscriber.regions.iter());
-    packer.0
-}
-
-/// The next free place, then each address: place, kind, flags, key number and bytes (key 0: plain), secrets.
-pub fn pack_addresses(next_place: u16, addresses: &[Address]) -> Vec<u8> {
-    let mut packer = Packer::default();
-    packer.number(next_place.into());
-    for address in addresses {
-        packer.number(address.place.into());
-        packer.text(&address.kind);
-        packer.number(u64::from(address.verified) | u64::from(address.suppressed) << 1);
-        packer.number(0);
-        packer.text(&address.value);
-        packer.texts(address.secrets.iter());
-    }
-    packer.0
-}
-
-pub fn unpack_addresses(bytes: &[u8]) -> std::result::Result<(u16, Vec<Address>), Damaged> {
-    let mut read = Unpacker(bytes);
-    let small = |n: u64| u16::try_from(n).map_err(|_| Damaged);
-    let next_place = small(read.number()?)?;
-    let mut addresses = Vec::new();
-    while !read.is_empty() {
-        let place = small(read.number()?)?;
-        let kind = read.text()?.to_string();
-        let flags = read.number()?;
-        if read.number()? != 0 {
-            return Err(Damaged); // written by a newer program that encrypts
-        }
-        let value = read.text()?.to_string();
-        let secrets = read.texts()?;
-        addresses.push(Address { place, kind, value, verified: flags & 1 != 0, suppressed: flags & 2 != 0, secrets });
-    }
-    Ok((next_place, addresses))
+        quiet: row.get(7)?,
+        severity: row.get(8)?,
+    };
+    kept.read(blob(9)?, blob(10)?).map_err(damaged)
 }
 
 pub fn one(db: &Connection, id: SubscriberId) -> Result<Option<Subscriber>> {
@@ -145,27 +83,7 @@ pub fn as_of(db: &Connection, id: SubscriberId, version: i64) -> Result<Subscrib
         (id.0, version),
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, Vec<u8>>(3)?)),
     )?;
-    let (name, locale, zone, addresses) = past.unwrap_or_default();
-    let (_, addresses) = match addresses.is_empty() {
-        true => (1, Vec::new()),
-        false => unpack_addresses(&addresses).map_err(|error| StoreError::Failed(error.to_string()))?,
-    };
-    Ok(Subscriber {
-        id,
-        version,
-        key: None,
-        name,
-        locale,
-        zone,
-        quiet: None,
-        severity: Severity::Info,
-        exercises: current.as_ref().is_some_and(|current| current.exercises),
-        withdrawn: current.is_none(),
-        audiences: BTreeSet::new(),
-        components: BTreeSet::new(),
-        regions: BTreeSet::new(),
-        addresses,
-    })
+    past_of(id, version, current.as_ref(), past)
 }
 
 /// The subscriber as they were at a version, whole. `None`: it is no longer kept, or was kept by a program that kept less.
@@ -237,8 +155,7 @@ fn mark(db: &Connection, blind: &[u8], suppressed: bool, now: Time) -> Result<Op
     let Some((id, place)) = found else { return Ok(None) };
     let bytes = first(db, "SELECT addresses FROM subscriber WHERE id = ?1", [id], |row| row.get::<_, Vec<u8>>(0))?;
     let Some(bytes) = bytes else { return Ok(None) };
-    let (next_place, mut addresses) =
-        unpack_addresses(&bytes).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let (next_place, mut addresses) = unpack_addresses(&bytes)?;
     let changed = addresses.iter_mut().find(|address| address.place == place && address.suppressed != suppressed);
     if let Some(address) = changed {
         address.suppressed = suppressed;

@@ -76,6 +76,18 @@ impl Place {
         Place { folder }
     }
 
+    /// The same, with the store at `url`.
+    pub fn with_store(self, url: &str, password: &str) -> Place {
+        let file = self.path("loudhailer.toml");
+        let text = std::fs::read_to_string(&file).expect("read");
+        let own = format!("url = \"sqlite:{}\"", self.path("loudhailer.db").display());
+        assert!(text.contains(&own));
+        let other = format!("url = \"{url}\"\npassword = {{ file = \"{}\" }}", self.path("password").display());
+        std::fs::write(self.path("password"), format!("{password}\n")).expect("written");
+        std::fs::write(file, text.replace(&own, &other)).expect("written");
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

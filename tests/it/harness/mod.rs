@@ -21,6 +21,7 @@
 mod http;
 mod kannel;
 mod mailbox;
+mod postgres;
 mod sink;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use serde_json::{Value, json};
 pub use http::{Answer, Client};
 pub use kannel::{accepting, kannel, report};
 pub use mailbox::{Mail, Mailbox};
+pub use postgres::Database;
 pub use sink::{Reply, Request, Sink, read as read_request};
 
 /// When the tests begin: a quarter of an hour into the outage.

@@ -1,0 +1,205 @@
+//! One connection of the pool, while somebody works on it: statements, and the transaction that they are in. What is left in the
+//! middle of a transaction, or has lost its server, does not go back to the pool.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use deadpool_postgres::Object;
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+
+use super::rows::json;
+use super::value::{Value, values};
+use crate::clock::Time;
+use crate::store::{Result, StoreError};
+
+/// What stood in the way of the last statement that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// Someone else was in the way, and has the right to it: nothing was written, and the same is worth another try.
+    Others,
+    /// The server, or the way to it, is gone.
+    Lost,
+    /// It would fail again.
+    Lasting,
+}
+
+/// What a transaction writes of itself: by it, whoever lost the answer to its commit learns whether it was committed.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    pub process: i64,
+    /// Of this process, one for each transaction that is under way.
+    pub slot: i64,
+    pub token: i64,
+}
+
+/// The server's clock.
+pub const NOW: &str = "(extract(epoch FROM now()) * 1000)::bigint";
+
+pub struct Db {
+    client: Option<Object>,
+    in_transaction: bool,
+    trouble: AtomicU8,
+    journal: Mutex<Vec<(i64, String, String)>>,
+}
+
+impl Db {
+    pub fn new(client: Object) -> Db {
+        Db { client: Some(client), in_transaction: false, trouble: AtomicU8::new(0), journal: Mutex::default() }
+    }
+
+    fn client(&self) -> Result<&Object> {
+        self.client.as_ref().ok_or_else(|| StoreError::Failed("the connection was given back".into()))
+    }
+
+    pub fn trouble(&self) -> Trouble {
+        match self.trouble.load(Ordering::Relaxed) {
+            0 => Trouble::None,
+            1 => Trouble::Others,
+            2 => Trouble::Lost,
+            _ => Trouble::Lasting,
+        }
+    }
+
+    fn failed(&self, error: tokio_postgres::Error) -> StoreError {
+        self.trouble.store(trouble(&error) as u8, Ordering::Relaxed);
+        StoreError::Failed(said(&error))
+    }
+
+    pub async fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        client.query(&statement, &parameters(values)).await.map_err(|error| self.failed(error))
+    }
+
+    pub async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64> {
+        let client = self.client()?;
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        client.execute(&statement, &parameters(values)).await.map_err(|error| self.failed(error))
+    }
+
+    /// Statements without values, for what cannot be prepared.
+    pub async fn batch(&self, sql: &str) -> Result<()> {
+        self.client()?.batch_execute(sql).await.map_err(|error| self.failed(error))
+    }
+
+    /// Begins a transaction that writes, with its mark; in one request.
+    pub async fn begin(&mut self, mark: Option<&Mark>) -> Result<()> {
+        self.in_transaction = true;
+        match mark {
+            Some(Mark { process, slot, token }) => {
+                let sql = format!(
+                    "BEGIN; INSERT INTO last_commit VALUES ({process}, {slot}, {token}, {NOW})
+                     ON CONFLICT (process, slot) DO UPDATE SET token = excluded.token, at = excluded.at"
+                );
+                self.batch(&sql).await
+            }
+            None => self.batch("BEGIN").await,
+        }
+    }
+
+    /// Begins to read at one moment.
+    pub async fn begin_snapshot(&mut self) -> Result<()> {
+        self.in_transaction = true;
+        self.batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+    }
+
+    /// A row of the journal, written at the end of the transaction.
+    pub fn journal(&self, at: Time, kind: &str, body: &serde_json::Value) -> Result<()> {
+        let row = (at.0, kind.to_string(), json(body)?);
+        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(row);
+        Ok(())
+    }
+
+    /// Whoever numbers rows of the journal has the counter until the commit, so that the rows become visible in their order and a
+    /// reader skips none. That is why they come last: the lock is held for the length of a commit.
+    pub async fn write_journal(&self) -> Result<()> {
+        let rows = std::mem::take(&mut *self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let count = rows.len() as i64;
+        let (mut at, mut kinds, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for (when, kind, body) in rows {
+            at.push(when);
+            kinds.push(kind);
+            bodies.push(body);
+        }
+        let sql = "WITH counted AS (UPDATE journal_end SET sequence = sequence + $1 RETURNING sequence - $1 AS before)
+             INSERT INTO journal SELECT counted.before + row.n, row.at, row.kind, row.body
+             FROM counted, unnest($2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY AS row (at, kind, body, n)";
+        let values = values![count, at, kinds, bodies];
+        self.execute(sql, &values).await.map(drop)
+    }
+
+    pub async fn commit(&mut self) -> Result<()> {
+        let done = self.batch("COMMIT").await;
+        self.in_transaction = done.is_err();
+        done
+    }
+
+    pub async fn roll_back(&mut self) {
+        if self.in_transaction && self.batch("ROLLBACK").await.is_ok() {
+            self.in_transaction = false;
+        }
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if (self.in_transaction || self.trouble() == Trouble::Lost)
+            && let Some(client) = self.client.take()
+        {
+            drop(Object::take(client));
+        }
+    }
+}
+
+fn parameters<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+/// With what the server says; the library's own words name only the kind.
+pub fn said(error: &tokio_postgres::Error) -> String {
+    let mut said = match error.as_db_error() {
+        Some(db) => format!("PostgreSQL: {}", db.message()),
+        None => format!("PostgreSQL: {error}"),
+    };
+    let mut source = std::error::Error::source(error).filter(|_| error.as_db_error().is_none());
+    while let Some(cause) = source {
+        let cause_said = cause.to_string();
+        if !said.contains(&cause_said) {
+            said = format!("{said}: {cause_said}");
+        }
+        source = cause.source();
+    }
+    said
+}
+
+pub fn trouble(error: &tokio_postgres::Error) -> Trouble {
+    let Some(code) = error.code() else {
+        // Anything but the server's own answer: the connection is of no more use.
+        let io = std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
+        return if error.is_closed() || io { Trouble::Lost } else { Trouble::Lasting };
+    };
+    const OTHERS: &[SqlState] = &[
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ];
+    const LOST: &[SqlState] = &[
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::DATABASE_DROPPED,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    match code {
+        code if OTHERS.contains(code) => Trouble::Others,
+        code if LOST.contains(code) || code.code().starts_with("08") => Trouble::Lost,
+        _ => Trouble::Lasting,
+    }
+}

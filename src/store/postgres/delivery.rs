@@ -1,0 +1,363 @@
+//! Deliveries: facts merged by upsert in any order, many in one statement, counters moved with them, open rows read back when due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ring::hmac;
+
+use super::connection::Db;
+use super::rows::{all, exists, first, run};
+use super::value::{Row, values};
+use super::{lock, manifest, receipt, subscriber};
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
+use crate::plan::Priority;
+use crate::store::tally::{Ending, Tally, ended_by, moved};
+use crate::store::{
+    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written,
+};
+
+/// $15: a new decision, which opens what a bounce or a missing confirmation had ended.
+const UPSERT: &str = "INSERT INTO delivery AS d
+    (broadcast, subscriber, place, state, channel, began, ended, tries, detail, ref, priority, lane, due, entered)
+  SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::bigint[],
+    $14::bigint[])
+  ON CONFLICT (broadcast, subscriber, place) DO UPDATE SET
+    state = CASE WHEN d.receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7 ELSE excluded.state END,
+    channel = excluded.channel, began = excluded.began, ended = excluded.ended, tries = excluded.tries,
+    detail = excluded.detail, ref = coalesce(excluded.ref, d.ref), priority = excluded.priority, lane = excluded.lane,
+    due = excluded.due, entered = excluded.entered,
+    receipt = CASE WHEN $15::boolean AND d.receipt = 'bounced' THEN NULL ELSE d.receipt END
+  WHERE excluded.state >= d.state OR d.state = 1
+    OR $15::boolean AND (d.state IN (5, 6) OR d.receipt = 'unconfirmed')";
+
+pub type Recipient = (BroadcastId, SubscriberId);
+
+fn recipient(fact: &Fact) -> Recipient {
+    (fact.delivery.broadcast, fact.delivery.subscriber)
+}
+
+pub async fn record(db: &Db, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
+    if facts.iter().any(|fact| fact.indexed && fact.reference.is_some()) {
+        lock::no_receipts(db).await?;
+    }
+    lock::recipients(db, facts.iter().map(|fact| (fact.delivery.broadcast, fact.delivery.subscriber.shard()))).await?;
+    let mut tally = Tally::new();
+    let mut suppressed = BTreeSet::new();
+    let early = !facts.is_empty() && exists(db, "SELECT 1 FROM receipt LIMIT 1", values![]).await?;
+    // One statement writes a row once, and how somebody stood is asked once: in a round everybody comes once.
+    let mut left: Vec<&Fact> = facts.iter().collect();
+    while !left.is_empty() {
+        let mut seen = BTreeSet::new();
+        let (round, later): (Vec<&Fact>, Vec<&Fact>) = left.into_iter().partition(|fact| seen.insert(recipient(fact)));
+        write(db, &round, &mut tally).await?;
+        for fact in round.iter().filter(|fact| fact.suppress) {
+            let DeliveryId { subscriber, place, .. } = fact.delivery;
+            subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended).await?;
+            suppressed.insert(subscriber);
+        }
+        if early {
+            for fact in receipt::awaited(db, &round).await? {
+                if receipt::catch_up(db, key, fact, &mut tally).await? {
+                    suppressed.insert(fact.delivery.subscriber);
+                }
+            }
+        }
+        left = later;
+    }
+    manifest::close(db, closed).await?;
+    Ok(Written { ended: count(db, &tally).await?, suppressed })
+}
+
+/// Facts about as many recipients: rows, counters, attempts, references.
+async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
+    let known: Vec<Recipient> = facts.iter().filter(|fact| !fact.sole).map(|fact| recipient(fact)).collect();
+    let before = endings(db, &known).await?;
+    for reopens in [false, true] {
+        let facts: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.reopens == reopens).collect();
+        upsert(db, &facts, reopens).await?;
+    }
+    let after = endings(db, &known).await?;
+    for fact in facts {
+        let (broadcast, subscriber) = recipient(fact);
+        let of = |endings: &BTreeMap<Recipient, Ending>| endings.get(&recipient(fact)).copied().unwrap_or_default();
+        let (before, after) =
+            if fact.sole { (Ending::default(), Ending::sole(fact)) } else { (of(&before), of(&after)) };
+        moved(tally, broadcast, subscriber, before, after);
+    }
+    for tries in [Try::perhaps as fn(_) -> _, Try::made] {
+        attempted(db, facts.iter().filter_map(|fact| tries(fact)).collect()).await?;
+    }
+    refer(db, facts).await
+}
+
+fn each(facts: &[&Fact], of: impl Fn(&Fact) -> i64) -> Vec<i64> {
+    facts.iter().map(|fact| of(fact)).collect()
+}
+
+fn texts(facts: &[&Fact], of: impl Fn(&Fact) -> Option<&str>) -> Vec<Option<String>> {
+    facts.iter().map(|fact| of(fact).map(str::to_string)).collect()
+}
+
+async fn upsert(db: &Db, facts: &[&Fact], reopens: bool) -> Result<()> {
+    if facts.is_empty() {
+        return Ok(());
+    }
+    let values = values![
+        each(facts, |fact| fact.delivery.broadcast.0),
+        each(facts, |fact| fact.delivery.subscriber.0),
+        each(facts, |fact| fact.delivery.place.into()),
+        each(facts, |fact| fact.state as i64),
+        each(facts, |fact| fact.channel.0.into()),
+        each(facts, |fact| fact.began.0),
+        each(facts, |fact| fact.ended.0),
+        each(facts, |fact| fact.tries.into()),
+        texts(facts, |fact| fact.detail.as_deref()),
+        texts(facts, |fact| fact.reference.as_deref()),
+        each(facts, |fact| fact.priority.rank().into()),
+        each(facts, |fact| fact.lane.0.into()),
+        each(facts, |fact| fact.due.0),
+        each(facts, |fact| fact.entered.unwrap_or(0)),
+        reopens
+    ];
+    run(db, UPSERT, values).await.map(drop)
+}
+
+/// A try that gets a row of its own.
+struct Try<'a> {
+    fact: &'a Fact,
+    channel: ChannelId,
+    outcome: &'static str,
+    fault: Option<&'static str>,
+}
+
+impl<'a> Try<'a> {
+    /// Which may have been under way when the process ended.
+    fn perhaps(fact: &'a Fact) -> Option<Try<'a>> {
+        Some(Try { fact, channel: fact.perhaps?, outcome: PERHAPS, fault: None })
+    }
+
+    fn made(fact: &'a Fact) -> Option<Try<'a>> {
+        let (outcome, fault) = fact.attempt?;
+        Some(Try { fact, channel: fact.channel, outcome, fault })
+    }
+}
+
+async fn attempted(db: &Db, tries: Vec<Try<'_>>) -> Result<()> {
+    if tries.is_empty() {
+        return Ok(());
+    }
+    let each = |of: &dyn Fn(&Try<'_>) -> i64| tries.iter().map(of).collect::<Vec<i64>>();
+    let texts = |of: &dyn Fn(&Try<'_>) -> Option<String>| tries.iter().map(of).collect::<Vec<Option<String>>>();
+    run(
+        db,
+        // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
+        "INSERT INTO attempt (broadcast, subscriber, place, began, node, channel, outcome, fault, detail, ref)
+         SELECT n.broadcast, n.subscriber, n.place, greatest(n.began, (SELECT max(a.began) + 1 FROM attempt a
+             WHERE a.broadcast = n.broadcast AND a.subscriber = n.subscriber AND a.place = n.place)),
+           0, n.channel, n.outcome, n.fault, n.detail, n.ref
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+           $9::text[]) AS n (broadcast, subscriber, place, began, channel, outcome, fault, detail, ref)
+         ON CONFLICT DO NOTHING",
+        values![
+            each(&|one| one.fact.delivery.broadcast.0),
+            each(&|one| one.fact.delivery.subscriber.0),
+            each(&|one| one.fact.delivery.place.into()),
+            each(&|one| one.fact.began.0),
+            each(&|one| one.channel.0.into()),
+            texts(&|one| Some(one.outcome.into())),
+            texts(&|one| one.fault.map(Into::into)),
+            texts(&|one| one.fact.detail.clone()),
+            texts(&|one| one.fact.reference.clone())
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// What receipts are matched by. A platform that gives a reference again means the newer one: the last of a batch stands.
+async fn refer(db: &Db, facts: &[&Fact]) -> Result<()> {
+    let indexed = facts.iter().copied().filter(|fact| fact.indexed);
+    let named: BTreeMap<(u16, &str), &Fact> =
+        indexed.filter_map(|fact| Some(((fact.channel.0, fact.reference.as_deref()?), fact))).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let facts: Vec<&Fact> = named.into_values().collect();
+    run(
+        db,
+        "INSERT INTO reference (channel, ref, broadcast, subscriber, place)
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+         ON CONFLICT (channel, ref) DO UPDATE SET broadcast = excluded.broadcast, subscriber = excluded.subscriber,
+           place = excluded.place",
+        values![
+            each(&facts, |fact| fact.channel.0.into()),
+            texts(&facts, |fact| fact.reference.as_deref()),
+            each(&facts, |fact| fact.delivery.broadcast.0),
+            each(&facts, |fact| fact.delivery.subscriber.0),
+            each(&facts, |fact| fact.delivery.place.into())
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// Where recipients stand. Asked broadcast by broadcast, so that each is looked for in its own partition alone.
+pub async fn endings(db: &Db, of: &[Recipient]) -> Result<BTreeMap<Recipient, Ending>> {
+    let mut wanted: BTreeMap<BroadcastId, Vec<i64>> = BTreeMap::new();
+    for (broadcast, subscriber) in of {
+        wanted.entry(*broadcast).or_default().push(subscriber.0);
+    }
+    let mut endings = BTreeMap::new();
+    for (broadcast, subscribers) in wanted {
+        let sql = "SELECT subscriber, state, lane, receipt IS NOT DISTINCT FROM 'unconfirmed' FROM delivery
+             WHERE broadcast = $1 AND subscriber = ANY($2)";
+        let rows = all(db, sql, values![broadcast.0, subscribers], |row| {
+            let state = DeliveryState::from_number(row.get(1)?);
+            Ok((SubscriberId(row.get(0)?), (state, ChannelId(row.get(2)?), row.get::<bool>(3)?)))
+        });
+        let mut by: BTreeMap<SubscriberId, Vec<_>> = BTreeMap::new();
+        for (subscriber, row) in rows.await? {
+            by.entry(subscriber).or_default().push(row);
+        }
+        endings.extend(by.into_iter().map(|(subscriber, rows)| ((broadcast, subscriber), Ending::of(&rows))));
+    }
+    Ok(endings)
+}
+
+pub async fn ending(db: &Db, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Ending> {
+    Ok(endings(db, &[(broadcast, subscriber)]).await?.into_values().next().unwrap_or_default())
+}
+
+/// Adds the changes to the counters; answers how many recipients have ended in each broadcast.
+pub async fn count(db: &Db, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64>> {
+    let mut ended = BTreeMap::new();
+    if tally.is_empty() {
+        return Ok(ended);
+    }
+    let of =
+        |name: &str| -> Vec<i64> { tally.values().map(|counters| counters.get(name).copied().unwrap_or(0)).collect() };
+    run(
+        db,
+        "INSERT INTO progress AS p (broadcast, shard, cursor, epoch, told, unknown, unreachable, superseded, cancelled, expired,
+           told_open)
+         SELECT broadcast, shard, 0, 0, told, unknown, unreachable, superseded, cancelled, expired, told_open
+         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+           $8::bigint[], $9::bigint[]) AS row (broadcast, shard, told, unknown, unreachable, superseded, cancelled, expired, told_open)
+         ON CONFLICT (broadcast, shard) DO UPDATE SET told = p.told + excluded.told, unknown = p.unknown + excluded.unknown,
+           unreachable = p.unreachable + excluded.unreachable, superseded = p.superseded + excluded.superseded,
+           cancelled = p.cancelled + excluded.cancelled, expired = p.expired + excluded.expired,
+           told_open = p.told_open + excluded.told_open",
+        values![
+            tally.keys().map(|(broadcast, _)| *broadcast).collect::<Vec<i64>>(),
+            tally.keys().map(|(_, shard)| i64::from(*shard)).collect::<Vec<i64>>(),
+            of("told"),
+            of("unknown"),
+            of("unreachable"),
+            of("superseded"),
+            of("cancelled"),
+            of("expired"),
+            of("told_open")
+        ],
+    )
+    .await?;
+    for ((broadcast, _), counters) in tally {
+        *ended.entry(BroadcastId(*broadcast)).or_default() += ended_by(counters);
+    }
+    Ok(ended)
+}
+
+pub async fn due(db: &Db, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
+    all(
+        db,
+        "SELECT broadcast, subscriber, place, channel, tries, due,
+           entered > 0 AND entered < (SELECT value::bigint FROM meta WHERE name = 'epoch') FROM delivery
+         WHERE state = 0 AND lane = $1 AND priority = $2 AND due <= $3 ORDER BY due, broadcast, subscriber, place LIMIT $4",
+        values![lane.0, priority.rank(), now.0, limit as i64],
+        |row| {
+            Ok(OpenRow {
+                delivery: delivery_id(row)?,
+                channel: ChannelId(row.get(3)?),
+                lane,
+                tries: row.get(4)?,
+                priority,
+                due: Time(row.get(5)?),
+                perhaps: row.get(6)?,
+            })
+        },
+    )
+    .await
+}
+
+/// Of a row that begins with it.
+pub fn delivery_id(row: &Row) -> Result<DeliveryId> {
+    Ok(DeliveryId { broadcast: BroadcastId(row.get(0)?), subscriber: SubscriberId(row.get(1)?), place: row.get(2)? })
+}
+
+pub async fn next_due(db: &Db, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+    let sql = "SELECT min(due) FROM delivery WHERE state = 0 AND lane = $1 AND priority = $2 AND due > $3";
+    let next = first(db, sql, values![lane.0, priority.rank(), now.0], |row| row.get::<Option<i64>>(0)).await?;
+    Ok(next.flatten().map(Time))
+}
+
+/// All that a new decision about open rows needs.
+pub async fn again(db: &Db, broadcast: &Broadcast, rows: &[OpenRow]) -> Result<Vec<Again>> {
+    let who: Vec<i64> = rows.iter().map(|row| row.delivery.subscriber.0).collect();
+    let people = subscriber::many(db, who.clone()).await?;
+    let sql = "SELECT subscriber, place, state, channel, coalesce(receipt, '') IN ('delivered', 'read') FROM delivery
+         WHERE broadcast = $1 AND subscriber = ANY($2) ORDER BY subscriber, place";
+    let known = all(db, sql, values![broadcast.id.0, who.clone()], |row| {
+        let state = DeliveryState::from_number(row.get(2)?);
+        Ok((row.get::<i64>(0)?, (row.get(1)?, state, ChannelId(row.get(3)?), row.get(4)?)))
+    });
+    let mut known_rows: BTreeMap<i64, Vec<_>> = BTreeMap::new();
+    for (subscriber, row) in known.await? {
+        known_rows.entry(subscriber).or_default().push(row);
+    }
+    let sql = format!(
+        "{ATTEMPT}, subscriber FROM attempt WHERE broadcast = $1 AND subscriber = ANY($2) ORDER BY place, began"
+    );
+    let tried = all(db, &sql, values![broadcast.id.0, who], |row| Ok((row.get::<i64>(7)?, read_attempt(row)?)));
+    let mut attempts: BTreeMap<i64, Vec<AttemptRow>> = BTreeMap::new();
+    for (subscriber, attempt) in tried.await? {
+        attempts.entry(subscriber).or_default().push(attempt);
+    }
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let who = row.delivery.subscriber;
+        found.push(Again {
+            subscriber: people.get(&who).cloned(),
+            told: !manifest::told(db, broadcast, who, who).await?.is_empty(),
+            rows: known_rows.get(&who.0).cloned().unwrap_or_default(),
+            attempts: attempts.get(&who.0).cloned().unwrap_or_default(),
+            row: row.clone(),
+        });
+    }
+    Ok(found)
+}
+
+const ATTEMPT: &str = "SELECT place, channel, began, outcome, fault, detail, ref";
+
+fn read_attempt(row: &Row) -> Result<AttemptRow> {
+    Ok(AttemptRow {
+        place: row.get(0)?,
+        channel: ChannelId(row.get(1)?),
+        began: Time(row.get(2)?),
+        outcome: row.get(3)?,
+        fault: row.get(4)?,
+        detail: row.get(5)?,
+        reference: row.get(6)?,
+    })
+}
+
+pub async fn attempts(db: &Db, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Vec<AttemptRow>> {
+    let sql = format!("{ATTEMPT} FROM attempt WHERE broadcast = $1 AND subscriber = $2 ORDER BY place, began");
+    all(db, &sql, values![broadcast.0, subscriber.0], read_attempt).await
+}
+
+pub async fn wake(db: &Db, blocked: &[ChannelId], now: Time) -> Result<()> {
+    let lanes: Vec<i64> = [&[UNDECIDED], blocked].into_iter().flatten().map(|lane| lane.0.into()).collect();
+    let sql = "UPDATE delivery SET due = $2 WHERE state = 0 AND lane = ANY($1::bigint[]) AND due > $2";
+    run(db, sql, values![lanes, now.0]).await.map(drop)
+}

@@ -1,0 +1,148 @@
+//! Keys, tokens, words, channels, breakers.
+
+use std::collections::BTreeMap;
+
+use super::connection::Db;
+use super::rows::{all, digest, first, json, parsed, run};
+use super::value::values;
+use crate::audience::route::ChannelId;
+use crate::clock::Time;
+use crate::id::BroadcastId;
+use crate::ingest::DeadRecord;
+use crate::store::{BreakerRow, Frozen, JournalRow, Result, TokenRow, Wording, WordingKey};
+
+pub async fn freeze(db: &Db, frozen: &Frozen) -> Result<()> {
+    let sql = "INSERT INTO frozen VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    run(db, sql, values![&frozen.digest[..], frozen.kind, &frozen.bytes]).await.map(drop)
+}
+
+pub async fn frozen(db: &Db, digest: &[u8; 32]) -> Result<Option<Vec<u8>>> {
+    first(db, "SELECT bytes FROM frozen WHERE digest = $1", values![&digest[..]], |row| row.get(0)).await
+}
+
+pub async fn dead(db: &Db, record: &DeadRecord, now: Time) -> Result<()> {
+    let sql = "INSERT INTO dead_record VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let values = values![&record.topic, record.partition, record.offset, now.0, &record.reason, record.body.as_ref()];
+    run(db, sql, values).await.map(drop)
+}
+
+pub async fn wording(db: &Db, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>> {
+    let sql = "SELECT m.bytes FROM wording w JOIN message m ON m.digest = w.digest
+         WHERE w.broadcast = $1 AND w.locale = $2 AND w.zone = $3 AND w.format = $4 AND w.markup = $5";
+    let values = values![broadcast.0, &key.locale, &key.zone, key.format.word(), key.markup.word()];
+    first(db, sql, values, |row| row.get(0)).await
+}
+
+/// In the order of digests, so that no two who write the same words wait for each other.
+pub async fn word(db: &Db, wordings: &[Wording]) -> Result<()> {
+    if wordings.is_empty() {
+        return Ok(());
+    }
+    let messages: BTreeMap<&[u8; 32], &Vec<u8>> = wordings.iter().map(|word| (&word.digest, &word.bytes)).collect();
+    run(
+        db,
+        "INSERT INTO message SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING",
+        values![
+            messages.keys().map(|digest| digest.to_vec()).collect::<Vec<Vec<u8>>>(),
+            messages.values().map(|bytes| bytes.to_vec()).collect::<Vec<Vec<u8>>>()
+        ],
+    )
+    .await?;
+    let texts = |of: &dyn Fn(&Wording) -> &str| -> Vec<String> { wordings.iter().map(|w| of(w).to_string()).collect() };
+    run(
+        db,
+        "INSERT INTO wording SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[])
+         ON CONFLICT DO NOTHING",
+        values![
+            wordings.iter().map(|wording| wording.broadcast.0).collect::<Vec<i64>>(),
+            texts(&|wording| &wording.key.locale),
+            texts(&|wording| &wording.key.zone),
+            texts(&|wording| wording.key.format.word()),
+            texts(&|wording| wording.key.markup.word()),
+            wordings.iter().map(|wording| wording.digest.to_vec()).collect::<Vec<Vec<u8>>>()
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// The number of each channel, given once and kept, and whether it is paused. Two that number one at once: the second finds the
+/// number taken, and is done again.
+pub async fn channels(db: &Db, names: &[String]) -> Result<Vec<(String, ChannelId, bool)>> {
+    for name in names {
+        let sql = "INSERT INTO channel (id, name) SELECT coalesce(max(id), 0) + 1, $1 FROM channel
+             HAVING NOT EXISTS (SELECT 1 FROM channel WHERE name = $1)";
+        run(db, sql, values![name]).await?;
+    }
+    let known = all(db, "SELECT name, id, paused FROM channel ORDER BY id", values![], |row| {
+        Ok((row.get::<String>(0)?, ChannelId(row.get(1)?), row.get(2)?))
+    });
+    Ok(known.await?.into_iter().filter(|(name, ..)| names.is_empty() || names.contains(name)).collect())
+}
+
+pub async fn pause_channel(db: &Db, channel: ChannelId, paused: bool) -> Result<()> {
+    run(db, "UPDATE channel SET paused = $2 WHERE id = $1", values![channel.0, paused]).await.map(drop)
+}
+
+pub async fn breakers(db: &Db) -> Result<Vec<BreakerRow>> {
+    all(db, "SELECT channel, host, state, since, until FROM breaker ORDER BY channel, host", values![], |row| {
+        Ok(BreakerRow {
+            channel: ChannelId(row.get(0)?),
+            host: row.get(1)?,
+            state: row.get(2)?,
+            since: Time(row.get(3)?),
+            until: Time(row.get(4)?),
+        })
+    })
+    .await
+}
+
+pub async fn set_breaker(db: &Db, row: &BreakerRow) -> Result<()> {
+    let sql = "INSERT INTO breaker VALUES ($1, $2, $3, $4, $5) ON CONFLICT (channel, host)
+         DO UPDATE SET state = excluded.state, since = excluded.since, until = excluded.until";
+    run(db, sql, values![row.channel.0, &row.host, &row.state, row.since.0, row.until.0]).await.map(drop)
+}
+
+pub async fn spent(db: &Db, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
+    let sql = "SELECT bucket, spent FROM permit WHERE name = $1 AND bucket >= $2 ORDER BY bucket";
+    all(db, sql, values![name, from], |row| Ok((row.get(0)?, row.get(1)?))).await
+}
+
+pub async fn spend(db: &Db, name: &str, bucket: i64, count: i64) -> Result<()> {
+    let sql = "INSERT INTO permit AS p VALUES ($1, $2, $3)
+         ON CONFLICT (name, bucket) DO UPDATE SET spent = p.spent + excluded.spent";
+    run(db, sql, values![name, bucket, count]).await.map(drop)
+}
+
+pub async fn meta(db: &Db, name: &str) -> Result<Option<String>> {
+    first(db, "SELECT value FROM meta WHERE name = $1", values![name], |row| row.get(0)).await
+}
+
+pub async fn set_meta(db: &Db, name: &str, value: &str) -> Result<()> {
+    let sql = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    run(db, sql, values![name, value]).await.map(drop)
+}
+
+pub async fn add_token(db: &Db, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {
+    let sql = "INSERT INTO token VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+    Ok(run(db, sql, values![&hash[..], &row.name, row.person, json(&row.scopes)?, now.0]).await? == 1)
+}
+
+pub async fn tokens(db: &Db) -> Result<Vec<([u8; 32], TokenRow)>> {
+    all(db, "SELECT hash, name, person, scopes FROM token ORDER BY name", values![], |row| {
+        Ok((digest(row, 0)?, TokenRow { name: row.get(1)?, person: row.get(2)?, scopes: parsed(row, 3)? }))
+    })
+    .await
+}
+
+pub async fn remove_token(db: &Db, name: &str) -> Result<bool> {
+    Ok(run(db, "DELETE FROM token WHERE name = $1", values![name]).await? == 1)
+}
+
+pub async fn journal(db: &Db, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
+    let sql = "SELECT sequence, at, kind, body FROM journal WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+    all(db, sql, values![after, limit as i64], |row| {
+        Ok(JournalRow { sequence: row.get(0)?, at: Time(row.get(1)?), kind: row.get(2)?, body: parsed(row, 3)? })
+    })
+    .await
+}
