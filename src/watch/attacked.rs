@@ -16,7 +16,7 @@ pub fn attacked(bytes: &[u8]) {
     for speaks in [Speaks::Of("web".into()), Speaks::Named(named.into())] {
         if let Ok((says, note)) = statuspage::read(bytes, &speaks) {
             said(says.values());
-            note.as_deref().map_or((), shown);
+            note.iter().for_each(|note| shown(note));
         }
         let mut kept = Kept::default();
         if let Ok(items) = feed::items(bytes, "https://a.example/feed") {
