@@ -56,8 +56,8 @@ async fn a_new_file_of_each_kind_passes_the_check_and_is_never_overwritten() {
         let refused = run(here, None, &[&["channel", "new"][..], wrong].concat(), "").await;
         assert!(refused.code == Some(2) && refused.err.contains(said), "{refused:?}");
     }
-    let elsewhere = run(here, None, &["channel", "new", "x", "--folder", "other"], "").await;
-    assert!(elsewhere.code == Some(0) && here.join("other/x.toml").exists(), "{elsewhere:?}");
+    let elsewhere = run(here, None, &["channel", "new", "acme", "--folder", "other"], "").await;
+    assert!(elsewhere.code == Some(0) && here.join("other/acme.toml").exists(), "{elsewhere:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
