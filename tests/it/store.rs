@@ -1,5 +1,7 @@
 //! What every `Store` promises, as one suite over the trait; it is run over each store there is.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -97,6 +99,11 @@ async fn suite(store: &dyn Store) {
     may_have_been_told(store, &people).await;
     reports(store, &people).await;
     tokens(store).await;
+    kept::confirmations(store, &people).await;
+    kept::asked_again(store, &people).await;
+    kept::said_of_components(store).await;
+    kept::remembered(store).await;
+    kept::looked_at(store, &people).await;
 }
 
 async fn subscribers(store: &dyn Store) -> Vec<SubscriberId> {
@@ -403,8 +410,12 @@ fn open(path: &Path) -> Sqlite {
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_keeps_the_promises_of_a_store() {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = open(&folder.path().join("a.db"));
+    let path = folder.path().join("a.db");
+    let store = open(&path);
     suite(&store).await;
+    let db = rusqlite::Connection::open(&path).expect("opens");
+    let dead: i64 = db.query_row("SELECT count(*) FROM dead_record", [], |row| row.get(0)).expect("reads");
+    assert_eq!(dead, 2, "a record without a body is not kept");
 
     // A backup is the store, and goes on from there under a new epoch.
     let copy = folder.path().join("b.db");

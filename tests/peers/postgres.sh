@@ -59,4 +59,4 @@ postgres_stop() {
   local cluster
   for cluster in postgres postgres_spare; do "$peers_dir/$cluster/control" stop >/dev/null 2>&1 || true; done
 }
-postgres_version() { echo "postgres $("$(postgres_bin)/postgres" --version | grep -oE '[0-9]+\.[0-9]+')"; }
+postgres_version() { echo "postgres $("$(postgres_bin)/postgres" --version | sed -E 's/[^0-9]*([0-9.]+).*/\1/')"; }

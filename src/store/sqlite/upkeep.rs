@@ -26,7 +26,15 @@ pub fn dead(db: &Connection, record: &DeadRecord, now: Time) -> Result<()> {
     run(
         db,
         "INSERT OR IGNORE INTO dead_record VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        (&record.topic, record.partition, record.offset, now.0, &record.reason, &record.body),
+        // A tombstone has no body, and is kept all the same.
+        (
+            &record.topic,
+            record.partition,
+            record.offset,
+            now.0,
+            &record.reason,
+            record.body.as_deref().unwrap_or_default(),
+        ),
     )
     .map(drop)
 }
