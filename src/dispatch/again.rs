@@ -16,7 +16,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId};
 use crate::plan::Priority;
-use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, PERHAPS, QUIET, UNDECIDED};
+use crate::store::{Again, BroadcastState, DeliveryState, Fact, OpenRow, QUIET, UNDECIDED};
 
 /// Open rows decided at one time.
 const ROWS: usize = 512;
@@ -261,9 +261,6 @@ fn afresh(
             // A person wants it sent again, whatever came of it before.
             tried.retain(|tried| tried.way.place != attempt.place);
             left = if attempt.place == place { DeliveryState::Moved } else { left };
-            continue;
-        }
-        if attempt.outcome == PERHAPS {
             continue;
         }
         let unsafe_repeat = engine.lanes.get(&way.channel).is_none_or(|lane| lane.settings.repeat == Repeat::Unsafe);

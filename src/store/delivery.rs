@@ -74,6 +74,32 @@ pub struct Fact {
 /// was in a lane had not begun.
 pub const PERHAPS: &str = "perhaps";
 
+/// A try that gets a row of its own.
+#[derive(Debug, PartialEq)]
+pub struct Try<'a> {
+    pub channel: ChannelId,
+    pub outcome: &'static str,
+    pub fault: Option<&'static str>,
+    pub detail: Option<&'a str>,
+    pub reference: Option<&'a str>,
+}
+
+impl<'a> Try<'a> {
+    /// Those of a fact, in their order: one that perhaps was has no answer.
+    pub fn of(fact: &'a Fact) -> impl Iterator<Item = Try<'a>> {
+        let perhaps =
+            fact.perhaps.map(|channel| Try { channel, outcome: PERHAPS, fault: None, detail: None, reference: None });
+        let made = fact.attempt.map(|(outcome, fault)| Try {
+            channel: fact.channel,
+            outcome,
+            fault,
+            detail: fact.detail.as_deref(),
+            reference: fact.reference.as_deref(),
+        });
+        perhaps.into_iter().chain(made)
+    }
+}
+
 /// What facts led to when they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {

@@ -29,7 +29,7 @@ use async_trait::async_trait;
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 pub use self::delivery::{
     Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, PERHAPS, QUIET,
-    ReceiptFact, Replayed, Reported, UNCONFIRMED, UNDECIDED, Written,
+    ReceiptFact, Replayed, Reported, Try, UNCONFIRMED, UNDECIDED, Written,
 };
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};

@@ -503,6 +503,7 @@ async fn after_a_start(store: &dyn Store, id: BroadcastId, people: &[SubscriberI
         let (_, attempts) = store.delivery(delivery).await.expect("read").expect("it is there");
         let tries: Vec<_> = attempts.iter().map(|attempt| (&*attempt.outcome, attempt.channel.0)).collect();
         assert_eq!(tries, expected);
+        assert_eq!(attempts[0].detail, None, "nobody knows what came of it");
     }
 }
 

@@ -49,7 +49,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 END
-  "${java[@]}" kafka.tools.StorageTool format -t "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)" \
+  # An id by chance may begin with -, which is taken for an option.
+  "${java[@]}" kafka.tools.StorageTool format -t "$(printf loudhailer-tests | base64 | tr -d =)" \
     -c "$dir/server.properties" --add-scram 'SCRAM-SHA-512=[name=loudhailer,password=secret]' >"$peers_dir/kafka.log" 2>&1 ||
     { cat "$peers_dir/kafka.log"; return 1; }
   background kafka "${java[@]}" -Xms256m -Xmx512m -XX:+UseSerialGC kafka.Kafka "$dir/server.properties"

@@ -14,7 +14,7 @@ use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{
-    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written,
+    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, OpenRow, Result, Try, UNDECIDED, Written,
 };
 
 /// $15: a new decision, which opens what a bounce or a missing confirmation had ended.
@@ -86,9 +86,7 @@ async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
             if fact.sole { (Ending::default(), Ending::sole(fact)) } else { (of(&before), of(&after)) };
         moved(tally, broadcast, subscriber, before, after);
     }
-    for tries in [Try::perhaps as fn(_) -> _, Try::made] {
-        attempted(db, facts.iter().filter_map(|fact| tries(fact)).collect()).await?;
-    }
+    attempted(db, facts).await?;
     refer(db, facts).await
 }
 
@@ -124,32 +122,23 @@ async fn upsert(db: &Db, facts: &[&Fact], reopens: bool) -> Result<()> {
     run(db, UPSERT, values).await.map(drop)
 }
 
-/// A try that gets a row of its own.
-struct Try<'a> {
-    fact: &'a Fact,
-    channel: ChannelId,
-    outcome: &'static str,
-    fault: Option<&'static str>,
-}
-
-impl<'a> Try<'a> {
-    /// Which may have been under way when the process ended.
-    fn perhaps(fact: &'a Fact) -> Option<Try<'a>> {
-        Some(Try { fact, channel: fact.perhaps?, outcome: PERHAPS, fault: None })
-    }
-
-    fn made(fact: &'a Fact) -> Option<Try<'a>> {
-        let (outcome, fault) = fact.attempt?;
-        Some(Try { fact, channel: fact.channel, outcome, fault })
+/// The first tries of facts about as many recipients, then the second ones: what is written in one statement does not see itself.
+async fn attempted(db: &Db, facts: &[&Fact]) -> Result<()> {
+    let mut tries: Vec<_> = facts.iter().map(|fact| (*fact, Try::of(fact))).collect();
+    loop {
+        let next: Vec<(&Fact, Try<'_>)> = tries.iter_mut().filter_map(|(fact, of)| Some((*fact, of.next()?))).collect();
+        if next.is_empty() {
+            return Ok(());
+        }
+        insert_tries(db, &next).await?;
     }
 }
 
-async fn attempted(db: &Db, tries: Vec<Try<'_>>) -> Result<()> {
-    if tries.is_empty() {
-        return Ok(());
-    }
-    let each = |of: &dyn Fn(&Try<'_>) -> i64| tries.iter().map(of).collect::<Vec<i64>>();
-    let texts = |of: &dyn Fn(&Try<'_>) -> Option<String>| tries.iter().map(of).collect::<Vec<Option<String>>>();
+async fn insert_tries(db: &Db, tries: &[(&Fact, Try<'_>)]) -> Result<()> {
+    let each = |of: &dyn Fn(&Fact, &Try<'_>) -> i64| tries.iter().map(|(fact, one)| of(fact, one)).collect::<Vec<_>>();
+    let texts = |of: &dyn for<'a> Fn(&'a Try<'_>) -> Option<&'a str>| {
+        tries.iter().map(|(_, one)| of(one).map(str::to_string)).collect::<Vec<_>>()
+    };
     run(
         db,
         // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
@@ -161,15 +150,15 @@ async fn attempted(db: &Db, tries: Vec<Try<'_>>) -> Result<()> {
            $9::text[]) AS n (broadcast, subscriber, place, began, channel, outcome, fault, detail, ref)
          ON CONFLICT DO NOTHING",
         values![
-            each(&|one| one.fact.delivery.broadcast.0),
-            each(&|one| one.fact.delivery.subscriber.0),
-            each(&|one| one.fact.delivery.place.into()),
-            each(&|one| one.fact.began.0),
-            each(&|one| one.channel.0.into()),
-            texts(&|one| Some(one.outcome.into())),
-            texts(&|one| one.fault.map(Into::into)),
-            texts(&|one| one.fact.detail.clone()),
-            texts(&|one| one.fact.reference.clone())
+            each(&|fact, _| fact.delivery.broadcast.0),
+            each(&|fact, _| fact.delivery.subscriber.0),
+            each(&|fact, _| fact.delivery.place.into()),
+            each(&|fact, _| fact.began.0),
+            each(&|_, one| one.channel.0.into()),
+            texts(&|one| Some(one.outcome)),
+            texts(&|one| one.fault),
+            texts(&|one| one.detail),
+            texts(&|one| one.reference)
         ],
     )
     .await

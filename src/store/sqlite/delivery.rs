@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
 use crate::store::tally::{Ending, Tally, ended_by, moved};
-use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, PERHAPS, Result, UNDECIDED, Written};
+use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, Try, UNDECIDED, Written};
 
 const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13, ?15)
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
@@ -55,11 +55,8 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
-        if let Some(channel) = fact.perhaps {
-            attempt(db, fact, channel, PERHAPS, None)?;
-        }
-        if let Some((outcome, fault)) = fact.attempt {
-            attempt(db, fact, fact.channel, outcome, fault)?;
+        for made in Try::of(fact) {
+            attempt(db, fact, &made)?;
         }
         if let Some(reference) = fact.reference.as_ref().filter(|_| fact.indexed) {
             run(
@@ -86,7 +83,7 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
     Ok(Written { ended: count(db, &tally)?, suppressed })
 }
 
-fn attempt(db: &Connection, fact: &Fact, channel: ChannelId, outcome: &str, fault: Option<&str>) -> Result<()> {
+fn attempt(db: &Connection, fact: &Fact, made: &Try<'_>) -> Result<()> {
     let DeliveryId { broadcast, subscriber, place } = fact.delivery;
     run(
         db,
@@ -99,11 +96,11 @@ fn attempt(db: &Connection, fact: &Fact, channel: ChannelId, outcome: &str, faul
             subscriber.0,
             place,
             fact.began.0,
-            channel.0,
-            outcome,
-            fault,
-            &fact.detail,
-            &fact.reference,
+            made.channel.0,
+            made.outcome,
+            made.fault,
+            made.detail,
+            made.reference,
         ),
     )
     .map(drop)

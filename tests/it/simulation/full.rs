@@ -63,7 +63,7 @@ impl Driver for Counting {
     }
 }
 
-/// A process over a store, with one channel.
+/// A process over a store, with one channel or few.
 pub struct Process {
     pub app: Arc<App>,
     pub store: Arc<Sqlite>,
@@ -77,13 +77,27 @@ impl Process {
     }
 
     pub async fn start_at(path: &Path, at: i64, channel: u16, answers: Answers, limits: &[&str]) -> Process {
+        Process::with(path, at, answers, limits, &[(channel, "hook", "url")]).await
+    }
+
+    /// By several channels: each its number, its kind and that of its addresses.
+    pub async fn with(
+        path: &Path,
+        at: i64,
+        answers: Answers,
+        limits: &[&str],
+        channels: &[(u16, &str, &str)],
+    ) -> Process {
         let clock = Arc::new(Clock::from(Time(at)));
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
         let begun = Arc::new(AtomicUsize::new(0));
         let driver = Arc::new(Counting { begun: begun.clone(), answers });
-        let mut hook = lane_of(channel, &format!("hook-{channel}"), "hook", "url", driver);
-        hook.rates.channel = limits.iter().map(|limit| limit.parse().expect("a limit")).collect();
-        let app = started(&clock, &store, vec![hook], 1).await;
+        let lane = |(channel, kind, address): &(u16, &str, &str)| {
+            let mut lane = lane_of(*channel, &format!("{kind}-{channel}"), kind, address, driver.clone());
+            lane.rates.channel = limits.iter().map(|limit| limit.parse().expect("a limit")).collect();
+            lane
+        };
+        let app = started(&clock, &store, channels.iter().map(lane).collect(), 1).await;
         Process { app, store, clock, begun }
     }
 
@@ -133,10 +147,10 @@ impl Process {
 }
 
 fn reader(quiet: Option<Quiet>) -> Subscriber {
-    let address = Address {
+    let address = |kind: &str, value: &str| Address {
         place: 0,
-        kind: "url".into(),
-        value: "https://h.example".into(),
+        kind: kind.into(),
+        value: value.into(),
         verified: true,
         suppressed: false,
         secrets: Vec::new(),
@@ -155,7 +169,7 @@ fn reader(quiet: Option<Quiet>) -> Subscriber {
         audiences: ["press".to_string()].into(),
         components: Default::default(),
         regions: Default::default(),
-        addresses: vec![address],
+        addresses: vec![address("url", "https://h.example"), address("email", "k@example.org")],
     }
 }
 

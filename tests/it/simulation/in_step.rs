@@ -6,7 +6,7 @@ use loudhailer::clock::Instant;
 use loudhailer::dispatch::breaker;
 use loudhailer::id::{BroadcastId, IncidentId};
 use loudhailer::store::BroadcastState::{Cancelled, Held, Paused, Running};
-use loudhailer::store::{BroadcastState, Store};
+use loudhailer::store::{BroadcastState, DeliveryFilter, DeliveryState, Store};
 use serde_json::json;
 
 use super::full::{Answers, Process, runtime};
@@ -166,6 +166,15 @@ async fn corrected(process: &Process, drawn: &[BroadcastId]) -> i64 {
     corrected
 }
 
+fn dies_with_a_second_try_on_the_wire(path: &Path) -> Vec<BroadcastId> {
+    runtime().block_on(async {
+        let process = Process::start(path, 1, Answers::LaterThenNever).await;
+        let drawn = process.says(None).await.broadcasts;
+        assert_eq!(process.after(300).await, 2, "it is on the wire when the process dies");
+        drawn
+    })
+}
+
 /// A later try of somebody was on the wire when the process died. The next one finds them waiting, and does what `meanwhile` does,
 /// before it hears that the words were wrong: how many hear of that.
 fn hear_of_what_a_second_try_may_have_told_them(
@@ -175,12 +184,7 @@ fn hear_of_what_a_second_try_may_have_told_them(
 ) -> i64 {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("0.db");
-    let wrong = runtime().block_on(async {
-        let process = Process::start(&path, 1, Answers::LaterThenNever).await;
-        let wrong = process.says(None).await.broadcasts;
-        assert_eq!(process.after(300).await, 2, "the second try is on the wire when the process dies");
-        wrong
-    });
+    let wrong = dies_with_a_second_try_on_the_wire(&path);
     runtime().block_on(async {
         let process = Process::start_at(&path, START + 360_000, 1, Answers::Accepted, rates).await;
         meanwhile(&process, &wrong).await;
@@ -205,6 +209,29 @@ fn who_may_have_heard_by_a_later_try_before_a_death_hears_the_correction_though_
     };
     let up = |process: &Process| process.app.engine.platforms_changed(IncidentId(99), 2, Default::default());
     assert_eq!(hear_of_what_a_second_try_may_have_told_them(&["1/30s"], down, up), 1);
+}
+
+#[test]
+fn who_may_have_heard_by_a_later_try_before_a_death_hears_the_correction_though_they_go_another_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("0.db");
+    let wrong = dies_with_a_second_try_on_the_wire(&path);
+    runtime().block_on(async {
+        let channels = [(1, "hook", "url"), (2, "email", "email")];
+        let process = Process::with(&path, START + 360_000, Answers::Accepted, &["1/30s"], &channels).await;
+        process.app.engine.platforms_changed(IncidentId(99), 1, ["hook-net".to_string()].into());
+        assert_eq!(process.after(1).await, 0);
+        let mut ways = Vec::new();
+        for id in wrong {
+            let filter = DeliveryFilter { broadcast: Some(id), ..DeliveryFilter::default() };
+            let rows = process.store.deliveries(filter, 10).await.expect("reads");
+            ways.extend(rows.into_iter().map(|row| (row.channel.0, row.state)));
+        }
+        assert_eq!(ways, [(1, DeliveryState::Moved), (2, DeliveryState::Open)], "by mail now, when it may go");
+        let drawn = process.corrects().await;
+        process.after(120).await;
+        assert_eq!(corrected(&process, &drawn).await, 1);
+    });
 }
 
 #[test]
