@@ -67,7 +67,7 @@ pub async fn run(task: Task) -> anyhow::Result<()> {
     let mut happenings = app.engine.happenings();
     // Without the lanes' own tasks, so that all of it stays where it was put.
     let planning = tokio::spawn(planner::run(app.engine.clone()));
-    while !live.paged() {
+    while !live.paged(u64::MAX) {
         tokio::time::timeout(Duration::from_secs(60), happenings.changed()).await.context("it has stopped")??;
     }
     let seconds = began.elapsed().as_secs_f64();

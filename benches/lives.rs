@@ -60,7 +60,7 @@ pub fn store(args: &Args) -> anyhow::Result<Measured> {
 pub async fn run(task: Task) -> anyhow::Result<()> {
     let spent = |thread: &str| cpu::threads(thread).context("/proc");
     let store = Sqlite::own(&task.store, 1024)?;
-    let epoch = store.epoch().await?;
+    let epoch = store.leases().epoch(0).context("it owns all")?;
     let before = (spent("writer")?, spent("checkpoint")?);
     let began = Instant::now();
     // As far ahead as lanes let the planner be.
@@ -163,7 +163,7 @@ fn fact(subscriber: SubscriberId, tries: u32, state: DeliveryState) -> Fact {
             (_, true) => Some(("accepted", None)),
             (_, false) => None,
         },
-        sole: !again,
+        sole: (!again).then_some(1),
         suppress: false,
         reopens: false,
         entered: None,

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use loudhailer::app::{self, App};
@@ -23,9 +24,9 @@ use loudhailer::plan::{Priority, Thread};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Recipient, Replayed, Reported, Result, Signal, Store, SubscriberDraft, Tick, Timer, TimerKind,
-    TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
+    Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, SubscriberDraft,
+    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 use serde_json::json;
 
@@ -96,6 +97,14 @@ macro_rules! forwarded {
                 Ok(Committed::Done { ingested, drawn: Vec::new(), change: Box::new(change) })
             }
 
+            fn leases(&self) -> Arc<Leases> {
+                self.inner.leases()
+            }
+
+            fn notices(&self) -> Option<Notices> {
+                self.inner.notices()
+            }
+
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
                 self.inner.$name($($argument),*).await
             })*
@@ -130,16 +139,17 @@ forwarded! {
     wake(blocked: Vec<ChannelId>, now: Time) -> Result<()>;
     lapse(priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>>;
     next_lapse(priority: Priority) -> Result<Option<Time>>;
-    unfinished(after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
+    unfinished(shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
     wording(broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>>;
     word(wordings: Vec<Wording>) -> Result<()>;
-    epoch() -> Result<i64>;
+    complete(id: BroadcastId, now: Time) -> Result<bool>;
+    obeyed() -> ();
     channels(names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>>;
     pause_channel(channel: ChannelId, paused: bool) -> Result<()>;
     breakers() -> Result<Vec<BreakerRow>>;
     set_breaker(row: BreakerRow) -> Result<()>;
-    spent(name: &str, from: i64) -> Result<Vec<(i64, i64)>>;
-    spend(name: &str, bucket: i64, count: i64) -> Result<()>;
+    reserve(name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time) -> Result<Reserved>;
+    grant(name: &str, count: u32, interval: Duration) -> Result<Duration>;
     upsert(drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
     import(rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
     subscriber(id: SubscriberId) -> Result<Option<Subscriber>>;

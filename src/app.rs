@@ -74,11 +74,13 @@ impl App {
     }
 
     /// The store, for the process that sends from it.
-    pub async fn own_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    pub async fn own_store(config: &Config, clock: &Arc<Clock>) -> anyhow::Result<Arc<dyn Store>> {
         let room = config.server.queue;
         Ok(match place(config)? {
             Place::File(path) => Arc::new(Sqlite::own(&path, room)?),
-            Place::Server(server) => Arc::new(Postgres::own(&server, config.store.connections, room).await?),
+            Place::Server(server) => {
+                Arc::new(Postgres::own(&server, clock.clone(), config.store.connections, room).await?)
+            }
         })
     }
 
@@ -96,7 +98,7 @@ impl App {
         let listener = TcpListener::bind(config.server.listen)
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
-        let store = App::own_store(&config).await?;
+        let store = App::own_store(&config, &clock).await?;
         if !config.server.listen.ip().is_loopback() && store.tokens().await?.is_empty() {
             bail!(
                 "server.listen: {} is reachable by others, and no token protects it; make one with loudhailer token create",
@@ -229,6 +231,7 @@ impl Built {
         let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
         let watching = app.watchers.start(&app);
         let upkeep = tokio::spawn(upkeep(app.clone()));
+        let settings = tokio::spawn(settings(app.clone()));
         let sums = tokio::spawn(crate::telemetry::sum_up());
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
@@ -249,6 +252,7 @@ impl Built {
         let _ = tokio::time::timeout(LAST_ATTEMPTS / 2, taking).await;
         app.engine.shut_down(ends.saturating_duration_since(tokio::time::Instant::now())).await;
         upkeep.abort();
+        settings.abort();
         sums.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
@@ -259,14 +263,25 @@ impl Built {
     }
 }
 
-/// Deletes by age what the configuration no longer wants kept.
+/// Takes up what was changed on another node.
+async fn settings(app: Arc<App>) {
+    let mut changes = app.engine.settings_changes();
+    while changes.changed().await.is_ok() {
+        match muted(&*app.store).await {
+            Ok(muted) => app.sources.mute(muted),
+            Err(error) => tracing::warn!(%error, "which sources are muted can't be read"),
+        }
+    }
+}
+
+/// Deletes by age what the configuration no longer wants kept. One node does it for all.
 async fn upkeep(app: Arc<App>) {
     loop {
         let now = app.clock.calendar();
         let before = |span: Duration| crate::clock::Time(now.0.saturating_sub(span.as_millis() as i64));
         let keep = &app.config.retention;
         let waits = Duration::from_secs(24 * 3600); // receipts that match nothing yet
-        loop {
+        while app.engine.leases.lead(app.clock.monotonic()) {
             match app
                 .store
                 .retain(before(keep.incidents.0), before(keep.events.0), before(keep.journal.0), before(waits))

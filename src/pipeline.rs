@@ -36,6 +36,7 @@ pub async fn ingest(app: &App, event: Event, by_hand: Option<&str>) -> Result<In
                 engine.platforms_changed(ingested.incident, change.incident.version + 1, down.into_iter().collect());
             }
             engine.take_drawn(std::mem::take(drawn));
+            store.obeyed().await;
         }
         Ok(committed)
     });

@@ -174,6 +174,7 @@ async fn watch(app: Arc<App>, watcher: Arc<Watcher>) {
     });
     // A page that has asked us to wait is left alone over a restart, too.
     let (mut wait, mut turned) = (kept.due.since(app.clock.calendar()).min(pace::LONGEST), false);
+    let mut shards = app.engine.leases.changes();
     loop {
         let due = app.clock.monotonic() + wait;
         watcher.show(|view| view.next = Some(app.clock.calendar().plus(wait)));
@@ -181,6 +182,16 @@ async fn watch(app: Arc<App>, watcher: Arc<Watcher>) {
         tokio::select! {
             () = app.stop.cancelled() => return,
             () = app.clock.sleep_until(due) => {}
+        }
+        if !app.engine.leases.lead(app.clock.monotonic()) {
+            // Another node looks, until this one goes on from what that has kept.
+            tokio::select! {
+                () = app.stop.cancelled() => return,
+                _ = shards.changed() => {}
+            }
+            kept = kept::load(&*app.store, &watcher.settings).await;
+            wait = kept.due.since(app.clock.calendar()).min(pace::LONGEST);
+            continue;
         }
         turned = true;
         // In a task of its own, so that a panic over one page is a failure to read it, and no more.

@@ -30,7 +30,7 @@ pub async fn withdraw(door: web::Data<Door>, token: web::Path<String>) -> Result
     if let Some(address) = address {
         app.store.suppress(&address.kind, &address.value, "unsubscribed", app.clock.calendar()).await?;
         if let Some(now) = app.store.subscriber(subscriber).await? {
-            app.engine.subscriber_changed(subscriber, now.version);
+            app.engine.subscriber_changed(subscriber, now.version).await;
         }
         metrics::counter!("loudhailer_unsubscribed_total").increment(1);
     }

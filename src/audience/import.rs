@@ -315,7 +315,7 @@ impl Importer {
             }
         }
         if let Some(engine) = self.engine.as_ref().filter(|_| !changed.is_empty()) {
-            engine.subscribers_changed(&changed);
+            engine.subscribers_changed(&changed).await;
         }
         Ok(())
     }

@@ -89,7 +89,7 @@ async fn straight(
             drop(Sqlite::lock(&path).map_err(|error| hint(&error))?);
             Arc::new(Sqlite::alone(&path, 64).map_err(anyhow::Error::from)?)
         }
-        Place::Server(server) => Arc::new(Postgres::own(&server, 2, 64).await.map_err(|error| hint(&error))?),
+        Place::Server(server) => Arc::new(Postgres::visit(&server).await.map_err(|error| hint(&error))?),
     };
     let mut importer = Importer::new(format, options, store.clone(), None, Arc::new(Clock::system()));
     let mut chunk = vec![0; CHUNK];

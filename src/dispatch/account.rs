@@ -8,8 +8,7 @@ use tokio::sync::Notify;
 
 use super::keyed::{Key, Keyed};
 use super::lock;
-use super::long::Reservation;
-use super::permit::{Permits, Refusal};
+use super::permit::{Permits, Refusal, Reserved};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 
@@ -86,8 +85,13 @@ impl Account {
         lock(&self.0).leave(lane);
     }
 
-    pub fn reserved(&self, reservation: &Reservation) {
-        lock(&self.0).permits.reserved(reservation);
+    /// Recipients have come from another node, which may have tried them just now.
+    pub fn recipients_came(&self, now: Instant) {
+        lock(&self.0).addresses.starts_over(now);
+    }
+
+    pub fn reserved(&self, reserved: &Reserved) {
+        lock(&self.0).permits.reserved(reserved);
     }
 }
 

@@ -41,7 +41,8 @@ pub(super) async fn rows(
     let (found, next) = read.await.inspect_err(|_| engine.hint(priority, lane, now))?;
     let full = found.len() == limit;
     let under_way = |row: &OpenRow| claimed.contains(&row.delivery) && !fault::on(Fault::ClaimsIgnored);
-    let mut due: Vec<_> = found.into_iter().filter(|row| !under_way(row)).collect();
+    let ours = |row: &OpenRow| engine.adopted(row.delivery.subscriber.shard()).is_some();
+    let mut due: Vec<_> = found.into_iter().filter(|row| ours(row) && !under_way(row)).collect();
     // Not every claim is a row of this lane: more may have been found than there is room for.
     let more = full || due.len() > room.max(1);
     due.truncate(room.max(1));
@@ -117,7 +118,7 @@ async fn over(
             lane: row.lane,
             due: row.due,
             attempt: None,
-            sole: false,
+            sole: None,
             suppress: false,
             reopens: false,
             entered: None,
@@ -193,7 +194,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                         facts.push(Fact {
                             tries,
                             reopens: !own,
-                            entered: enters.is_some().then_some(engine.epoch),
+                            entered: enters.as_ref().map(|delivery| delivery.epoch),
                             perhaps: perhaps.filter(|_| own),
                             ..row(way.place, way.channel, way.channel, engine.clock.steady())
                         });

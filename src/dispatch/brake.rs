@@ -49,7 +49,7 @@ impl Engine {
     }
 
     async fn stop_channel(&self, id: ChannelId, compromised: Option<Compromised>) -> Result<bool> {
-        let _alone = self.brake.lock().await;
+        let alone = self.brake.lock().await;
         let Some(lane) = self.lanes.get(&id) else { return Ok(false) };
         lane.pause(true);
         if compromised.is_some() {
@@ -65,6 +65,8 @@ impl Engine {
             self.store.set_meta(&lane.compromise_name(), &kept).await?;
         }
         self.store.pause_channel(id, true).await?;
+        drop(alone);
+        self.store.obeyed().await;
         Ok(true)
     }
 
@@ -105,6 +107,13 @@ impl Lane {
     /// The name under which the store keeps that it is compromised.
     fn compromise_name(&self) -> String {
         format!("compromised/{}", self.settings.name)
+    }
+
+    /// As another node may have left it.
+    pub(super) async fn compromise_heard(&self, store: &dyn Store) -> Result<()> {
+        let kept = store.meta(&self.compromise_name()).await?;
+        self.compromise(kept.and_then(|kept| serde_json::from_str(&kept).ok()).flatten());
+        Ok(())
     }
 
     pub(super) async fn restore_compromise(&self, store: &dyn Store) -> Result<()> {

@@ -18,10 +18,14 @@ pub(crate) struct Changed {
 impl Changed {
     pub fn note(&mut self, id: SubscriberId, version: i64) {
         if self.versions.len() >= REMEMBERED_CHANGES {
-            self.versions.clear();
-            self.overflows += 1;
+            self.overflow();
         }
         self.versions.insert(id, version);
+    }
+
+    pub fn overflow(&mut self) {
+        self.versions.clear();
+        self.overflows += 1;
     }
 
     pub fn since(&self, id: SubscriberId, version: i64, overflows: u64) -> bool {
@@ -30,17 +34,30 @@ impl Changed {
 }
 
 impl Engine {
-    /// A subscriber changed: what is in memory for them is decided afresh before it is sent.
-    pub fn subscriber_changed(&self, id: SubscriberId, version: i64) {
+    /// A subscriber changed: when this returns, what is in memory for them is decided afresh before it is sent, on every node.
+    pub async fn subscriber_changed(&self, id: SubscriberId, version: i64) {
+        self.subscribers_changed(&[(id, version)]).await;
+    }
+
+    /// The same for many, as an import changes them.
+    pub async fn subscribers_changed(&self, changed: &[(SubscriberId, i64)]) {
+        {
+            let mut known = lock(&self.changed);
+            changed.iter().for_each(|(id, version)| known.note(*id, *version));
+        }
+        self.barrier();
+        self.store.obeyed().await;
+    }
+
+    /// The same for what this node has in memory.
+    pub(super) fn note_changed(&self, id: SubscriberId, version: i64) {
         lock(&self.changed).note(id, version);
         self.barrier();
     }
 
-    /// The same for many, as an import changes them.
-    pub fn subscribers_changed(&self, changed: &[(SubscriberId, i64)]) {
-        let mut known = lock(&self.changed);
-        changed.iter().for_each(|(id, version)| known.note(*id, *version));
-        drop(known);
+    /// More have changed than anybody counts.
+    pub(super) fn everyone_changed(&self) {
+        lock(&self.changed).overflow();
         self.barrier();
     }
 }

@@ -26,6 +26,11 @@ impl Down {
         changed
     }
 
+    /// Those that have said something of late.
+    pub fn incidents(&self) -> Vec<IncidentId> {
+        self.0.keys().copied().collect()
+    }
+
     pub fn platforms(&self) -> BTreeSet<String> {
         self.0.values().flat_map(|(_, platforms)| platforms).cloned().collect()
     }

@@ -49,6 +49,11 @@ impl Keyed {
         Keyed { limits: limits.iter().map(of).collect(), remembered }
     }
 
+    /// Others may have been tried by somebody else of late.
+    pub fn starts_over(&mut self, now: Instant) {
+        self.limits.iter_mut().for_each(|of| of.others = of.others.max(of.quota.spent(now)));
+    }
+
     pub fn none(&self) -> bool {
         self.limits.is_empty()
     }
@@ -106,6 +111,16 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn whoever_comes_from_another_node_may_have_been_tried_there_just_now() {
+        let limit: Limit = "1/10s".parse().expect("a limit");
+        let at = Duration::from_secs;
+        let mut keyed = Keyed::new(&[limit], at(0));
+        keyed.spend(Key::of("ours"), at(15));
+        keyed.starts_over(at(20));
+        assert_eq!((keyed.due(Key::of("ours")), keyed.due(Key::of("theirs"))), (at(25), at(30)));
+    }
 
     #[test]
     fn each_has_a_limit_of_its_own_and_none_is_exceeded_by_forgetting() {

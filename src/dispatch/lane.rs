@@ -27,8 +27,8 @@ use super::learned::{Kept, Learned};
 use super::limits::Limits;
 use super::live::Delivery;
 use super::lock;
-use super::long::Reservation;
 use super::observed::Observed;
+use super::permit::Reserved;
 use super::slow_start::SlowStart;
 use crate::audience::route::{Blocked, Candidate, ChannelId};
 use crate::channel::registry::Rates;
@@ -38,7 +38,7 @@ use crate::fault::{self, Fault};
 use crate::plan::Priority;
 use crate::quantity::Limit;
 use crate::render::message::{Format, Markup};
-use crate::store::{BreakerRow, DeliveryState};
+use crate::store::BreakerRow;
 
 /// A channel, as its lane needs it.
 #[derive(Clone)]
@@ -99,8 +99,8 @@ pub struct Lane {
 
 struct Inner {
     queues: [VecDeque<Delivery>; 4],
-    /// What must leave, wherever it stood, and how its broadcast ended.
-    leaving: VecDeque<(Delivery, DeliveryState)>,
+    /// What must leave, wherever it stood, and why.
+    leaving: VecDeque<(Delivery, Why)>,
     limits: Limits,
     /// It has just come back.
     slow: Option<SlowStart>,
@@ -273,6 +273,22 @@ impl Lane {
         }
     }
 
+    /// What another node has seen: where it stopped, this one does; where it works again there, a trial says so here.
+    pub(super) fn breaker_heard(&self, row: &BreakerRow, clock: &Clock) {
+        let now = clock.monotonic();
+        let mut inner = lock(&self.inner);
+        match (row.state.as_str(), inner.breaker.state(now)) {
+            ("open", State::Closed) => {
+                let left = row.until.since(clock.steady());
+                if !left.is_zero() {
+                    inner.breaker = Breaker::restored(left, now);
+                }
+            }
+            ("closed", State::Open) => inner.breaker = Breaker::restored(std::time::Duration::ZERO, now),
+            _ => {}
+        }
+    }
+
     /// The name under which the store keeps what its platform taught.
     pub fn lessons_name(&self) -> String {
         format!("learned/{}", self.settings.name)
@@ -318,8 +334,13 @@ impl Lane {
         }
     }
 
-    /// The reservation is on disk.
-    fn reserved(&self, reservation: &Reservation) {
-        lock(&self.inner).limits.reserved(reservation);
+    /// Recipients have come from another node, which may have tried them just now.
+    pub(super) fn recipients_came(&self, now: Instant) {
+        lock(&self.inner).limits.recipients_came(now);
+    }
+
+    /// What was reserved is on disk.
+    fn reserved(&self, reserved: &Reserved) {
+        lock(&self.inner).limits.reserved(reserved);
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::account::{Account, Asking};
 use super::learned::Learned;
-use super::long::Reservation;
-use super::permit::{Permits, Refusal};
+use super::permit::{Permits, Refusal, Reserved};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 
@@ -79,10 +78,15 @@ impl Limits {
         self.account.iter().for_each(|account| account.rests(until));
     }
 
-    /// The reservation is on disk.
-    pub fn reserved(&mut self, reservation: &Reservation) {
-        self.own.reserved(reservation);
-        self.account.iter().for_each(|account| account.reserved(reservation));
+    /// Recipients have come from another node.
+    pub fn recipients_came(&self, now: Instant) {
+        self.account.iter().for_each(|account| account.recipients_came(now));
+    }
+
+    /// What was reserved is on disk.
+    pub fn reserved(&mut self, reserved: &Reserved) {
+        self.own.reserved(reserved);
+        self.account.iter().for_each(|account| account.reserved(reserved));
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Live {
     state: AtomicU8,
     /// Shards still to page, and how far each has come.
     pub(super) pages: Mutex<Pages>,
-    /// Recipients selected and not yet at an end.
+    /// Recipients in our shards that are selected and not yet at an end. The store knows it, and says when nobody is left on any node.
     outstanding: AtomicI64,
     pub(super) words: Mutex<BTreeMap<WordingKey, Arc<Message>>>,
     pace: Mutex<Pace>,
@@ -32,11 +32,18 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// The shards to page next, lowest first, and where each stands: one that may have been begun, and those after it that have
-    /// not, so that few members need but one page.
-    fn next(&self) -> Vec<(u8, Cursor)> {
+    /// Of our own shards those to page next, lowest first, and where each stands: one that may have been begun, and those after it
+    /// that have not, so that few members need but one page.
+    fn next(&self, own: u64) -> Vec<(u8, Cursor)> {
         let mut shards: Vec<(u8, Cursor)> = Vec::new();
         for shard in (0..64u8).filter(|shard| self.mask & 1 << shard != 0) {
+            if own & 1 << shard == 0 {
+                // Another node's members are not read on the way.
+                match shards.is_empty() {
+                    true => continue,
+                    false => break,
+                }
+            }
             match self.cursors.get(&shard) {
                 None => shards.push((shard, Cursor::default())),
                 Some(cursor) if shards.is_empty() => shards.push((shard, *cursor)),
@@ -65,6 +72,8 @@ pub struct Delivery {
     pub live: Arc<Live>,
     pub subscriber: SubscriberId,
     pub version: i64,
+    /// Under which its shard was ours when it was decided: under another one it is not sent.
+    pub epoch: i64,
     pub overflows: u64,
     /// As many had confirmed late when it was decided; `None` where that does not matter.
     pub confirmations: Option<u64>,
@@ -93,12 +102,12 @@ impl Delivery {
 }
 
 impl Live {
-    pub fn new(broadcast: Broadcast) -> Live {
-        let outstanding = broadcast.progress.values().map(|cursor| cursor.selected - cursor.ended).sum();
+    /// `own`: our shards.
+    pub fn new(broadcast: Broadcast, own: u64) -> Live {
         Live {
             state: AtomicU8::new(broadcast.state as u8),
             pages: Mutex::new(Pages { mask: broadcast.shards, cursors: broadcast.progress.clone() }),
-            outstanding: AtomicI64::new(outstanding),
+            outstanding: AtomicI64::new(outstanding(&broadcast, own)),
             words: Mutex::default(),
             pace: Mutex::default(),
             feeds: Mutex::default(),
@@ -120,8 +129,21 @@ impl Live {
         let _ = self.state.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
     }
 
-    pub(super) fn next_shards(&self) -> Vec<(u8, Cursor)> {
-        lock(&self.pages).next()
+    pub(super) fn next_shards(&self, own: u64) -> Vec<(u8, Cursor)> {
+        lock(&self.pages).next(own)
+    }
+
+    /// Reads anew how far our own shards have come, as where others had them before.
+    pub(super) fn read_anew(&self, written: &Broadcast, own: u64) {
+        let mut pages = lock(&self.pages);
+        pages.mask = pages.mask & !own | written.shards & own;
+        for shard in (0..64u8).filter(|shard| own & 1 << shard != 0) {
+            match written.progress.get(&shard) {
+                Some(cursor) => drop(pages.cursors.insert(shard, *cursor)),
+                None => drop(pages.cursors.remove(&shard)),
+            }
+        }
+        self.outstanding.store(outstanding(written, own), Ordering::Release);
     }
 
     pub(super) fn page_decided(&self, shard: u8, cursor: Cursor, end: bool) {
@@ -132,8 +154,8 @@ impl Live {
         self.outstanding.fetch_add(outstanding, Ordering::AcqRel);
     }
 
-    pub fn paged(&self) -> bool {
-        lock(&self.pages).mask == 0
+    pub fn paged(&self, own: u64) -> bool {
+        lock(&self.pages).mask & own == 0
     }
 
     pub fn outstanding(&self) -> i64 {
@@ -153,10 +175,15 @@ impl Live {
         lock(&self.pace).rate(now)
     }
 
-    /// Everyone has been decided and has come to an end.
-    pub fn complete(&self) -> bool {
-        self.paged() && self.outstanding() == 0
+    /// Everyone in our shards has been decided and has come to an end.
+    pub fn complete(&self, own: u64) -> bool {
+        self.paged(own) && self.outstanding() == 0
     }
+}
+
+fn outstanding(broadcast: &Broadcast, own: u64) -> i64 {
+    let ours = broadcast.progress.iter().filter(|(shard, _)| own & 1 << **shard != 0);
+    ours.map(|(_, cursor)| cursor.selected - cursor.ended).sum()
 }
 
 #[cfg(test)]
@@ -167,8 +194,9 @@ mod tests {
     fn a_page_goes_on_where_a_shard_was_left_and_through_those_that_nobody_has_begun() {
         let at = |after| Cursor { after, manifests: 1, ..Cursor::default() };
         let mut pages = Pages { mask: 0b10_1101, cursors: BTreeMap::new() };
-        let shards =
-            |pages: &Pages| pages.next().iter().map(|(shard, cursor)| (*shard, cursor.after)).collect::<Vec<_>>();
+        let shards = |pages: &Pages| {
+            pages.next(u64::MAX).iter().map(|(shard, cursor)| (*shard, cursor.after)).collect::<Vec<_>>()
+        };
         assert_eq!(shards(&pages), [(0, 0), (2, 0), (3, 0), (5, 0)]);
         pages.decided(0, at(7), true);
         pages.decided(2, at(9), false);
@@ -180,5 +208,15 @@ mod tests {
             pages.decided(shard, at(0), true);
         }
         assert_eq!(shards(&pages), []);
+    }
+
+    #[test]
+    fn a_page_stays_within_the_shards_of_its_node() {
+        let pages = Pages { mask: 0b110_1101, cursors: BTreeMap::new() };
+        let shards = |own| pages.next(own).into_iter().map(|(shard, _)| shard).collect::<Vec<_>>();
+        assert_eq!(shards(0b110_1100), [2, 3, 5, 6], "where nobody is there is nothing to pass over");
+        assert_eq!(shards(0b100_1101), [0, 2, 3], "another node's shard lies between");
+        assert_eq!(shards(0b100_0000), [6]);
+        assert!(shards(0b010).is_empty());
     }
 }

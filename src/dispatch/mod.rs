@@ -4,6 +4,7 @@
 
 mod account;
 mod addresses;
+mod adopt;
 mod again;
 mod balance;
 mod brake;
@@ -14,6 +15,8 @@ pub mod decide;
 mod down;
 pub mod failover;
 pub mod feeds;
+mod granted;
+mod heard;
 pub mod hosts;
 mod keyed;
 pub mod lane;
@@ -61,7 +64,7 @@ use crate::clock::{Clock, Time};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId, Withdrawal};
 use crate::plan::Priority;
 use crate::render::message::Message;
-use crate::store::{Broadcast, BroadcastState, Fact, Store, WordingKey};
+use crate::store::{Broadcast, BroadcastState, Fact, Leases, Notices, SHARDS, Store, WordingKey};
 
 /// The words of a broadcast, from the templates that its release froze.
 #[async_trait]
@@ -78,7 +81,9 @@ pub struct Engine {
     /// Audiences whose members did not subscribe by themselves: no link to unsubscribe stands in their messages.
     pub without_unsubscribe: BTreeSet<String>,
     pub settings: Settings,
-    pub epoch: i64,
+    pub leases: Arc<Leases>,
+    /// The epochs of our shards of which everything is taken up.
+    pub(crate) adopted: Mutex<[i64; SHARDS as usize]>,
     pub lanes: BTreeMap<ChannelId, Arc<Lane>>,
     pub(crate) threads: Mutex<threads::Threads>,
     pub(crate) live: Mutex<BTreeMap<BroadcastId, Arc<Live>>>,
@@ -109,6 +114,10 @@ pub struct Engine {
     pub(crate) recorded: Notify,
     /// Counts what was written: whoever shows the state waits for a change.
     happened: watch::Sender<u64>,
+    /// What other nodes write, until somebody takes it.
+    notices: Mutex<Option<Notices>>,
+    /// Counts when a setting in the store was changed by another node.
+    settings_changed: watch::Sender<u64>,
     chance: Mutex<fastrand::Rng>,
     /// Ends what is not on the wire.
     pub stop: CancellationToken,
@@ -165,10 +174,15 @@ impl Engine {
         }
     }
 
+    /// Changes whenever another node has changed a setting that is kept in the store.
+    pub fn settings_changes(&self) -> watch::Receiver<u64> {
+        self.settings_changed.subscribe()
+    }
+
     /// Who lives in a manifest alone was never claimed.
     pub(crate) fn unclaim(&self, facts: &[Fact]) {
         let mut claimed = lock(&self.claimed);
-        facts.iter().filter(|fact| !fact.sole).for_each(|fact| {
+        facts.iter().filter(|fact| fact.sole.is_none()).for_each(|fact| {
             claimed.remove(&fact.delivery);
         });
     }

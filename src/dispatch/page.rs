@@ -30,15 +30,16 @@ struct Plotted {
 struct Part {
     shard: u8,
     cursor: Cursor,
+    epoch: i64,
     open: Arc<OpenManifest>,
     plotted: Vec<Plotted>,
 }
 
 impl Part {
-    fn new(broadcast: BroadcastId, (shard, cursor): (u8, Cursor)) -> Part {
+    fn new(broadcast: BroadcastId, (shard, cursor): (u8, Cursor), epoch: i64) -> Part {
         let key = ManifestKey { broadcast, shard, number: cursor.manifests };
         let open = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
-        Part { shard, cursor, open, plotted: Vec::new() }
+        Part { shard, cursor, epoch, open, plotted: Vec::new() }
     }
 
     /// Where its shard stands when this is on disk, and whom that leaves outstanding.
@@ -66,8 +67,8 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
     let (members, end) = engine.store.page(broadcast, *first..=*last, cursor.after, engine.settings.page).await?;
     // Where more is to be read, it may be in the shard of the last one.
     let read = members.last().filter(|_| !end).map_or(u8::MAX, |last| last.subscriber.id.shard());
-    let mut parts: Vec<Part> =
-        shards.into_iter().filter(|(shard, _)| *shard <= read).map(|shard| Part::new(broadcast.id, shard)).collect();
+    let part = |shard: (u8, Cursor)| Some(Part::new(broadcast.id, shard, engine.adopted(shard.0)?));
+    let mut parts: Vec<Part> = shards.into_iter().filter(|(shard, _)| *shard <= read).filter_map(part).collect();
     let ways = engine.ways();
     let candidates = engine.candidates();
     let down = down(engine, live);
@@ -107,7 +108,7 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
             rows.extend(entry.rows);
             deliveries.extend(entry.deliveries);
         }
-        manifests.push(Manifest { key: part.open.key, at, epoch: engine.epoch, decided, end });
+        manifests.push(Manifest { key: part.open.key, at, epoch: part.epoch, decided, end });
     }
     let hints: Vec<(ChannelId, Time)> = rows.iter().filter(|row| waits(row)).map(|row| (row.lane, row.due)).collect();
     let waits = rows.iter().any(|row| row.lane == UNDECIDED);
@@ -196,7 +197,8 @@ async fn plot(
         *free = free.saturating_sub(1);
         if !alone || !has_room {
             let row = open_row(live, subscriber.id, way.place, way.channel, way.channel, now(), at);
-            entry.rows.push(Fact { entered: has_room.then_some(engine.epoch), ..row });
+            let entered = engine.adopted(subscriber.id.shard()).filter(|_| has_room);
+            entry.rows.push(Fact { entered, ..row });
         }
         if has_room {
             let manifest = alone.then(|| manifest.clone());
@@ -221,6 +223,7 @@ pub(super) fn delivery(
 ) -> Option<Delivery> {
     let address = subscriber.addresses.iter().find(|address| address.place == way.place)?;
     Some(Delivery {
+        epoch: engine.adopted(subscriber.id.shard())?,
         live: live.clone(),
         subscriber: subscriber.id,
         version: subscriber.version,
@@ -266,7 +269,7 @@ pub(super) fn open_row(
         lane,
         due,
         attempt: None,
-        sole: false,
+        sole: None,
         suppress: false,
         reopens: false,
         entered: None,

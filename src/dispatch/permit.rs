@@ -1,11 +1,14 @@
 //! Permits: `N/T` means that in no half-open interval of length T more than N attempts begin. Up to a minute a pace decides; longer
 //! windows are counted in stored buckets. Asking spends nothing, so that several limits are spent together or not at all.
 
-use super::long::{Long, Reservation, Short};
+use super::Engine;
+use super::granted::{Granted, Times};
+use super::long::{Long, Short};
 use super::quota::Limiter;
 use crate::clock::{Instant, Time};
+use crate::fault::{self, Fault};
 use crate::quantity::Limit;
-use crate::store::{Result, Store};
+use crate::store::{Reserved as Block, Result, Store};
 
 /// Limits up to this window are kept in memory.
 pub const SHORT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -14,7 +17,25 @@ pub const SHORT: std::time::Duration = std::time::Duration::from_secs(60);
 #[derive(Default)]
 pub struct Permits {
     short: Vec<Limiter>,
+    /// The same, where other nodes send by the same channel.
+    granted: Vec<Granted>,
     long: Vec<Long>,
+}
+
+/// What the store is to be asked for before an attempt may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reservation {
+    /// Up to `count` attempts of the window that goes on now, which may hold `most`, in buckets of so many milliseconds.
+    Block { name: String, width: i64, buckets: i64, most: i64, count: i64 },
+    /// Times at which attempts may begin, that far apart.
+    Times { name: String, count: u32, interval: std::time::Duration },
+}
+
+/// What it has answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reserved {
+    Block(String, Block),
+    Times(Times),
 }
 
 /// Why no attempt may begin now.
@@ -33,7 +54,7 @@ pub enum Refusal {
 impl Permits {
     pub fn new(rates: &[Limit], long: Vec<Long>, now: Instant) -> Permits {
         let short = rates.iter().filter(|limit| limit.window <= SHORT);
-        Permits { short: short.map(|limit| Limiter::new(*limit, now)).collect(), long }
+        Permits { short: short.map(|limit| Limiter::new(*limit, now)).collect(), granted: Vec::new(), long }
     }
 
     /// With what long windows had spent before this start.
@@ -42,17 +63,25 @@ impl Permits {
         for limit in rates.iter().filter(|limit| limit.window > SHORT) {
             long.push(Long::read(store, whose, *limit, steady).await?);
         }
+        if store.leases().shared() {
+            let short = rates.iter().filter(|limit| limit.window <= SHORT);
+            let granted = short.map(|limit| Granted::new(whose, *limit)).collect();
+            return Ok(Permits { short: Vec::new(), granted, long });
+        }
         Ok(Permits::new(rates, long, now))
     }
 
     pub fn none(&self) -> bool {
-        self.short.is_empty() && self.long.is_empty()
+        self.short.is_empty() && self.granted.is_empty() && self.long.is_empty()
     }
 
     /// Whether an attempt may begin. `steady` is the steady time of `now`.
     pub fn check(&mut self, now: Instant, steady: Time) -> std::result::Result<(), Refusal> {
         if let Some(due) = self.short.iter().map(Limiter::due).max().filter(|due| *due > now) {
             return Err(Refusal::Until(due));
+        }
+        for granted in &mut self.granted {
+            granted.check(now)?;
         }
         for long in &mut self.long {
             match long.check(steady) {
@@ -67,11 +96,36 @@ impl Permits {
     /// An attempt begins, which `check` has just allowed.
     pub fn spend(&mut self, now: Instant) {
         self.short.iter_mut().for_each(|limiter| limiter.spend(now));
+        self.granted.iter_mut().for_each(Granted::spend);
         self.long.iter_mut().for_each(Long::spend);
     }
 
-    /// The reservation is on disk.
-    pub fn reserved(&mut self, reservation: &Reservation) {
-        self.long.iter_mut().for_each(|long| long.reserved(reservation));
+    /// What was reserved is on disk.
+    pub fn reserved(&mut self, reserved: &Reserved) {
+        match reserved {
+            Reserved::Block(name, block) => self.long.iter_mut().for_each(|long| long.reserved(name, block)),
+            Reserved::Times(times) => self.granted.iter_mut().for_each(|granted| granted.granted(times)),
+        }
+    }
+}
+
+impl Engine {
+    /// Asks the store for what a limit wants to have on disk first.
+    pub(super) async fn reserve(&self, reservation: &Reservation) -> Result<Reserved> {
+        match reservation {
+            Reservation::Block { name, width, buckets, most, count } => {
+                let forgotten = fault::on(Fault::LongLimitForgotten);
+                let most = if forgotten { i64::MAX / 2 } else { *most };
+                let mut block = self.store.reserve(name, *width, *buckets, most, *count, self.clock.steady()).await?;
+                block.spent.retain(|(bucket, _)| !forgotten || *bucket == block.bucket);
+                Ok(Reserved::Block(name.clone(), block))
+            }
+            Reservation::Times { name, count, interval } => {
+                let before = self.clock.monotonic();
+                let after = self.store.grant(name, *count, *interval).await?;
+                let asked = (before, self.clock.monotonic());
+                Ok(Reserved::Times(Times { name: name.clone(), count: *count, after, asked }))
+            }
+        }
     }
 }

@@ -8,22 +8,22 @@ use super::again::rows;
 use super::lane::Lane;
 use super::live::Live;
 use super::page::page;
-use super::{Attempting, Engine, confirm, lock};
+use super::{Attempting, Engine, adopt, confirm, lock};
 use crate::audience::route::ChannelId;
 use crate::clock::{Instant, Time};
 use crate::id::BroadcastId;
 use crate::plan::Priority;
-use crate::store::{Broadcast, BroadcastState, CONFIRMS, UNDECIDED};
+use crate::store::{Broadcast, BroadcastState, CONFIRMS, StoreError, UNDECIDED};
 
 pub async fn run(engine: Arc<Engine>) {
-    super::recovery::run(&engine).await;
+    let mut shards = engine.leases.changes();
     loop {
         let woken = engine.plan.notified();
         tokio::pin!(woken);
         let next = tokio::select! {
             biased;
             () = engine.stop.cancelled() => return,
-            next = unit(&engine) => next,
+            next = next(&engine) => next,
         };
         match next {
             Ok(Next::More) => tokio::task::yield_now().await,
@@ -38,11 +38,17 @@ pub async fn run(engine: Arc<Engine>) {
                     biased;
                     () = engine.stop.cancelled() => return,
                     () = woken => {}
+                    // A lease that lasts again lets lanes go on.
+                    _ = shards.changed() => engine.lanes.values().for_each(|lane| lane.wake()),
                     () = sleep => {}
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "planning failed; trying again");
+                match error {
+                    StoreError::Fenced => tracing::debug!("a shard has another owner by now"),
+                    error => tracing::error!(%error, "planning failed; trying again"),
+                }
+                adopt::read_anew(&engine).await;
                 tokio::select! {
                     biased;
                     () = engine.stop.cancelled() => return,
@@ -57,6 +63,12 @@ enum Next {
     More,
     /// Nothing to do before that time, or before somebody wakes the planner.
     Wait(Option<Time>),
+}
+
+/// What is new here first, then one unit of work.
+async fn next(engine: &Arc<Engine>) -> crate::store::Result<Next> {
+    adopt::run(engine).await?;
+    unit(engine).await
 }
 
 /// One unit of the most urgent work.
@@ -85,7 +97,7 @@ async fn unit(engine: &Arc<Engine>) -> crate::store::Result<Next> {
         }
         match next_broadcast(engine, priority) {
             Paging::Now(live) => {
-                page(engine, &live, live.next_shards()).await?;
+                page(engine, &live, live.next_shards(engine.own())).await?;
                 return Ok(Next::More);
             }
             Paging::Later(due) => {
@@ -113,11 +125,11 @@ enum Paging {
 
 /// The oldest running broadcast of this priority with a page left and a lane with room.
 fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
-    let now = engine.clock.monotonic();
+    let (now, own) = (engine.clock.monotonic(), engine.own());
     let running = |live: &&Arc<Live>| {
         live.broadcast.priority == priority
             && live.state() == BroadcastState::Running
-            && !live.paged()
+            && !live.paged(own)
             && !asks_about_attempts(engine, live)
     };
     let mut later: Option<Instant> = None;

@@ -118,6 +118,9 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     let (facts, rooms): (Vec<Fact>, Vec<_>) = recorded.into_iter().map(|entry| (entry.fact, entry.room)).unzip();
     let facts = Arc::new(facts);
     let written = write(engine, "outcomes", || engine.store.record(facts.clone(), closed.clone())).await;
+    for (fact, _) in facts.iter().zip(&rooms).filter(|(_, room)| room.is_some()) {
+        engine.leases.recorded(fact.delivery.subscriber.shard());
+    }
     let mut touched = written.ended;
     let mut attempted: BTreeMap<BroadcastId, usize> = BTreeMap::new();
     let mut ended: BTreeMap<BroadcastId, i64> = BTreeMap::new();
@@ -142,7 +145,7 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
     confirmations.into_iter().for_each(|(priority, due)| engine.hint(priority, CONFIRMS, due));
     for who in written.suppressed {
         if let Ok(Some(subscriber)) = engine.store.subscriber(who).await {
-            engine.subscriber_changed(subscriber.id, subscriber.version);
+            engine.note_changed(subscriber.id, subscriber.version);
         }
     }
     drop(rooms);
@@ -170,7 +173,12 @@ async fn record(engine: &Arc<Engine>, recorded: Vec<Recorded>) {
 /// Everyone has come to an end: so has the broadcast. One that somebody has paused stays so: a bounce may open somebody again, who is
 /// not told before it is resumed.
 pub async fn finish(engine: &Engine, live: &super::live::Live) {
-    let complete = || live.complete() && live.state() == BroadcastState::Running;
+    ended(engine, live, || live.complete(engine.leases.mask())).await;
+}
+
+/// Ends it where `complete` is so and the store says the same of everybody, on whatever node.
+pub(super) async fn ended(engine: &Engine, live: &super::live::Live, complete: impl Fn() -> bool) {
+    let complete = || complete() && live.state() == BroadcastState::Running;
     let id = live.broadcast.id;
     // Somebody may open a recipient again while nothing can be written: nobody else waits for that.
     let end = || async {
@@ -181,10 +189,9 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
         if !complete() {
             return Ok(false);
         }
-        engine
-            .store
-            .change_state(id, vec![BroadcastState::Running], BroadcastState::Done, engine.clock.calendar(), "engine")
-            .await?;
+        if !engine.store.complete(id, engine.clock.calendar()).await? {
+            return Ok(false);
+        }
         live.set_state(BroadcastState::Done);
         lock(&engine.live).remove(&id);
         Ok(true)
@@ -200,6 +207,8 @@ pub async fn finish(engine: &Engine, live: &super::live::Live) {
 pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, ways: u64) {
     let now = engine.clock.steady();
     let (state, at, due) = match why {
+        // Its new owner decides about it.
+        Why::Lost => return forget(engine, &delivery),
         Why::Ended(state) => (state, lane.settings.id, now),
         Why::Afresh => (DeliveryState::Open, UNDECIDED, now),
         Why::Paused => (DeliveryState::Open, UNDECIDED, engine.clock.steady_at(delivery.live.broadcast.deadline)),
@@ -219,6 +228,17 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
     })));
 }
 
+/// Nothing is written of what another node sends.
+fn forget(engine: &Engine, delivery: &Delivery) {
+    if delivery.manifest.is_none() {
+        lock(&engine.claimed).remove(&delivery.id());
+    }
+    if delivery.recovered {
+        engine.attempts_recorded(&BTreeMap::from([(delivery.live.broadcast.id, 1)]));
+        engine.plan.notify_one();
+    }
+}
+
 fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState, at: ChannelId, due: Time) -> Fact {
     let now = engine.clock.calendar();
     Fact {
@@ -235,7 +255,8 @@ fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState,
         lane: at,
         due,
         attempt: None,
-        sole: delivery.manifest.is_some(),
+        // Where it was begun by somebody else before, an answer to them may have been written.
+        sole: delivery.manifest.as_ref().filter(|_| !delivery.recovered).map(|_| delivery.epoch),
         suppress: false,
         reopens: false,
         entered: None,

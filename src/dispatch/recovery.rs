@@ -1,4 +1,4 @@
-//! After a crash: manifests that were open are read, and whoever in them has no row is tried again by the recorded way, under
+//! After a crash, or where another node's shards have become ours: manifests that were open are read, and whoever in them has no row is tried again by the recorded way, under
 //! the same id, with the same bytes. What was superseded meanwhile may have gone out: it is recorded `unknown`.
 
 use std::sync::Arc;
@@ -15,22 +15,24 @@ use crate::store::{DeliveryState, Fact, UNDECIDED, Unfinished};
 /// Why nobody knows the end of what was in a lane.
 pub(super) const CUT_OFF: &str = "the process ended while this was under way";
 
-pub async fn run(engine: &Arc<Engine>) {
+/// Of these shards, a bit for each.
+pub async fn run(engine: &Arc<Engine>, shards: u64) {
     if fault::on(Fault::RecoverySkipped) {
         return;
     }
-    manifests(engine).await;
+    manifests(engine, shards).await;
     // The process may have ended between the last outcome of a broadcast and its end.
-    let complete: Vec<_> = lock(&engine.live).values().filter(|live| live.complete()).cloned().collect();
+    let complete: Vec<_> =
+        lock(&engine.live).values().filter(|live| live.complete(engine.leases.mask())).cloned().collect();
     for live in complete {
         recorder::finish(engine, &live).await;
     }
 }
 
-async fn manifests(engine: &Arc<Engine>) {
+async fn manifests(engine: &Arc<Engine>, shards: u64) {
     let mut after = None;
     loop {
-        let found = match engine.store.unfinished(after).await {
+        let found = match engine.store.unfinished(shards, after).await {
             Ok(Some(found)) => found,
             Ok(None) => return,
             Err(error) => {
@@ -55,6 +57,10 @@ async fn manifests(engine: &Arc<Engine>) {
 
 async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result<()> {
     let Unfinished { key, at, missing } = found;
+    // Given away meanwhile: what is unknown of it is for its next owner to say.
+    if engine.adopted(key.shard).is_none() {
+        return Ok(());
+    }
     if missing.is_empty() {
         return engine.store.record(Arc::default(), vec![key]).await.map(drop);
     }
@@ -79,7 +85,8 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             lane,
             due: engine.clock.steady(),
             attempt: None,
-            sole: true,
+            // An answer to the one who was cut off may have been written since.
+            sole: None,
             suppress: false,
             reopens: false,
             entered: None,
@@ -101,6 +108,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
                         delivery.recovered = true;
                         again.push((lane.clone(), delivery));
                     }
+                    None if engine.adopted(key.shard).is_none() => return Ok(()),
                     None => rows.push(row(DeliveryState::Unknown, way.channel)),
                 }
             }

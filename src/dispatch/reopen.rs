@@ -77,7 +77,7 @@ impl Engine {
         }
         drop(counted);
         if suppressed && let Some(subscriber) = self.store.subscriber(delivery.subscriber).await? {
-            self.subscriber_changed(subscriber.id, subscriber.version);
+            self.note_changed(subscriber.id, subscriber.version);
         }
         match live {
             Some(live) => recorder::finish(self, &live).await,

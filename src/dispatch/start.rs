@@ -18,12 +18,12 @@ use super::lane::{self, Lane};
 use super::limits::Limits;
 use super::permit::Permits;
 use super::recorder::{self, Entry};
-use super::{Engine, Words, lock, planner, ticker};
+use super::{Engine, Words, heard, lock, planner, ticker};
 use crate::clock::{Clock, Instant, Time};
 use crate::incident::Mode;
 use crate::plan::Priority;
 use crate::quantity::Limit;
-use crate::store::{CONFIRMS, QUIET, Result, Store, UNDECIDED};
+use crate::store::{CONFIRMS, QUIET, Result, SHARDS, Store, UNDECIDED};
 
 /// What the engine is built from.
 pub struct Parts {
@@ -51,7 +51,9 @@ pub struct Settings {
 impl Engine {
     /// Builds the engine and reads what is live. Nothing is sent before `start`.
     pub async fn new(parts: Parts) -> Result<(Arc<Engine>, mpsc::UnboundedReceiver<Entry>)> {
-        let epoch = parts.store.epoch().await?;
+        // Before anything is read: what is written from here on is heard of.
+        let notices = parts.store.notices();
+        let leases = parts.store.leases();
         let (entries, outcomes) = mpsc::unbounded_channel();
         let now = parts.clock.monotonic();
         let steady = parts.clock.steady();
@@ -77,7 +79,8 @@ impl Engine {
             }
         }
         let engine = Engine {
-            epoch,
+            leases,
+            adopted: Mutex::new([0; SHARDS as usize]),
             lanes,
             threads: Mutex::default(),
             live: Mutex::default(),
@@ -100,6 +103,8 @@ impl Engine {
             tick: Notify::new(),
             recorded: Notify::new(),
             happened: watch::Sender::new(0),
+            notices: Mutex::new(notices),
+            settings_changed: watch::Sender::new(0),
             chance: Mutex::new(fastrand::Rng::with_seed(parts.seed)),
             stop: CancellationToken::new(),
             broken: CancellationToken::new(),
@@ -143,6 +148,7 @@ impl Engine {
         self.keeps("recorder", recorder::run(self.clone(), outcomes));
         self.keeps("planner", planner::run(self.clone()));
         self.keeps("ticker", ticker::run(self.clone()));
+        self.keeps("notices", heard::run(self.clone()));
         for lane in self.lanes.values() {
             self.keeps(&lane.settings.name, lane::run(self.clone(), lane.clone()));
         }

@@ -81,7 +81,7 @@ impl Engine {
         let replaces = |known: &Live| known.broadcast.state == BroadcastState::Held && state != BroadcastState::Held;
         match (live.get(&id), state.live()) {
             (Some(known), true) if !replaces(known) => known.set_state(state),
-            (_, true) => drop(live.insert(id, Arc::new(Live::new(broadcast)))),
+            (_, true) => drop(live.insert(id, Arc::new(Live::new(broadcast, self.leases.mask())))),
             (Some(known), false) => {
                 known.set_state(state);
                 live.remove(&id);
@@ -124,10 +124,12 @@ impl Engine {
     pub async fn release(self: &Arc<Engine>, id: BroadcastId, by: &str) -> Result<bool> {
         let (engine, by) = (self.clone(), by.to_string());
         whole(async move {
-            let _alone = engine.in_step.write().await;
+            let alone = engine.in_step.write().await;
             let released = engine.store.release(id, engine.clock.calendar(), &by).await?;
             let was_held = released.is_some();
             engine.take(released.into_iter().collect());
+            drop(alone);
+            engine.store.obeyed().await;
             Ok(was_held)
         })
         .await
@@ -142,7 +144,12 @@ impl Engine {
         by: &str,
     ) -> Result<bool> {
         let (engine, by) = (self.clone(), by.to_string());
-        let changed = whole(async move { engine.changed_state(id, from, to, &by).await }).await?;
+        let changed = whole(async move {
+            let changed = engine.changed_state(id, from, to, &by).await?;
+            engine.store.obeyed().await;
+            Ok(changed)
+        })
+        .await?;
         match to {
             // Everyone may have come to an end while it was paused.
             BroadcastState::Running if changed => {

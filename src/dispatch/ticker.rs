@@ -16,8 +16,17 @@ const GATHER: Duration = Duration::from_millis(10);
 const AT_LEAST: Duration = Duration::from_secs(60);
 
 pub async fn run(engine: Arc<Engine>) {
+    let mut shards = engine.leases.changes();
     loop {
         let woken = engine.tick.notified();
+        if !engine.leases.lead(engine.clock.monotonic()) {
+            // Another node's ticker acts.
+            tokio::select! {
+                biased;
+                () = engine.stop.cancelled() => return,
+                _ = shards.changed() => continue,
+            }
+        }
         let next = match due(&engine).await {
             Ok(next) => next,
             Err(error) => {

@@ -57,8 +57,9 @@ pub struct Fact {
     pub due: Time,
     /// The outcome's word and fault, where this try gets a row of its own.
     pub attempt: Option<(&'static str, Option<&'static str>)>,
-    /// The recipient has no other delivery in this broadcast, and this is its first row.
-    pub sole: bool,
+    /// The recipient has no other delivery in this broadcast, and this is its first row: the epoch of its shard under which that is
+    /// so. Under a later one another owner may have written one.
+    pub sole: Option<i64>,
     /// The platform says that the address is gone.
     pub suppress: bool,
     /// A new decision: it opens what a bounce or a missing confirmation had ended.

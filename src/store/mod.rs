@@ -7,7 +7,9 @@ mod delivery;
 mod drawn;
 mod ingest;
 mod installation;
+mod leases;
 mod manifest;
+mod notice;
 pub mod pack;
 mod packed;
 pub mod postgres;
@@ -23,6 +25,7 @@ mod upkeep;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -32,11 +35,13 @@ pub use self::delivery::{
     ReceiptFact, Replayed, Reported, Try, UNCONFIRMED, UNDECIDED, Written,
 };
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
+pub use self::leases::{Leases, SHARDS};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
+pub use self::notice::{Heard, Notice, Notices};
 pub use self::recipient::Recipient;
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
-pub use self::upkeep::{BreakerRow, Frozen, JournalRow, TokenRow, Wording, WordingKey};
+pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, TokenRow, Wording, WordingKey};
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
@@ -99,6 +104,8 @@ pub trait Store: Send + Sync + 'static {
         now: Time,
         by: &str,
     ) -> Result<Option<Broadcast>>;
+    /// Running to done, if everyone has been decided and has come to an end, by any node; says whether it is so now.
+    async fn complete(&self, id: BroadcastId, now: Time) -> Result<bool>;
     async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)>;
     async fn end_timer(&self, kind: TimerKind, subject: i64, due: Time) -> Result<()>;
 
@@ -122,18 +129,27 @@ pub trait Store: Send + Sync + 'static {
     /// Rows that wait for a way become due now: something that was down works again. So do those that wait in the lanes of
     /// `blocked` channels, whenever they were to be tried.
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()>;
-    async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
+    /// The next open manifest of these shards, a bit for each.
+    async fn unfinished(&self, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>>;
     async fn wording(&self, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>>;
     async fn word(&self, wordings: Vec<Wording>) -> Result<()>;
-    /// The number of this start, which fences decisions of earlier ones.
-    async fn epoch(&self) -> Result<i64>;
+    /// The shards of this node; their epochs fence decisions of earlier owners.
+    fn leases(&self) -> Arc<Leases>;
+    /// What other nodes write, from now on; once. Where there are none, nothing ever comes.
+    fn notices(&self) -> Option<Notices>;
+    /// Waits until every other node has heard what this one has written up to now, or owns nothing any more.
+    async fn obeyed(&self);
     /// The numbers of channels, given at first need; without names, all that there ever were.
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>>;
     async fn pause_channel(&self, channel: ChannelId, paused: bool) -> Result<()>;
     async fn breakers(&self) -> Result<Vec<BreakerRow>>;
     async fn set_breaker(&self, row: BreakerRow) -> Result<()>;
-    async fn spent(&self, name: &str, from: i64) -> Result<Vec<(i64, i64)>>;
-    async fn spend(&self, name: &str, bucket: i64, count: i64) -> Result<()>;
+    /// Reserves up to `count` attempts of a window that may hold `most`, counted in so many buckets of `width` milliseconds before
+    /// the one that it is now. `now` is the asker's steady time; where there are several nodes, the store's own clock counts.
+    async fn reserve(&self, name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time)
+    -> Result<Reserved>;
+    /// Gives out send times that far apart, once for all nodes: how long after this moment the first of them is.
+    async fn grant(&self, name: &str, count: u32, interval: Duration) -> Result<Duration>;
 
     // Subscribers.
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;

@@ -55,3 +55,15 @@ pub struct JournalRow {
     pub kind: String,
     pub body: serde_json::Value,
 }
+
+/// What was reserved of a long window, and what it holds by now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reserved {
+    /// The bucket that it is now.
+    pub bucket: i64,
+    pub count: i64,
+    /// Attempts begun or reserved, by bucket.
+    pub spent: Vec<(i64, i64)>,
+    /// By how many milliseconds the clock that numbers the buckets is ahead of the asker's, at most.
+    pub ahead: i64,
+}

@@ -4,6 +4,7 @@
 mod catcher;
 mod clock;
 mod killed;
+mod nodes;
 mod postgres;
 pub mod process;
 mod sinks;

@@ -86,7 +86,7 @@ async fn change(door: &Door, id: SubscriberId, place: u16, set: impl Fn(&mut Add
             Some(Upserted::Stale) => continue,
             Some(Upserted::Updated(_) | Upserted::Unchanged(_)) => {
                 let subscriber = find(door, &id.to_string()).await?;
-                door.app.engine.subscriber_changed(id, subscriber.version);
+                door.app.engine.subscriber_changed(id, subscriber.version).await;
                 return Ok(subscriber);
             }
             _ => return Err(Problem::conflict("the subscriber is gone, or the address belongs to another one")),
@@ -125,7 +125,7 @@ pub async fn unsuppress(door: web::Data<Door>, place: Place) -> Result<HttpRespo
     let (subscriber, address) = at(&door, &place).await?;
     door.app.store.unsuppress(&address.kind, &address.value).await?;
     let subscriber = find(&door, &subscriber.id.to_string()).await?;
-    door.app.engine.subscriber_changed(subscriber.id, subscriber.version);
+    door.app.engine.subscriber_changed(subscriber.id, subscriber.version).await;
     Ok(HttpResponse::Ok().json(shown(&subscriber)))
 }
 

@@ -91,7 +91,7 @@ pub async fn change(door: web::Data<Door>, id: web::Path<String>, body: Body) ->
 pub async fn remove(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let subscriber = find(&door, &id).await?;
     door.app.store.remove_subscriber(subscriber.id, door.app.clock.calendar()).await?;
-    door.app.engine.subscriber_changed(subscriber.id, i64::MAX);
+    door.app.engine.subscriber_changed(subscriber.id, i64::MAX).await;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -131,7 +131,7 @@ async fn write(
     if let Upserted::Updated(id) = &upserted
         && let Some(now) = store.subscriber(*id).await?
     {
-        door.app.engine.subscriber_changed(now.id, now.version);
+        door.app.engine.subscriber_changed(now.id, now.version).await;
     }
     Ok((upserted, secrets))
 }

@@ -33,6 +33,7 @@ impl Lane {
     /// Under the lane's lock, so that whoever has passed `Engine::barrier` sees it counted.
     pub(super) fn begin(&self, engine: &Engine, inner: &mut Inner, delivery: &Delivery, now: Instant) {
         self.on_wire.fetch_add(1, Ordering::Relaxed);
+        engine.leases.begins(delivery.subscriber.shard());
         if !delivery.recovered {
             engine.attempt_begins(delivery);
         }

@@ -35,8 +35,7 @@ impl Engine {
             let due = match lane.spend_directly(to, now, self.clock.steady()) {
                 Ok(()) => return Ok(Ok(())),
                 Err(Refusal::Reserve(reservation)) => {
-                    self.store.spend(&reservation.name, reservation.bucket, reservation.count).await?;
-                    lane.reserved(&reservation);
+                    lane.reserved(&self.reserve(&reservation).await?);
                     continue;
                 }
                 Err(Refusal::Until(due) | Refusal::Address(due)) => due,

@@ -9,8 +9,7 @@ use crate::dispatch::account::Asking;
 use crate::dispatch::breaker::State;
 use crate::dispatch::hosts::Ready;
 use crate::dispatch::live::Delivery;
-use crate::dispatch::long::Reservation;
-use crate::dispatch::permit::Refusal;
+use crate::dispatch::permit::{Refusal, Reservation};
 use crate::dispatch::slow_start::Step;
 use crate::dispatch::{Engine, lock};
 use crate::fault::{self, Fault};
@@ -30,6 +29,8 @@ pub(super) enum Look {
 /// Why a delivery leaves the lane unsent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
+    /// Another node owns its recipient by now.
+    Lost,
     /// Its broadcast ended so.
     Ended(DeliveryState),
     /// Its broadcast is paused: it waits for the resumption.
@@ -67,10 +68,14 @@ impl Lane {
         let blocked = self.blocked_in(inner, now);
         let down = blocked.is_some() || self.down.load(Ordering::Acquire);
         if self.stale.swap(false, Ordering::AcqRel) {
-            inner.let_go();
+            inner.let_go(engine);
         }
-        if let Some((delivery, state)) = inner.leaving.pop_front() {
-            return Look::Out(Box::new(delivery), Why::Ended(state));
+        if let Some((delivery, why)) = inner.leaving.pop_front() {
+            return Look::Out(Box::new(delivery), why);
+        }
+        if !engine.leases.last(now) {
+            // It lasts again, or the shards are gone: both wake the lane.
+            return Look::Nothing;
         }
         let trial = inner.breaker.state(now) == State::HalfOpen;
         let kept = if self.settings.concurrency > 1 { (self.settings.concurrency / 8).max(1) } else { 0 };
@@ -159,16 +164,16 @@ impl Lane {
 
 impl Inner {
     /// Whoever waits for a permit stands before others, and what must leave would keep its place behind them.
-    fn let_go(&mut self) {
+    fn let_go(&mut self, engine: &Engine) {
         let freed = self.hosts.free_all();
         self.put_first(freed);
         for queue in &mut self.queues {
-            if queue.iter().all(|delivery| ended(delivery).is_none()) {
+            if queue.iter().all(|delivery| over(engine, delivery).is_none()) {
                 continue;
             }
             for delivery in std::mem::take(queue) {
-                match ended(&delivery) {
-                    Some(state) => self.leaving.push_back((delivery, state)),
+                match over(engine, &delivery) {
+                    Some(why) => self.leaving.push_back((delivery, why)),
                     None => queue.push_back(delivery),
                 }
             }
@@ -181,6 +186,14 @@ fn out(inner: &mut Inner, rank: usize, at: usize, why: Why) -> Look {
         Some(delivery) => Look::Out(Box::new(delivery), why),
         None => Look::Nothing,
     }
+}
+
+/// Why nobody here will ever send it.
+fn over(engine: &Engine, delivery: &Delivery) -> Option<Why> {
+    if !engine.leases.ours(delivery.subscriber.shard(), delivery.epoch) {
+        return Some(Why::Lost);
+    }
+    ended(delivery).map(Why::Ended)
 }
 
 /// What becomes of a delivery whose broadcast has ended.
@@ -199,8 +212,8 @@ fn ended(delivery: &Delivery) -> Option<DeliveryState> {
 
 /// The checks of every try: is its broadcast still to be sent, is the person as they were decided for, does the way work?
 fn must_leave(engine: &Engine, delivery: &Delivery, down: bool) -> Option<Why> {
-    if let Some(state) = ended(delivery) {
-        return Some(Why::Ended(state));
+    if let Some(why) = over(engine, delivery) {
+        return Some(why);
     }
     match delivery.live.state() {
         BroadcastState::Paused if fault::on(Fault::PauseIgnored) => {}

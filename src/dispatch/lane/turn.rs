@@ -58,8 +58,8 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
         }
         Look::Reserve(reservation) => {
             drop(room);
-            match engine.store.spend(&reservation.name, reservation.bucket, reservation.count).await {
-                Ok(()) => lane.reserved(&reservation),
+            match engine.reserve(&reservation).await {
+                Ok(reserved) => lane.reserved(&reserved),
                 Err(error) => {
                     tracing::error!(%error, channel = lane.settings.name, "a limit could not be reserved; the lane waits");
                     engine.clock.sleep(Duration::from_secs(1)).await;

@@ -10,8 +10,8 @@ use super::*;
 use crate::dispatch::hosts::{Hosts, Ready, Said};
 use crate::dispatch::keyed::Keyed;
 use crate::dispatch::learned::{Kept, Learned};
-use crate::dispatch::long::Long;
-use crate::dispatch::permit::SHORT;
+use crate::dispatch::long::{self, Long};
+use crate::dispatch::permit::{Reservation, SHORT};
 use crate::quantity::Limit;
 
 const CASES: u64 = 10_000;
@@ -157,13 +157,12 @@ impl World {
                 }
                 Err(Refusal::Turn) => return Came::Not,
                 Err(Refusal::Reserve(reservation)) => {
-                    let spent = self.stored.entry(reservation.name.clone()).or_default();
-                    *spent.entry(reservation.bucket).or_default() += reservation.count;
+                    let reserved = reserved(&mut self.stored, &reservation, steady);
                     if chance.u32(..50) == 0 {
                         self.restart();
                         return Came::Not;
                     }
-                    limits.reserved(&reservation);
+                    limits.reserved(&reserved);
                 }
             }
         }
@@ -309,6 +308,13 @@ fn no_window_of_any_limit_holds_one_attempt_too_many_in_10_000_cases() {
     );
 }
 
+/// What a store that keeps them would answer.
+fn reserved(stored: &mut BTreeMap<String, BTreeMap<i64, i64>>, reservation: &Reservation, now: Time) -> Reserved {
+    let Reservation::Block { name, .. } = reservation else { panic!("one node keeps its own times") };
+    let spent = stored.entry(name.clone()).or_default();
+    Reserved::Block(name.clone(), long::tests::answer(spent, reservation, now))
+}
+
 #[test]
 fn what_is_allowed_is_used() {
     for seed in 0..500 {
@@ -328,7 +334,9 @@ fn what_is_allowed_is_used() {
             match limits.spend(&asking, now, || steady) {
                 Ok(()) => world.begun.push(Begun { at: now, lane: 0, host: 0, address: 0, learned: [(None, 0); 2] }),
                 Err(Refusal::Until(due)) => world.now = due + Duration::from_nanos(chance.u64(..2)),
-                Err(Refusal::Reserve(reservation)) => limits.reserved(&reservation),
+                Err(Refusal::Reserve(reservation)) => {
+                    limits.reserved(&reserved(&mut world.stored, &reservation, steady));
+                }
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::plan::{self, Draw, Held, Priority, Selection};
 use crate::store::drawn::{Drawn, inherit, remembered, reminder, runs_from};
-use crate::store::{Broadcast, BroadcastState, Cursor, Result, Timer, TimerKind};
+use crate::store::{Broadcast, BroadcastState, Cursor, Notice, Result, Timer, TimerKind};
 
 pub async fn insert(db: &Db, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
     let id = BroadcastId(next_id(db, "broadcast").await?);
@@ -22,6 +22,7 @@ pub async fn insert(db: &Db, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
     let shards: i64 = first(db, sql, values![audience], |row| row.get(0)).await?.unwrap_or(0);
     let code = unique_code(db, draw.code.clone(), id).await?;
     let mut broadcast = at.broadcast(draw, id, shards as u64, code);
+    db.notice(Notice::Broadcasts(vec![id.0]));
     run(
         db,
         "INSERT INTO thread VALUES ($1, $2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
@@ -156,6 +157,7 @@ pub async fn release_held(db: &Db, id: BroadcastId, now: Time, by: &str) -> Resu
     lock::incident_of(db, id).await?;
     let held = one(db, id).await?.filter(|broadcast| broadcast.state == BroadcastState::Held);
     let Some(mut broadcast) = held else { return Ok(None) };
+    db.notice(Notice::Broadcasts(vec![id.0]));
     release(db, &mut broadcast, now).await?;
     run(
         db,
@@ -191,12 +193,31 @@ pub async fn change_state(
     if !state.is_some_and(|state| from.contains(&BroadcastState::from_number(state))) {
         return Ok(None);
     }
+    db.notice(Notice::Broadcasts(vec![id.0]));
     match to.live() {
         true => run(db, "UPDATE broadcast SET state = $2 WHERE id = $1", values![id.0, to.number()]).await.map(drop)?,
         false => end(db, id, to, now).await?,
     }
     db.journal(now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
     one(db, id).await
+}
+
+/// Asked by every node when all of its own shards have come to an end: the last of them to ask sees what the others have written.
+pub async fn complete(db: &Db, id: BroadcastId, now: Time) -> Result<bool> {
+    lock::incident_of(db, id).await?;
+    let sql =
+        "SELECT state, shards = 0 AND NOT EXISTS (SELECT 1 FROM progress p WHERE p.broadcast = b.id AND p.selected <>
+           p.told + p.unknown + p.unreachable + p.skipped + p.superseded + p.cancelled + p.expired - p.told_open)
+         FROM broadcast b WHERE id = $1";
+    let read = |row: &Row| Ok((BroadcastState::from_number(row.get(0)?), row.get::<bool>(1)?));
+    match first(db, sql, values![id.0], read).await? {
+        Some((BroadcastState::Running, true)) => {
+            let (from, to) = ([BroadcastState::Running], BroadcastState::Done);
+            change_state(db, id, &from, to, now, "engine").await.map(|changed| changed.is_some())
+        }
+        Some((state, _)) => Ok(state == BroadcastState::Done),
+        None => Ok(false),
+    }
 }
 
 /// Ends what was drawn for an update and is still held; answers it.
@@ -210,6 +231,7 @@ pub async fn end_held(
     let sql = format!("{BROADCAST} WHERE b.incident = $1 AND b.number = $2 AND b.state = 0 ORDER BY b.id");
     let held = all(db, &sql, values![incident.0, number], read).await?;
     for broadcast in &held {
+        db.notice(Notice::Broadcasts(vec![broadcast.id.0]));
         end(db, broadcast.id, state, now).await?;
         db.journal(now, "broadcast", &json!({ "broadcast": broadcast.id, "state": state, "by": "a correction" }))?;
     }
@@ -231,6 +253,7 @@ async fn end(db: &Db, id: BroadcastId, state: BroadcastState, now: Time) -> Resu
 /// Done to running: somebody is to be told anew.
 pub async fn run_again(db: &Db, id: BroadcastId, deadline: Time) -> Result<()> {
     let running = BroadcastState::Running.number();
+    db.notice(Notice::Broadcasts(vec![id.0]));
     run(db, "UPDATE broadcast SET state = $2, ended = NULL WHERE id = $1", values![id.0, running]).await?;
     set_timer(db, TimerKind::Deadline, id.0, deadline).await
 }

@@ -4,23 +4,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::Db;
-use super::delivery::{count, delivery_id, ending};
+use super::delivery::{OWN, count, delivery_id, ending};
 use super::lock;
 use super::rows::{all, exists, first, run};
 use super::value::values;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
-use crate::store::Result;
 use crate::store::tally::{Tally, moved};
+use crate::store::{Notice, Result};
 
-pub async fn lapse(db: &Db, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
+pub async fn lapse(
+    db: &Db,
+    node: i64,
+    priority: Priority,
+    now: Time,
+    limit: usize,
+) -> Result<BTreeMap<BroadcastId, i64>> {
     let of = |delivery: &DeliveryId| (delivery.broadcast, delivery.subscriber.shard());
-    let locked: BTreeSet<(BroadcastId, u8)> = due(db, priority, now, limit).await?.iter().map(of).collect();
+    let locked: BTreeSet<(BroadcastId, u8)> = due(db, node, priority, now, limit).await?.iter().map(of).collect();
     lock::recipients(db, locked.iter().copied()).await?;
     // Read again, now that no receipt comes in between.
     let mut tally = Tally::new();
-    for delivery in due(db, priority, now, limit).await?.iter().filter(|delivery| locked.contains(&of(delivery))) {
+    for delivery in due(db, node, priority, now, limit).await?.iter().filter(|delivery| locked.contains(&of(delivery)))
+    {
         let DeliveryId { broadcast, subscriber: who, place } = *delivery;
         let before = ending(db, broadcast, who).await?;
         run(
@@ -48,14 +55,17 @@ pub async fn lapse(db: &Db, priority: Priority, now: Time, limit: usize) -> Resu
     count(db, &tally).await
 }
 
-async fn due(db: &Db, priority: Priority, now: Time, limit: usize) -> Result<Vec<DeliveryId>> {
-    let sql = "SELECT broadcast, subscriber, place FROM delivery WHERE lane = 65535 AND priority = $1 AND due <= $2
-         ORDER BY due, broadcast, subscriber LIMIT $3";
-    all(db, sql, values![priority.rank(), now.0, limit as i64], delivery_id).await
+async fn due(db: &Db, node: i64, priority: Priority, now: Time, limit: usize) -> Result<Vec<DeliveryId>> {
+    let sql = format!(
+        "SELECT d.broadcast, d.subscriber, d.place FROM delivery d
+         WHERE d.lane = 65535 AND d.priority = $2 AND d.due <= $3 AND {OWN} ORDER BY d.due, d.broadcast, d.subscriber LIMIT $4"
+    );
+    all(db, &sql, values![node, priority.rank(), now.0, limit as i64], delivery_id).await
 }
 
 /// The recipient as a whole waits for another way, from now on.
 pub async fn open(db: &Db, broadcast: BroadcastId, who: SubscriberId, now: Time, rank: i64) -> Result<()> {
+    db.notice(Notice::Rows);
     run(
         db,
         "INSERT INTO delivery (broadcast, subscriber, place, state, channel, began, ended, tries, priority, lane, due)
@@ -99,8 +109,9 @@ pub async fn given_up(db: &Db, id: BroadcastId, who: SubscriberId) -> Result<boo
     exists(db, sql, values![id.0, who.0]).await
 }
 
-pub async fn next(db: &Db, priority: Priority) -> Result<Option<Time>> {
-    let sql = "SELECT min(due) FROM delivery WHERE lane = 65535 AND priority = $1";
-    let next = first(db, sql, values![priority.rank()], |row| row.get::<Option<i64>>(0)).await?;
-    Ok(next.flatten().map(Time))
+pub async fn next(db: &Db, node: i64, priority: Priority) -> Result<Option<Time>> {
+    let sql = format!(
+        "SELECT d.due FROM delivery d WHERE d.lane = 65535 AND d.priority = $2 AND {OWN} ORDER BY d.due LIMIT 1"
+    );
+    first(db, &sql, values![node, priority.rank()], |row| row.get(0).map(Time)).await
 }

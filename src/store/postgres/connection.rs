@@ -1,6 +1,7 @@
 //! One connection of the pool, while somebody works on it: statements, and the transaction that they are in. What is left in the
 //! middle of a transaction, or has lost its server, does not go back to the pool.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,10 +10,12 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
+use super::line;
+use super::node::says;
 use super::rows::json;
 use super::value::{Value, values};
 use crate::clock::Time;
-use crate::store::{Result, StoreError};
+use crate::store::{Notice, Result, StoreError};
 
 /// What stood in the way of the last statement that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,9 @@ pub struct Mark {
     pub token: i64,
 }
 
-/// The server's clock.
+/// The server's clock as it goes on within a transaction, in microseconds.
+pub const CLOCK: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+/// The server's clock when the transaction began, in milliseconds.
 pub const NOW: &str = "(extract(epoch FROM now()) * 1000)::bigint";
 
 pub struct Db {
@@ -43,11 +48,18 @@ pub struct Db {
     in_transaction: bool,
     trouble: AtomicU8,
     journal: Mutex<Vec<(i64, String, String)>>,
+    notices: Mutex<Vec<Notice>>,
 }
 
 impl Db {
     pub fn new(client: Object) -> Db {
-        Db { client: Some(client), in_transaction: false, trouble: AtomicU8::new(0), journal: Mutex::default() }
+        Db {
+            client: Some(client),
+            in_transaction: false,
+            trouble: AtomicU8::new(0),
+            journal: Mutex::default(),
+            notices: Mutex::default(),
+        }
     }
 
     fn client(&self) -> Result<&Object> {
@@ -132,6 +144,43 @@ impl Db {
              FROM counted, unnest($2::bigint[], $3::text[], $4::text[]) WITH ORDINALITY AS row (at, kind, body, n)";
         let values = values![count, at, kinds, bodies];
         self.execute(sql, &values).await.map(drop)
+    }
+
+    /// Other nodes hear of it with the commit.
+    pub fn notice(&self, notice: Notice) {
+        let mut notices = self.notices.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let Notice::Broadcasts(more) = notice else {
+            if !notices.contains(&notice) {
+                notices.push(notice);
+            }
+            return;
+        };
+        // Told of together, so that they are taken up at one time.
+        let known = notices.iter_mut().find_map(|known| match known {
+            Notice::Broadcasts(ids) => Some(ids),
+            _ => None,
+        });
+        match known {
+            Some(ids) => ids.extend(more),
+            None => notices.push(Notice::Broadcasts(more)),
+        }
+    }
+
+    /// Tells what this transaction has to say, and answers which nodes will hear it. Whoever joins after that reads it.
+    pub async fn announce(&self, from: i64, sequence: impl FnOnce() -> i64) -> Result<Option<(i64, BTreeSet<i64>)>> {
+        let notices = std::mem::take(&mut *self.notices.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if notices.is_empty() {
+            return Ok(None);
+        }
+        let sequence = sequence();
+        let sql = format!(
+            "SELECT array(SELECT id FROM node WHERE id <> $1 AND until > {NOW}), pg_notify('{}', $2::text)",
+            line::NAME
+        );
+        let values = values![from, says(from, sequence, notices)];
+        let rows = self.query(&sql, &values).await?;
+        let nodes: Vec<i64> = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or_default();
+        Ok(Some((sequence, nodes.into_iter().collect())))
     }
 
     pub async fn commit(&mut self) -> Result<()> {

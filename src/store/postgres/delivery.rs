@@ -14,7 +14,7 @@ use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{
-    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, OpenRow, Result, Try, UNDECIDED, Written,
+    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, Notice, OpenRow, Result, Try, UNDECIDED, Written,
 };
 
 /// $15: a new decision, which opens what a bounce or a missing confirmation had ended.
@@ -38,7 +38,12 @@ fn recipient(fact: &Fact) -> Recipient {
     (fact.delivery.broadcast, fact.delivery.subscriber)
 }
 
-pub async fn record(db: &Db, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
+/// Rows of shards that a node owns, of a table `d`.
+pub const OWN: &str = "EXISTS (SELECT 1 FROM shard s WHERE s.id = (d.subscriber >> 48)::int AND s.node = $1)";
+
+/// What `node` has to say. Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is
+/// then no longer known, and their owner hears of what is to be tried again.
+pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
     if facts.iter().any(|fact| fact.indexed && fact.reference.is_some()) {
         lock::no_receipts(db).await?;
     }
@@ -47,7 +52,15 @@ pub async fn record(db: &Db, key: &hmac::Key, facts: &[Fact], closed: &[Manifest
     let mut suppressed = BTreeSet::new();
     let early = !facts.is_empty() && exists(db, "SELECT 1 FROM receipt LIMIT 1", values![]).await?;
     // One statement writes a row once, and how somebody stood is asked once: in a round everybody comes once.
-    let mut left: Vec<&Fact> = facts.iter().collect();
+    let owners = owners(db, facts).await?;
+    let owner = |fact: &Fact| owners.get(&fact.delivery.subscriber.shard()).copied().unwrap_or_default();
+    if facts.iter().any(|fact| fact.state == DeliveryState::Open && owner(fact).0 != node) {
+        db.notice(Notice::Rows);
+    }
+    let (unsure, sure): (Vec<&Fact>, Vec<&Fact>) =
+        facts.iter().partition(|fact| fact.sole.is_some_and(|epoch| owner(fact).1 != epoch));
+    let unsure: Vec<Fact> = unsure.into_iter().map(|fact| Fact { sole: None, ..fact.clone() }).collect();
+    let mut left: Vec<&Fact> = sure.into_iter().chain(&unsure).collect();
     while !left.is_empty() {
         let mut seen = BTreeSet::new();
         let (round, later): (Vec<&Fact>, Vec<&Fact>) = left.into_iter().partition(|fact| seen.insert(recipient(fact)));
@@ -70,9 +83,21 @@ pub async fn record(db: &Db, key: &hmac::Key, facts: &[Fact], closed: &[Manifest
     Ok(Written { ended: count(db, &tally).await?, suppressed })
 }
 
+/// Whose the facts' shards are, and under which epochs. Asked with the recipients locked: who takes one over later sees the facts.
+async fn owners(db: &Db, facts: &[Fact]) -> Result<BTreeMap<u8, (i64, i64)>> {
+    let of: BTreeSet<u8> = facts.iter().map(|fact| fact.delivery.subscriber.shard()).collect();
+    if of.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let shards: Vec<i64> = of.into_iter().map(i64::from).collect();
+    let sql = "SELECT id, node, epoch FROM shard WHERE id = ANY($1::bigint[])";
+    let owners = all(db, sql, values![shards], |row| Ok((row.get::<u8>(0)?, (row.get(1)?, row.get(2)?)))).await?;
+    Ok(owners.into_iter().collect())
+}
+
 /// Facts about as many recipients: rows, counters, attempts, references.
 async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
-    let known: Vec<Recipient> = facts.iter().filter(|fact| !fact.sole).map(|fact| recipient(fact)).collect();
+    let known: Vec<Recipient> = facts.iter().filter(|fact| fact.sole.is_none()).map(|fact| recipient(fact)).collect();
     let before = endings(db, &known).await?;
     for reopens in [false, true] {
         let facts: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.reopens == reopens).collect();
@@ -83,7 +108,7 @@ async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
         let (broadcast, subscriber) = recipient(fact);
         let of = |endings: &BTreeMap<Recipient, Ending>| endings.get(&recipient(fact)).copied().unwrap_or_default();
         let (before, after) =
-            if fact.sole { (Ending::default(), Ending::sole(fact)) } else { (of(&before), of(&after)) };
+            if fact.sole.is_some() { (Ending::default(), Ending::sole(fact)) } else { (of(&before), of(&after)) };
         moved(tally, broadcast, subscriber, before, after);
     }
     attempted(db, facts).await?;
@@ -257,13 +282,21 @@ pub async fn count(db: &Db, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64>>
     Ok(ended)
 }
 
-pub async fn due(db: &Db, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
+pub async fn due(
+    db: &Db,
+    node: i64,
+    lane: ChannelId,
+    priority: Priority,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<OpenRow>> {
     all(
         db,
-        "SELECT broadcast, subscriber, place, channel, tries, due,
-           entered > 0 AND entered < (SELECT value::bigint FROM meta WHERE name = 'epoch') FROM delivery
-         WHERE state = 0 AND lane = $1 AND priority = $2 AND due <= $3 ORDER BY due, broadcast, subscriber, place LIMIT $4",
-        values![lane.0, priority.rank(), now.0, limit as i64],
+        "SELECT d.broadcast, d.subscriber, d.place, d.channel, d.tries, d.due, d.entered > 0 AND d.entered <> s.epoch
+         FROM delivery d JOIN shard s ON s.id = (d.subscriber >> 48)::int AND s.node = $1
+         WHERE d.state = 0 AND d.lane = $2 AND d.priority = $3 AND d.due <= $4
+         ORDER BY d.due, d.broadcast, d.subscriber, d.place LIMIT $5",
+        values![node, lane.0, priority.rank(), now.0, limit as i64],
         |row| {
             Ok(OpenRow {
                 delivery: delivery_id(row)?,
@@ -284,10 +317,12 @@ pub fn delivery_id(row: &Row) -> Result<DeliveryId> {
     Ok(DeliveryId { broadcast: BroadcastId(row.get(0)?), subscriber: SubscriberId(row.get(1)?), place: row.get(2)? })
 }
 
-pub async fn next_due(db: &Db, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
-    let sql = "SELECT min(due) FROM delivery WHERE state = 0 AND lane = $1 AND priority = $2 AND due > $3";
-    let next = first(db, sql, values![lane.0, priority.rank(), now.0], |row| row.get::<Option<i64>>(0)).await?;
-    Ok(next.flatten().map(Time))
+pub async fn next_due(db: &Db, node: i64, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+    let sql = format!(
+        "SELECT d.due FROM delivery d WHERE d.state = 0 AND d.lane = $2 AND d.priority = $3 AND d.due > $4 AND {OWN}
+         ORDER BY d.due LIMIT 1"
+    );
+    first(db, &sql, values![node, lane.0, priority.rank(), now.0], |row| row.get(0).map(Time)).await
 }
 
 /// All that a new decision about open rows needs.
@@ -345,8 +380,10 @@ pub async fn attempts(db: &Db, broadcast: BroadcastId, subscriber: SubscriberId)
     all(db, &sql, values![broadcast.0, subscriber.0], read_attempt).await
 }
 
-pub async fn wake(db: &Db, blocked: &[ChannelId], now: Time) -> Result<()> {
+pub async fn wake(db: &Db, node: i64, blocked: &[ChannelId], now: Time) -> Result<()> {
     let lanes: Vec<i64> = [&[UNDECIDED], blocked].into_iter().flatten().map(|lane| lane.0.into()).collect();
-    let sql = "UPDATE delivery SET due = $2 WHERE state = 0 AND lane = ANY($1::bigint[]) AND due > $2";
-    run(db, sql, values![lanes, now.0]).await.map(drop)
+    let sql = format!(
+        "UPDATE delivery d SET due = $3 WHERE d.state = 0 AND d.lane = ANY($2::bigint[]) AND d.due > $3 AND {OWN}"
+    );
+    run(db, &sql, values![node, lanes, now.0]).await.map(drop)
 }

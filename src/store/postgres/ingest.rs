@@ -6,13 +6,15 @@ use super::value::{Row, values};
 use super::{broadcast, lock};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
-use crate::incident::{Change, Incident};
+use crate::incident::{Change, Incident, Mode};
 use crate::ingest::Ingested;
 use crate::ingest::event::Event;
 use crate::plan::{Draw, Thread, Wrong};
 use crate::store::drawn::Drawn;
 use crate::store::taken::{Said, answered, by_audience, noted, promised, withdrawn};
-use crate::store::{Applied, Apply, Broadcast, BroadcastState, Committed, Known, Result, Tick, TimerKind, UpdateRow};
+use crate::store::{
+    Applied, Apply, Broadcast, BroadcastState, Committed, Known, Notice, Result, Tick, TimerKind, UpdateRow,
+};
 
 pub async fn known(db: &Db, source: &str, id: &str, key: &str, corrects: Option<i64>) -> Result<Known> {
     let mut known = Known { seen: seen(db, source, id).await?, incident: by_key(db, key).await?, ..Known::default() };
@@ -199,10 +201,21 @@ pub async fn ingest(db: &Db, event: &Event, apply: &Apply) -> Result<Committed> 
     )
     .await?;
     commitment(db, incident, &change).await?;
+    if says_what_is_down(&change) {
+        db.notice(Notice::Incident(incident.0));
+    }
     db.journal(change.at, "update", &noted(&change, incident, &broadcasts))?;
     drawn.extend(ended);
     let ingested = answered(&change, incident, broadcasts);
     Ok(Committed::Done { ingested, drawn, change: Box::new(change) })
+}
+
+/// Whether other nodes have to ask what is down by it.
+fn says_what_is_down(change: &Change) -> bool {
+    let said_before = change.incident.version > 0;
+    change.incident.mode == Mode::Real
+        && !change.update.late
+        && (said_before || !change.after.platforms_down.is_empty())
 }
 
 async fn write_incident(db: &Db, change: &Change) -> Result<IncidentId> {

@@ -13,8 +13,6 @@ use crate::store::Result;
 
 /// Of all advisory locks of two numbers, ours have this one first: "loud".
 pub const OURS: i32 = 0x6c6f_7564;
-/// Of the node that sends.
-pub const NODE: i32 = 1;
 /// Of whoever changes the schema.
 pub const SCHEMA: i32 = 2;
 const SUBSCRIBERS: i32 = 3;
@@ -29,6 +27,11 @@ pub async fn incident_key(db: &Db, key: &str) -> Result<()> {
 /// What others say of a component.
 pub async fn component(db: &Db, component: &str) -> Result<()> {
     name(db, &format!("component {component}")).await
+}
+
+/// A limit of several nodes.
+pub async fn limit(db: &Db, limit: &str) -> Result<()> {
+    name(db, &format!("limit {limit}")).await
 }
 
 async fn name(db: &Db, name: &str) -> Result<()> {

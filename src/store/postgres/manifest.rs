@@ -68,7 +68,7 @@ pub async fn told(db: &Db, broadcast: &Broadcast, from: SubscriberId, to: Subscr
     for broadcast in earlier {
         let sql = "SELECT subscriber FROM delivery WHERE broadcast = $1 AND subscriber BETWEEN $2 AND $3
                AND (state IN (6, 7) OR receipt = 'unconfirmed'
-                 OR state = 0 AND entered > 0 AND entered < (SELECT value::bigint FROM meta WHERE name = 'epoch'))
+                 OR state = 0 AND entered > 0 AND entered <> (SELECT epoch FROM shard WHERE id = (subscriber >> 48)::int))
              UNION SELECT subscriber FROM attempt
              WHERE broadcast = $1 AND subscriber BETWEEN $2 AND $3 AND outcome IN ('unknown', 'perhaps')";
         told.extend(all(db, sql, values![broadcast, from.0, to.0], |row| row.get::<i64>(0)).await?);
@@ -76,19 +76,22 @@ pub async fn told(db: &Db, broadcast: &Broadcast, from: SubscriberId, to: Subscr
     Ok(told)
 }
 
-/// Writes manifests of one broadcast, the rows of whoever waits, and the moved cursors: fenced by the epoch. Whoever takes over
-/// raises it, and waits for this until it is committed: what is written under the old one is seen by the new owner.
+/// Writes manifests of one broadcast, the rows of whoever waits, and the moved cursors: fenced by the epochs of their shards. Whoever
+/// takes a shard over raises it, and waits for this until it is committed: what is written under the old one is seen by the new
+/// owner.
 pub async fn decide(
     db: &Db,
     key: &hmac::Key,
-    own: i64,
+    node: i64,
     manifests: &[Manifest],
     rows: &[Fact],
     wordings: &[Wording],
 ) -> Result<()> {
-    let sql = "SELECT value::bigint FROM meta WHERE name = 'epoch' FOR SHARE";
-    let current = first(db, sql, values![], |row| row.get::<i64>(0)).await?;
-    if current != Some(own) || manifests.iter().any(|manifest| manifest.epoch != own) {
+    let shards: Vec<i64> = manifests.iter().map(|manifest| manifest.key.shard.into()).collect();
+    let sql = "SELECT id, epoch FROM shard WHERE id = ANY($1::bigint[]) ORDER BY id FOR SHARE";
+    let epochs = all(db, sql, values![shards], |row| Ok((row.get::<u8>(0)?, row.get::<i64>(1)?))).await?;
+    let epochs: BTreeMap<u8, i64> = epochs.into_iter().collect();
+    if manifests.iter().any(|manifest| epochs.get(&manifest.key.shard) != Some(&manifest.epoch)) {
         return Err(StoreError::Fenced);
     }
     upkeep::word(db, wordings).await?;
@@ -101,45 +104,45 @@ pub async fn decide(
     run(
         db,
         "INSERT INTO manifest (broadcast, shard, number, first, last, epoch, at, open, decisions)
-         SELECT broadcast, shard, number, first, last, $1, at, open, decisions
-         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[], $9::bytea[])
-           AS row (broadcast, shard, number, first, last, at, open, decisions)",
+         SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+           $8::boolean[], $9::bytea[])",
         values![
-            own,
             each(&|manifest| manifest.key.broadcast.0),
             each(&|manifest| manifest.key.shard.into()),
             each(&|manifest| manifest.key.number),
             each(&|manifest| end(manifest.decided.first())),
             each(&|manifest| end(manifest.decided.last())),
+            each(&|manifest| manifest.epoch),
             each(&|manifest| manifest.at.0),
             written.iter().map(|manifest| is_open(&manifest.decided, rows)).collect::<Vec<bool>>(),
             written.iter().map(|manifest| pack(&manifest.decided)).collect::<Vec<Vec<u8>>>()
         ],
     )
     .await?;
-    move_cursors(db, own, manifests).await?;
-    delivery::record(db, key, rows, &[]).await.map(drop)
+    move_cursors(db, manifests).await?;
+    delivery::record(db, key, node, rows, &[]).await.map(drop)
 }
 
 /// What is decided moves in a shard.
 #[derive(Default)]
 struct Moved {
     cursor: i64,
+    epoch: i64,
     selected: i64,
     skipped: i64,
     unreachable: i64,
 }
 
 /// Each shard is decided up to the last of its manifest, and read where that is its end.
-async fn move_cursors(db: &Db, epoch: i64, manifests: &[Manifest]) -> Result<()> {
+async fn move_cursors(db: &Db, manifests: &[Manifest]) -> Result<()> {
     let Some(broadcast) = manifests.first().map(|manifest| manifest.key.broadcast) else { return Ok(()) };
     // A shard may have several manifests in one commit.
     let mut moved: BTreeMap<u8, Moved> = BTreeMap::new();
-    for Manifest { key, decided, .. } in manifests {
+    for Manifest { key, decided, epoch, .. } in manifests {
         let Some(last) = decided.last() else { continue };
         let (skipped, unreachable) = omitted(decided);
         let shard = moved.entry(key.shard).or_default();
-        shard.cursor = last.subscriber.0;
+        (shard.cursor, shard.epoch) = (last.subscriber.0, *epoch);
         shard.selected += decided.len() as i64;
         shard.skipped += skipped;
         shard.unreachable += unreachable;
@@ -148,17 +151,17 @@ async fn move_cursors(db: &Db, epoch: i64, manifests: &[Manifest]) -> Result<()>
     run(
         db,
         "INSERT INTO progress AS p (broadcast, shard, cursor, epoch, selected, skipped, unreachable)
-         SELECT $1, shard, cursor, $2, selected, skipped, unreachable
-         FROM unnest($3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
-           AS row (shard, cursor, selected, skipped, unreachable)
+         SELECT $1, shard, cursor, epoch, selected, skipped, unreachable
+         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+           AS row (shard, cursor, epoch, selected, skipped, unreachable)
          ON CONFLICT (broadcast, shard) DO UPDATE SET cursor = excluded.cursor, epoch = excluded.epoch,
            selected = p.selected + excluded.selected, skipped = p.skipped + excluded.skipped,
            unreachable = p.unreachable + excluded.unreachable",
         values![
             broadcast.0,
-            epoch,
             moved.keys().map(|shard| i64::from(*shard)).collect::<Vec<i64>>(),
             each(&|shard| shard.cursor),
+            each(&|shard| shard.epoch),
             each(&|shard| shard.selected),
             each(&|shard| shard.skipped),
             each(&|shard| shard.unreachable)
@@ -203,13 +206,14 @@ pub async fn decided(db: &Db, id: BroadcastId, who: SubscriberId) -> Result<Opti
 }
 
 /// The next manifest that was open when the process ended, with the recipients that have no row.
-pub async fn unfinished(db: &Db, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+pub async fn unfinished(db: &Db, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
     let (broadcast, shard, number) = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard, key.number));
     let found = first(
         db,
         "SELECT broadcast, shard, number, at, decisions FROM manifest
-         WHERE open AND (broadcast, shard, number) > ($1, $2, $3) ORDER BY broadcast, shard, number LIMIT 1",
-        values![broadcast, shard, number],
+         WHERE open AND (broadcast, shard, number) > ($1, $2, $3) AND $4::bigint >> shard & 1 = 1
+         ORDER BY broadcast, shard, number LIMIT 1",
+        values![broadcast, shard, number, shards as i64],
         |row| {
             let key = ManifestKey { broadcast: BroadcastId(row.get(0)?), shard: row.get(1)?, number: row.get(2)? };
             Ok((key, Time(row.get(3)?), unpack(row.bytes(4)?)?))

@@ -1,7 +1,8 @@
 //! The store for more than one machine: PostgreSQL, under the same promises as the embedded one. A pool of connections that
 //! outlives the server's restarts; every write is a transaction that locks what it is about (`lock.rs`), and is repeated only where
-//! it is known not to have been written (`transaction.rs`). For now one node alone may send from a database.
+//! it is known not to have been written (`transaction.rs`). Any number of nodes send from one database, each what it owns (`node.rs`).
 
+mod announced;
 mod block;
 mod broadcast;
 mod confirm;
@@ -9,10 +10,11 @@ mod connection;
 mod delivery;
 mod import;
 mod ingest;
+mod line;
 mod lock;
 mod manifest;
 mod migrate;
-mod owner;
+mod node;
 mod put;
 mod query;
 mod receipt;
@@ -28,7 +30,7 @@ mod transaction;
 mod upkeep;
 mod value;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -37,13 +39,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::NOW;
-use self::owner::Owner;
+use self::node::Node;
 use self::rows::first;
 pub use self::server::Server;
 use self::transaction::{Marks, read, write};
 use self::value::values;
 use crate::channel::tls::Tls;
-use crate::store::{Result, StoreError, installation};
+use crate::clock::Clock;
+use crate::store::{Leases, Result, StoreError, installation};
 
 /// How long somebody waits for a connection that others have.
 const BUSY: Duration = Duration::from_secs(10);
@@ -52,35 +55,30 @@ const CONNECTING: Duration = Duration::from_secs(6);
 pub struct Postgres {
     pool: Pool,
     key: hmac::Key,
-    epoch: i64,
     marks: Marks,
     /// Of what comes from outside.
     places: Arc<Semaphore>,
-    /// Held by the process that sends.
-    owner: Mutex<Option<Owner>>,
-    owns: bool,
+    /// `None`: nothing is sent from here.
+    node: Option<Node>,
+    leases: Arc<Leases>,
 }
 
 impl Postgres {
-    /// Opens the database for the process that sends from it; an older schema is brought up to date. A second such process is
-    /// refused.
-    pub async fn own(server: &Server, connections: usize, room: usize) -> Result<Postgres> {
-        Postgres::open(server, connections, room, true).await
+    /// Opens the database for a node that sends from it; an older schema is brought up to date. Shards that nobody owns are its own
+    /// when this returns, as far as they are its share.
+    pub async fn own(server: &Server, clock: Arc<Clock>, connections: usize, room: usize) -> Result<Postgres> {
+        Postgres::open(server, connections, room, Some(clock)).await
     }
 
-    /// Opens it beside its owner, for a command that sends nothing.
+    /// Opens it beside its nodes, for a command that sends nothing.
     pub async fn visit(server: &Server) -> Result<Postgres> {
-        Postgres::open(server, 2, 1024, false).await
+        Postgres::open(server, 2, 1024, None).await
     }
 
-    async fn open(server: &Server, connections: usize, room: usize, owns: bool) -> Result<Postgres> {
+    async fn open(server: &Server, connections: usize, room: usize, node: Option<Arc<Clock>>) -> Result<Postgres> {
         let tls = tls(server)?;
-        let owner = match owns {
-            true => Some(Owner::take(server.config(), tls.clone(), &server.name()).await?),
-            false => None,
-        };
         let recycling_method = RecyclingMethod::Verified;
-        let manager = Manager::from_config(server.config(), tls, ManagerConfig { recycling_method });
+        let manager = Manager::from_config(server.config(), tls.clone(), ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(connections)
             .runtime(Runtime::Tokio1)
@@ -92,11 +90,10 @@ impl Postgres {
         let mut store = Postgres {
             pool,
             key: hmac::Key::new(hmac::HMAC_SHA256, &[]),
-            epoch: 0,
             marks: Marks::new(0),
             places: Arc::new(Semaphore::new(room)),
-            owner: Mutex::new(owner),
-            owns,
+            node: None,
+            leases: Arc::new(Leases::none()),
         };
         store.synced().await?;
         write!(store, db => migrate::migrate(db))?;
@@ -107,13 +104,12 @@ impl Postgres {
             upkeep::meta(db, "key").await
         })?;
         store.key = installation::key(&key.unwrap_or_default())?;
-        if owns {
+        if let Some(clock) = node {
             let old = format!("DELETE FROM last_commit WHERE at < {NOW} - 7 * 86400000");
             write!(store, db => rows::run(db, &old, values![]))?;
-            let raise = "INSERT INTO meta VALUES ('epoch', '1')
-                 ON CONFLICT (name) DO UPDATE SET value = (meta.value::bigint + 1)::text RETURNING value::bigint";
-            let epoch = write!(store, db => first(db, raise, values![], |row| row.get::<i64>(0)))?;
-            store.epoch = epoch.ok_or_else(|| StoreError::Failed("meta.epoch was not raised".into()))?;
+            let node = Node::join(server.config(), tls, clock).await?;
+            store.leases = node.leases.clone();
+            store.node = Some(node);
         }
         Ok(store)
     }
@@ -138,19 +134,15 @@ impl Postgres {
         self.places.clone().try_acquire_owned().map_err(|_| StoreError::Full)
     }
 
-    fn owner(&self) -> std::sync::MutexGuard<'_, Option<Owner>> {
-        self.owner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn id(&self) -> i64 {
+        self.node.as_ref().map_or(0, Node::id)
     }
 
-    fn owned(&self) -> Result<()> {
-        match self.owns && !self.owner().as_ref().is_some_and(Owner::held) {
-            true => Err(StoreError::Failed("the lock of the node that sends is not held".into())),
-            false => Ok(()),
+    fn leased(&self) -> Result<()> {
+        match &self.node {
+            Some(node) if !node.lasts() => Err(StoreError::Failed("the node's lease has ended".into())),
+            _ => Ok(()),
         }
-    }
-
-    fn release(&self) {
-        self.owner().take();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::clock::Time;
 use crate::id::SubscriberId;
 use crate::store::packed::{Kept, blind, pack_addresses, pack_interests, unpack_addresses};
 use crate::store::settled::{Known, Wanted, blinds, gone, numbered, settle, taken, unchanged};
-use crate::store::{Result, StoreError, SubscriberDraft, Upserted};
+use crate::store::{Notice, Result, StoreError, SubscriberDraft, Upserted};
 
 pub async fn upsert(db: &Db, key: &hmac::Key, drafts: &[SubscriberDraft], now: Time) -> Result<Vec<Upserted>> {
     let subscribers: Vec<&Subscriber> = drafts.iter().map(|draft| &draft.subscriber).collect();
@@ -159,6 +159,7 @@ impl Batch {
         if self.written.is_empty() {
             return Ok(());
         }
+        changed(db, &self.past);
         keep_past(db, self.past.iter().copied().collect(), now).await?;
         let people: Vec<&Known> = self.written.iter().filter_map(|id| self.people.get(id)).collect();
         write_people(db, &people).await?;
@@ -177,6 +178,15 @@ impl Batch {
         )
         .await?;
         memberships(db, &self.members, now).await
+    }
+}
+
+/// Other nodes may have something for them in memory.
+fn changed(db: &Db, ids: &BTreeSet<i64>) {
+    match ids.len() {
+        0 => {}
+        1..=100 => db.notice(Notice::Subscribers(ids.iter().copied().collect())),
+        _ => db.notice(Notice::Everyone),
     }
 }
 

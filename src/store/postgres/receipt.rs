@@ -15,7 +15,7 @@ use crate::channel::Fault;
 use crate::clock::Time;
 use crate::id::DeliveryId;
 use crate::store::tally::{Tally, moved};
-use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, UNCONFIRMED};
+use crate::store::{BroadcastState, DeliveryState, Fact, Matching, Notice, ReceiptFact, Reported, Result, UNCONFIRMED};
 
 /// Answers what it changed.
 pub async fn take(db: &Db, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<Reported>> {
@@ -189,6 +189,9 @@ async fn apply(
     if arrived {
         confirm::confirmed(db, broadcast, who).await?;
         applied.late = confirm::given_up(db, broadcast, who).await?;
+        if applied.late {
+            db.notice(Notice::Confirmed(broadcast.0, who.0));
+        }
     }
     moved(tally, broadcast, who, before, ending(db, broadcast, who).await?);
     db.journal(

@@ -10,7 +10,7 @@ use super::{broadcast, lock, query};
 use crate::clock::Time;
 use crate::id::DeliveryId;
 use crate::store::tally::{Tally, moved};
-use crate::store::{BroadcastState, DeliveryState, Replayed, Result};
+use crate::store::{BroadcastState, DeliveryState, Notice, Replayed, Result};
 
 pub async fn replay(db: &Db, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
     lock::incident_of(db, id.broadcast).await?;
@@ -41,6 +41,7 @@ pub async fn replay(db: &Db, id: DeliveryId, due: Time, now: Time, by: &str) -> 
         values![id.broadcast.0, who, place, due.0],
     )
     .await?;
+    db.notice(Notice::Rows);
     let mut tally = Tally::new();
     moved(&mut tally, id.broadcast, id.subscriber, before, ending(db, id.broadcast, id.subscriber).await?);
     let reopened = count(db, &tally).await?.values().sum::<i64>() < 0;

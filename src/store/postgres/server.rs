@@ -100,9 +100,9 @@ impl Server {
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(std::time::Duration::from_secs(5))
             .keepalives_idle(std::time::Duration::from_secs(10))
-            // Of a client that is gone without a word, the server has to know soon, since it may hold the lock of the node.
+            // Whoever stands still in the middle of a transaction, or is gone without a word, holds locks that others wait for.
             .options(
-                "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=60s \
+                "-c statement_timeout=60s -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
                  -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
             );
         if !self.password.expose().is_empty() {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::node::Node;
 use super::transaction::{read, snapshot, write};
 use super::{
     Postgres, block, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
@@ -25,9 +27,9 @@ use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Recipient, Replayed, Reported, Result, Signal, Store, StoreError, SubscriberDraft, Tick, Timer,
-    TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
+    Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
+    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -109,6 +111,10 @@ impl Store for Postgres {
         write!(self, db => broadcast::change_state(db, id, &from, to, now, by))
     }
 
+    async fn complete(&self, id: BroadcastId, now: Time) -> Result<bool> {
+        write!(self, db => broadcast::complete(db, id, now))
+    }
+
     async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)> {
         read!(self, db => broadcast::due_timers(db, now))
     }
@@ -128,27 +134,27 @@ impl Store for Postgres {
     }
 
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
-        write!(self, db => manifest::decide(db, &self.key, self.epoch, &manifests, &rows, &wordings))
+        write!(self, db => manifest::decide(db, &self.key, self.id(), &manifests, &rows, &wordings))
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
-        write!(self, db => delivery::record(db, &self.key, &facts, &closed))
+        write!(self, db => delivery::record(db, &self.key, self.id(), &facts, &closed))
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
-        write!(self, db => confirm::lapse(db, priority, now, limit))
+        write!(self, db => confirm::lapse(db, self.id(), priority, now, limit))
     }
 
     async fn next_lapse(&self, priority: Priority) -> Result<Option<Time>> {
-        read!(self, db => confirm::next(db, priority))
+        read!(self, db => confirm::next(db, self.id(), priority))
     }
 
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
-        read!(self, db => delivery::due(db, lane, priority, now, limit))
+        read!(self, db => delivery::due(db, self.id(), lane, priority, now, limit))
     }
 
     async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
-        read!(self, db => delivery::next_due(db, lane, priority, now))
+        read!(self, db => delivery::next_due(db, self.id(), lane, priority, now))
     }
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
@@ -156,11 +162,11 @@ impl Store for Postgres {
     }
 
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {
-        write!(self, db => delivery::wake(db, &blocked, now))
+        write!(self, db => delivery::wake(db, self.id(), &blocked, now))
     }
 
-    async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
-        read!(self, db => manifest::unfinished(db, after))
+    async fn unfinished(&self, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+        read!(self, db => manifest::unfinished(db, shards, after))
     }
 
     async fn wording(&self, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>> {
@@ -171,8 +177,18 @@ impl Store for Postgres {
         write!(self, db => upkeep::word(db, &wordings))
     }
 
-    async fn epoch(&self) -> Result<i64> {
-        Ok(self.epoch)
+    fn leases(&self) -> Arc<Leases> {
+        self.leases.clone()
+    }
+
+    fn notices(&self) -> Option<Notices> {
+        self.node.as_ref().and_then(Node::notices)
+    }
+
+    async fn obeyed(&self) {
+        if let Some(node) = &self.node {
+            node.announced.obeyed().await;
+        }
     }
 
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>> {
@@ -191,12 +207,22 @@ impl Store for Postgres {
         write!(self, db => upkeep::set_breaker(db, &row))
     }
 
-    async fn spent(&self, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
-        read!(self, db => upkeep::spent(db, name, from))
+    async fn reserve(
+        &self,
+        name: &str,
+        width: i64,
+        buckets: i64,
+        most: i64,
+        count: i64,
+        now: Time,
+    ) -> Result<Reserved> {
+        write!(self, db => upkeep::reserve(db, name, width, buckets, most, count, now))
     }
 
-    async fn spend(&self, name: &str, bucket: i64, count: i64) -> Result<()> {
-        write!(self, db => upkeep::spend(db, name, bucket, count))
+    async fn grant(&self, name: &str, count: u32, interval: Duration) -> Result<Duration> {
+        let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX / 1_000_000);
+        let after = write!(self, db => upkeep::grant(db, name, count, interval))?;
+        Ok(Duration::from_micros(after.unsigned_abs()))
     }
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {
@@ -306,7 +332,13 @@ impl Store for Postgres {
     }
 
     async fn set_meta(&self, name: &str, value: &str) -> Result<()> {
-        write!(self, db => upkeep::set_meta(db, name, value))
+        write!(self, db => async {
+            // What platforms taught changes often, and each node has its own lessons.
+            if !name.starts_with("learned/") {
+                db.notice(Notice::Setting(name.into()));
+            }
+            upkeep::set_meta(db, name, value).await
+        })
     }
 
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
@@ -345,12 +377,14 @@ impl Store for Postgres {
     /// A true write: only that says whether the next one would succeed. As long as this answers no, nobody may send anything that
     /// would be written.
     async fn ready(&self) -> Result<()> {
-        self.owned()?;
+        self.leased()?;
         write!(self, db => upkeep::set_meta(db, "tried", ""))
     }
 
     async fn close(&self) -> Result<()> {
-        self.release();
+        if let Some(node) = &self.node {
+            node.leave().await;
+        }
         self.pool.close();
         Ok(())
     }

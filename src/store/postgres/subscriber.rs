@@ -12,8 +12,8 @@ use super::value::{Row, values};
 use crate::audience::Subscriber;
 use crate::clock::Time;
 use crate::id::SubscriberId;
-use crate::store::Result;
 use crate::store::packed::{Kept, blind, pack_addresses, past_of, unpack_addresses};
+use crate::store::{Notice, Result};
 
 pub const SUBSCRIBER: &str =
     "SELECT s.id, s.version, s.foreign_key, s.flags, s.name, s.locale, s.zone, s.quiet, s.severity,
@@ -117,6 +117,7 @@ pub async fn keep_past(db: &Db, ids: Vec<i64>, now: Time) -> Result<()> {
 pub async fn remove(db: &Db, key: &hmac::Key, id: SubscriberId, now: Time) -> Result<bool> {
     lock::subscribers(db).await?;
     let Some(subscriber) = one(db, id).await? else { return Ok(false) };
+    db.notice(Notice::Subscribers(vec![id.0]));
     keep_past(db, vec![id.0], now).await?;
     let sql = "DELETE FROM member WHERE subscriber = $2 AND audience IN (SELECT id FROM audience WHERE name = ANY($1))";
     let audiences: Vec<String> = subscriber.audiences.iter().cloned().collect();
@@ -167,6 +168,7 @@ async fn mark(db: &Db, blind: &[u8], suppressed: bool, now: Time) -> Result<Opti
     let changed = addresses.iter_mut().find(|address| address.place == place && address.suppressed != suppressed);
     if let Some(address) = changed {
         address.suppressed = suppressed;
+        db.notice(Notice::Subscribers(vec![id]));
         keep_past(db, vec![id], now).await?;
         let sql = "UPDATE subscriber SET version = version + 1, addresses = $2 WHERE id = $1";
         run(db, sql, values![id, pack_addresses(next_place, &addresses)]).await?;

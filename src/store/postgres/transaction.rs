@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Postgres;
 use super::connection::{Db, Mark, NOW, Trouble, said, trouble};
+use super::node::Node;
 use super::rows::first;
 use super::value::values;
 use crate::store::settled::lock;
@@ -175,11 +176,14 @@ impl Postgres {
     ) -> Option<Result<T>> {
         let Transaction { mut db, mark } = transaction;
         let written = match done {
-            Ok(value) => db.write_journal().await.map(|()| value),
+            Ok(value) => match db.write_journal().await {
+                Ok(()) => self.announce(&db).await.map(|said| (value, said)),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
-        let value = match written {
-            Ok(value) => value,
+        let (value, said) = match written {
+            Ok(written) => written,
             Err(error) => {
                 let trouble = db.trouble();
                 db.roll_back().await;
@@ -191,15 +195,31 @@ impl Postgres {
         let trouble = db.trouble();
         drop(db);
         if trouble != Trouble::Lost {
+            said.into_iter().for_each(|said| self.taken_back(said));
             return if tries.after(trouble).await { None } else { Some(Err(error)) };
         }
         let Some(mark) = mark else { return Some(Err(error)) };
         match self.committed(&mark.mark).await {
             Ok(true) => Some(Ok(value)),
-            Ok(false) if tries.after(trouble).await => None,
-            Ok(false) => Some(Err(error)),
+            Ok(false) => {
+                said.into_iter().for_each(|said| self.taken_back(said));
+                if tries.after(trouble).await { None } else { Some(Err(error)) }
+            }
             Err(unknown) => Some(Err(unknown)),
         }
+    }
+
+    /// What other nodes are to hear goes with the commit; answers under which number.
+    async fn announce(&self, db: &Db) -> Result<Option<i64>> {
+        let from = self.node.as_ref().map_or(0, Node::id);
+        let number = || self.node.as_ref().map_or(0, |node| node.announced.number());
+        let Some((sequence, nodes)) = db.announce(from, number).await? else { return Ok(None) };
+        self.node.iter().for_each(|node| node.announced.said(sequence, nodes.clone()));
+        Ok(Some(sequence))
+    }
+
+    fn taken_back(&self, sequence: i64) {
+        self.node.iter().for_each(|node| node.announced.taken_back(sequence));
     }
 
     /// What became of a transaction whose answer was lost. Where it is still under way, as where the network alone is gone, its mark

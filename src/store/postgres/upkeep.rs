@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::Db;
+use super::connection::{CLOCK, Db};
+use super::lock;
 use super::rows::{all, digest, first, json, parsed, run};
 use super::value::values;
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Result, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Notice, Reserved, Result, TokenRow, Wording, WordingKey};
 
 pub async fn freeze(db: &Db, frozen: &Frozen) -> Result<()> {
     let sql = "INSERT INTO frozen VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -81,6 +82,7 @@ pub async fn channels(db: &Db, names: &[String]) -> Result<Vec<(String, ChannelI
 }
 
 pub async fn pause_channel(db: &Db, channel: ChannelId, paused: bool) -> Result<()> {
+    db.notice(Notice::Channel(channel.0));
     run(db, "UPDATE channel SET paused = $2 WHERE id = $1", values![channel.0, paused]).await.map(drop)
 }
 
@@ -98,20 +100,55 @@ pub async fn breakers(db: &Db) -> Result<Vec<BreakerRow>> {
 }
 
 pub async fn set_breaker(db: &Db, row: &BreakerRow) -> Result<()> {
+    db.notice(Notice::Channel(row.channel.0));
     let sql = "INSERT INTO breaker VALUES ($1, $2, $3, $4, $5) ON CONFLICT (channel, host)
          DO UPDATE SET state = excluded.state, since = excluded.since, until = excluded.until";
     run(db, sql, values![row.channel.0, &row.host, &row.state, row.since.0, row.until.0]).await.map(drop)
 }
 
-pub async fn spent(db: &Db, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
-    let sql = "SELECT bucket, spent FROM permit WHERE name = $1 AND bucket >= $2 ORDER BY bucket";
-    all(db, sql, values![name, from], |row| Ok((row.get(0)?, row.get(1)?))).await
+/// By the server's clock, which is the same for all nodes. `now` is what the asker's showed before it asked.
+pub async fn reserve(
+    db: &Db,
+    name: &str,
+    width: i64,
+    buckets: i64,
+    most: i64,
+    count: i64,
+    now: Time,
+) -> Result<Reserved> {
+    lock::limit(db, name).await?;
+    let own = first(db, &format!("SELECT {CLOCK} / 1000"), values![], |row| row.get::<i64>(0)).await?.unwrap_or(now.0);
+    let (bucket, ahead) = (own / width, own - now.0);
+    let sql = "SELECT bucket, spent FROM permit WHERE name = $1 AND bucket BETWEEN $2 AND $3 ORDER BY bucket";
+    let known = all(db, sql, values![name, bucket - buckets, bucket], |row| Ok((row.get(0)?, row.get::<i64>(1)?)));
+    let mut spent: Vec<(i64, i64)> = known.await?;
+    let count = count.min(most - spent.iter().map(|(_, spent)| spent).sum::<i64>()).max(0);
+    if count > 0 {
+        let sql = "INSERT INTO permit AS p VALUES ($1, $2, $3)
+             ON CONFLICT (name, bucket) DO UPDATE SET spent = p.spent + excluded.spent";
+        run(db, sql, values![name, bucket, count]).await?;
+        match spent.last_mut().filter(|(last, _)| *last == bucket) {
+            Some((_, spent)) => *spent += count,
+            None => spent.push((bucket, count)),
+        }
+    }
+    Ok(Reserved { bucket, count, spent, ahead })
 }
 
-pub async fn spend(db: &Db, name: &str, bucket: i64, count: i64) -> Result<()> {
-    let sql = "INSERT INTO permit AS p VALUES ($1, $2, $3)
-         ON CONFLICT (name, bucket) DO UPDATE SET spent = p.spent + excluded.spent";
-    run(db, sql, values![name, bucket, count]).await.map(drop)
+/// A clock that was set back would leave a time that nobody comes to; it is a window or so away at most.
+const FAR: i64 = 120_000_000;
+
+/// The next times, each once. The first nodes ever to ask begin one interval from now.
+pub async fn grant(db: &Db, name: &str, count: u32, interval: i64) -> Result<i64> {
+    let sql = format!(
+        "WITH clock AS (SELECT {CLOCK} AS now)
+         INSERT INTO pace AS p SELECT $1, now + $3::bigint * ($2::bigint + 1) FROM clock
+         ON CONFLICT (name) DO UPDATE SET next = (SELECT CASE WHEN p.next > now + {FAR} THEN now + {FAR} ELSE greatest(p.next, now) END
+           FROM clock) + $2::bigint * $3::bigint
+         RETURNING next - $2::bigint * $3::bigint - (SELECT now FROM clock)"
+    );
+    let after = first(db, &sql, values![name, i64::from(count), interval], |row| row.get::<i64>(0)).await?;
+    Ok(after.unwrap_or(FAR).max(0))
 }
 
 pub async fn meta(db: &Db, name: &str) -> Result<Option<String>> {

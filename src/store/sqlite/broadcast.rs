@@ -186,6 +186,22 @@ pub fn change_state(
     one(db, id)
 }
 
+pub fn complete(db: &Connection, id: BroadcastId, now: Time) -> Result<bool> {
+    let sql =
+        "SELECT state, shards = 0 AND NOT EXISTS (SELECT 1 FROM progress p WHERE p.broadcast = b.id AND p.selected <>
+           p.told + p.unknown + p.unreachable + p.skipped + p.superseded + p.cancelled + p.expired - p.told_open)
+         FROM broadcast b WHERE id = ?1";
+    let found = first(db, sql, [id.0], |row| Ok((BroadcastState::from_number(row.get(0)?), row.get::<_, bool>(1)?)))?;
+    match found {
+        Some((BroadcastState::Running, true)) => {
+            let (from, to) = ([BroadcastState::Running], BroadcastState::Done);
+            change_state(db, id, &from, to, now, "engine").map(|changed| changed.is_some())
+        }
+        Some((state, _)) => Ok(state == BroadcastState::Done),
+        None => Ok(false),
+    }
+}
+
 /// Ends what was drawn for an update and is still held; answers it.
 pub fn end_held(
     db: &Connection,

@@ -30,7 +30,7 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
     let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
     for fact in facts {
         let DeliveryId { broadcast, subscriber, place } = fact.delivery;
-        let before = if fact.sole { Ending::default() } else { ending(db, broadcast, subscriber)? };
+        let before = if fact.sole.is_some() { Ending::default() } else { ending(db, broadcast, subscriber)? };
         upsert
             .execute(rusqlite::params![
                 broadcast.0,
@@ -50,7 +50,7 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
                 fact.entered.unwrap_or(0)
             ])
             .map_err(super::failed)?;
-        let after = match fact.sole {
+        let after = match fact.sole.is_some() {
             true => Ending::sole(fact),
             false => ending(db, broadcast, subscriber)?,
         };

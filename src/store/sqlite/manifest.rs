@@ -170,13 +170,14 @@ pub fn decided(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Op
 }
 
 /// The next manifest that was open when the process ended, with the recipients that have no row.
-pub fn unfinished(db: &Connection, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
-    let after = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard.into(), key.number));
+pub fn unfinished(db: &Connection, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+    let (broadcast, shard, number) = after.map_or((-1, 0, 0), |key| (key.broadcast.0, key.shard, key.number));
     let found = first(
         db,
         "SELECT broadcast, shard, number, at, decisions FROM manifest
-         WHERE open = 1 AND (broadcast, shard, number) > (?1, ?2, ?3) ORDER BY broadcast, shard, number LIMIT 1",
-        after,
+         WHERE open = 1 AND (broadcast, shard, number) > (?1, ?2, ?3) AND ?4 >> shard & 1
+         ORDER BY broadcast, shard, number LIMIT 1",
+        (broadcast, shard, number, shards as i64),
         |row| {
             let key = ManifestKey { broadcast: BroadcastId(row.get(0)?), shard: row.get(1)?, number: row.get(2)? };
             Ok((key, Time(row.get(3)?), row.get::<_, Vec<u8>>(4)?))

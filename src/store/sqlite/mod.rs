@@ -31,7 +31,7 @@ use rusqlite::Connection;
 
 pub use self::inline::Crash;
 use self::writer::{Writer, failed};
-use crate::store::{Result, StoreError};
+use crate::store::{Leases, Result, StoreError};
 
 const READERS: usize = 2;
 
@@ -42,6 +42,7 @@ pub struct Sqlite {
     reading: Arc<tokio::sync::Semaphore>,
     key: hmac::Key,
     epoch: i64,
+    leases: Arc<Leases>,
     /// Ends the checkpointing thread.
     checkpoints: Option<std::sync::mpsc::Sender<()>>,
     /// Held by the process that sends.
@@ -107,6 +108,7 @@ impl Sqlite {
             readers: Arc::new(Mutex::new(readers)),
             key,
             epoch,
+            leases: Arc::new(Leases::forever(epoch)),
             checkpoints,
             _owned: owned,
         })

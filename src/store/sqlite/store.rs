@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -26,9 +27,9 @@ use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Manifest, ManifestKey, Member, OpenRow,
-    ReceiptFact, Recipient, Replayed, Reported, Result, Signal, Store, StoreError, SubscriberDraft, Tick, Timer,
-    TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
+    Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
+    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -113,6 +114,10 @@ impl Store for Sqlite {
         self.write(move |db| broadcast::change_state(db, id, &from, to, now, &by)).await
     }
 
+    async fn complete(&self, id: BroadcastId, now: Time) -> Result<bool> {
+        self.write(move |db| broadcast::complete(db, id, now)).await
+    }
+
     async fn due_timers(&self, now: Time) -> Result<(Vec<Timer>, Option<Time>)> {
         self.read(move |db| broadcast::due_timers(db, now)).await
     }
@@ -181,8 +186,8 @@ impl Store for Sqlite {
         self.write(move |db| delivery::wake(db, &blocked, now)).await
     }
 
-    async fn unfinished(&self, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
-        self.read(move |db| manifest::unfinished(db, after)).await
+    async fn unfinished(&self, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {
+        self.read(move |db| manifest::unfinished(db, shards, after)).await
     }
 
     async fn wording(&self, broadcast: BroadcastId, key: &WordingKey) -> Result<Option<Vec<u8>>> {
@@ -194,9 +199,15 @@ impl Store for Sqlite {
         self.write(move |db| upkeep::word(db, &wordings)).await
     }
 
-    async fn epoch(&self) -> Result<i64> {
-        Ok(self.epoch)
+    fn leases(&self) -> Arc<Leases> {
+        self.leases.clone()
     }
+
+    fn notices(&self) -> Option<Notices> {
+        None
+    }
+
+    async fn obeyed(&self) {}
 
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>> {
         self.write(move |db| upkeep::channels(db, &names)).await
@@ -214,14 +225,21 @@ impl Store for Sqlite {
         self.write(move |db| upkeep::set_breaker(db, &row)).await
     }
 
-    async fn spent(&self, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
+    async fn reserve(
+        &self,
+        name: &str,
+        width: i64,
+        buckets: i64,
+        most: i64,
+        count: i64,
+        now: Time,
+    ) -> Result<Reserved> {
         let name = name.to_string();
-        self.read(move |db| upkeep::spent(db, &name, from)).await
+        self.write(move |db| upkeep::reserve(db, &name, now.0 / width, buckets, most, count)).await
     }
 
-    async fn spend(&self, name: &str, bucket: i64, count: i64) -> Result<()> {
-        let name = name.to_string();
-        self.write(move |db| upkeep::spend(db, &name, bucket, count)).await
+    async fn grant(&self, name: &str, _: u32, _: Duration) -> Result<Duration> {
+        Err(StoreError::Failed(format!("{name}: one node owns this store, and keeps its own times")))
     }
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {

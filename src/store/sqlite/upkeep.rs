@@ -11,7 +11,7 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Result, StoreError, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, StoreError, TokenRow, Wording, WordingKey};
 
 pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
     run(db, "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)", (&frozen.digest[..], frozen.kind, &frozen.bytes))
@@ -101,19 +101,22 @@ pub fn set_breaker(db: &Connection, row: &BreakerRow) -> Result<()> {
     .map(drop)
 }
 
-pub fn spent(db: &Connection, name: &str, from: i64) -> Result<Vec<(i64, i64)>> {
-    all(db, "SELECT bucket, spent FROM permit WHERE name = ?1 AND bucket >= ?2 ORDER BY bucket", (name, from), |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })
-}
-
-pub fn spend(db: &Connection, name: &str, bucket: i64, count: i64) -> Result<()> {
+/// Up to `count` more in this bucket, as far as `most` leaves room in it and `buckets` before it.
+pub fn reserve(db: &Connection, name: &str, bucket: i64, buckets: i64, most: i64, count: i64) -> Result<Reserved> {
+    let sql = "SELECT bucket, spent FROM permit WHERE name = ?1 AND bucket BETWEEN ?2 AND ?3 ORDER BY bucket";
+    let spent =
+        || all(db, sql, (name, bucket - buckets, bucket), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+    let known = spent()?;
+    let count = count.min(most - known.iter().map(|(_, spent)| spent).sum::<i64>()).max(0);
+    if count == 0 {
+        return Ok(Reserved { bucket, count, spent: known, ahead: 0 });
+    }
     run(
         db,
         "INSERT INTO permit VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent",
         (name, bucket, count),
-    )
-    .map(drop)
+    )?;
+    Ok(Reserved { bucket, count, spent: spent()?, ahead: 0 })
 }
 
 pub fn meta(db: &Connection, name: &str) -> Result<Option<String>> {

@@ -32,7 +32,7 @@ impl Telling {
         let place = Place::new(&catcher.mail, PLANS).with_store(&database.url(), database.password());
         let file = people(&catcher, RECIPIENTS);
         read_in(&place, &file);
-        let store = Postgres::own(&database.server(), 4, 64).await.expect("opens");
+        let store = Postgres::visit(&database.server()).await.expect("opens");
         sign(&store).await;
         store.close().await.expect("closes");
         drop(store);

@@ -19,7 +19,7 @@ pub async fn suppress(life: &Life, world: &World, outside: &mut Outside) {
     let whose = life.store.suppress(&address.kind, &address.value, "wish", now).await.expect("suppresses");
     if let Some(id) = whose {
         let version = life.store.subscriber(id).await.expect("reads").map_or(0, |now| now.version);
-        life.app.engine.subscriber_changed(id, version);
+        life.app.engine.subscriber_changed(id, version).await;
         world.say(|| format!("{:?} suppressed {}", life.now(), address.value));
         known.silent.push((address.value.clone(), life.now()));
     }
@@ -84,7 +84,7 @@ async fn write(life: &Life, person: &Person, known: &mut Known) {
     match written[..] {
         [Upserted::Updated(id) | Upserted::Unchanged(id)] => {
             let version = life.store.subscriber(id).await.expect("reads").map_or(0, |now| now.version);
-            life.app.engine.subscriber_changed(id, version);
+            life.app.engine.subscriber_changed(id, version).await;
         }
         _ => panic!("{written:?}"),
     }

@@ -215,7 +215,13 @@ async fn hand_over(life: &Life, path: &Path) -> bool {
     let successor = Sqlite::inline(path).expect("opens");
     let key = ManifestKey { broadcast: BroadcastId(1), shard: 0, number: 1_000_000 };
     let at = life.clock.calendar();
-    let late = Manifest { key, at, epoch: life.app.engine.epoch, decided: Vec::new(), end: false };
+    let late = Manifest {
+        key,
+        at,
+        epoch: life.app.engine.leases.epoch(0).expect("it owns all"),
+        decided: Vec::new(),
+        end: false,
+    };
     let answer = life.store.decide(vec![late], Vec::new(), Vec::new()).await;
     life.app.engine.shut_down(Duration::from_secs(60)).await;
     drop(successor);

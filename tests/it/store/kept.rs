@@ -128,11 +128,19 @@ pub async fn remembered(store: &dyn Store) {
         assert_eq!(store.breakers().await.expect("read"), [row(state)]);
     }
 
-    for (bucket, count) in [(10, 3), (11, 4), (10, 2)] {
-        store.spend("hooks 60/min", bucket, count).await.expect("written");
+    // A bucket that nobody leaves meanwhile, whatever clock numbers it.
+    let day = 86_400_000 * 3650;
+    for (count, granted) in [(3, 3), (4, 4), (4, 3), (1, 0), (0, 0)] {
+        let reserved = store.reserve("hooks 10/h", day, 64, 10, count, NOW).await.expect("written");
+        assert_eq!(reserved.count, granted, "of {count}");
+        assert_eq!(
+            reserved.spent.iter().map(|(_, spent)| spent).sum::<i64>(),
+            if granted == 0 { 10 } else { reserved.spent[0].1 }
+        );
     }
-    assert_eq!(store.spent("hooks 60/min", 10).await.expect("read"), [(10, 5), (11, 4)]);
-    assert_eq!(store.spent("hooks 60/min", 11).await.expect("read"), [(11, 4)]);
+    let others = store.reserve("calls 10/h", day, 64, 10, 2, NOW).await.expect("written");
+    assert_eq!((others.count, others.spent.len()), (2, 1));
+    assert_eq!(others.bucket, others.spent[0].0);
 
     for value in ["a", "b"] {
         store.set_meta("learned/hooks", value).await.expect("written");

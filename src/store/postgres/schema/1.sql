@@ -10,6 +10,11 @@ CREATE SEQUENCE incident_id;
 CREATE SEQUENCE broadcast_id;
 CREATE SEQUENCE subscriber_id;
 CREATE SEQUENCE audience_id;
+-- Nodes, and which shards each owns under which epoch, until its lease ends by the server's clock. Who has no row owns nothing.
+CREATE SEQUENCE epoch;
+CREATE TABLE node (id BIGINT PRIMARY KEY, until BIGINT NOT NULL) WITH (fillfactor = 50);
+CREATE TABLE shard (id SMALLINT PRIMARY KEY, node BIGINT NOT NULL, epoch BIGINT NOT NULL) WITH (fillfactor = 50);
+INSERT INTO shard SELECT n, 0, 0 FROM generate_series(0, 63) AS n;
 CREATE TABLE event (
   source TEXT COLLATE "C" NOT NULL, id TEXT COLLATE "C" NOT NULL, digest BYTEA NOT NULL, incident BIGINT NOT NULL,
   number BIGINT NOT NULL, broadcasts TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (source, id)
@@ -71,7 +76,7 @@ CREATE TABLE delivery (
   broadcast BIGINT NOT NULL, subscriber BIGINT NOT NULL, began BIGINT NOT NULL, ended BIGINT NOT NULL, due BIGINT NOT NULL,
   tries BIGINT NOT NULL, place INTEGER NOT NULL, channel INTEGER NOT NULL, lane INTEGER NOT NULL, state SMALLINT NOT NULL,
   priority SMALLINT NOT NULL, detail TEXT, ref TEXT, receipt TEXT,
-  -- The start in whose lane an open row is; 0 in none.
+  -- The epoch of the owner in whose lane an open row is; 0 in none.
   entered BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (broadcast, subscriber, place)
 ) PARTITION BY RANGE (broadcast);
 CREATE INDEX delivery_open ON delivery (lane, priority, due) WHERE state = 0;
@@ -120,6 +125,8 @@ CREATE TABLE breaker (
   channel INTEGER NOT NULL, host TEXT COLLATE "C" NOT NULL, state TEXT NOT NULL, since BIGINT NOT NULL, until BIGINT NOT NULL,
   PRIMARY KEY (channel, host)
 );
+-- Send times are given out from `next` on, in microseconds.
+CREATE TABLE pace (name TEXT COLLATE "C" PRIMARY KEY, next BIGINT NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE permit (name TEXT COLLATE "C" NOT NULL, bucket BIGINT NOT NULL, spent BIGINT NOT NULL, PRIMARY KEY (name, bucket));
 -- The sequence is the order of commits: its counter is locked until the commit (transaction.rs), so nobody reads past a gap.
 CREATE TABLE journal (sequence BIGINT PRIMARY KEY, at BIGINT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL);

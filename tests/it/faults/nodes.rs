@@ -1,0 +1,225 @@
+//! Several nodes on one PostgreSQL, as processes: what takes one of them away in the middle of its work, and what all of them keep
+//! together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use loudhailer::store::Store;
+use loudhailer::store::postgres::Postgres;
+use serde_json::json;
+
+use super::catcher::Catcher;
+use super::process::{Place, Process, ask, until};
+use super::{PLANS, addresses, broadcast, happening, people, read_in, send, sign};
+use crate::harness::Database;
+
+const RECIPIENTS: usize = 12_000;
+const NODES: usize = 3;
+/// Longer than a node owns anything without saying that it is there, and than others take to see that.
+const STALL: Duration = Duration::from_secs(9);
+
+/// What is under way: nodes that tell many, whose ids and addresses are checked at the end.
+struct Telling {
+    catcher: Catcher,
+    database: Database,
+    expected: BTreeSet<String>,
+    broadcast: String,
+    nodes: Vec<(Process, Place)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Telling {
+    /// `settings` are more of the channel of webhooks.
+    async fn begin(database: Database, settings: &str) -> Telling {
+        let folder = tempfile::tempdir().expect("a folder");
+        let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
+        let place = || {
+            let place = Place::new(&catcher.mail, PLANS).with_store(&database.url(), database.password());
+            let file = place.path("loudhailer.toml");
+            let text = std::fs::read_to_string(&file).expect("read");
+            let hooks = "allow_private = true\n";
+            std::fs::write(&file, text.replace(hooks, &format!("{hooks}{settings}"))).expect("written");
+            place
+        };
+        let places: Vec<Place> = (0..NODES).map(|_| place()).collect();
+        let file = people(&catcher, RECIPIENTS);
+        read_in(&places[0], &file);
+        let store = Postgres::visit(&database.server()).await.expect("opens");
+        sign(&store).await;
+        store.close().await.expect("closes");
+        let nodes: Vec<(Process, Place)> = places.into_iter().map(|place| (Process::serve(&place), place)).collect();
+        until("every node has its share", async || {
+            let least =
+                "SELECT min(shards) FROM (SELECT count(s.id) AS shards FROM node n LEFT JOIN shard s ON s.node = n.id
+                         GROUP BY n.id) AS each";
+            let nodes = database.number("SELECT count(*) FROM node").await;
+            (nodes == NODES as i64 && database.number(least).await >= 64 / NODES as i64 - 2).then_some(())
+        })
+        .await;
+        let expected = addresses(&file, "businesses").into_iter().map(str::to_string).collect();
+        let (status, answer) = send(&nodes[0].0.host, &happening("main", "critical")).await.expect("an answer");
+        assert_eq!(status, 202, "{answer}");
+        let broadcast = broadcast(&answer);
+        Telling { catcher, database, expected, broadcast, nodes, _folder: folder }
+    }
+
+    async fn told(&self, share: usize) {
+        let goal = (RECIPIENTS / 10 * share) as u64;
+        until("so many had come", async || (self.catcher.seen().await >= goal).then_some(())).await;
+    }
+
+    /// Nothing is answered, and nothing begins or ends any more; answers what each node has on the wire.
+    async fn stand_still(&self) -> Vec<u64> {
+        self.catcher.hold().await;
+        let mut last = Vec::new();
+        until("all attempts are open", async || {
+            let mut now = vec![self.catcher.seen().await];
+            for (node, _) in &self.nodes {
+                now.push(node.on_wire().await?);
+            }
+            let before = std::mem::replace(&mut last, now.clone());
+            (before == now && now.iter().all(|count| *count > 0)).then(|| now.split_off(1))
+        })
+        .await
+    }
+
+    /// Everyone is told under one id, and is counted as told by every node; answers how many came again.
+    async fn end(mut self) -> usize {
+        for (node, _) in &self.nodes {
+            node.settled().await;
+            let shown = node.get(&format!("/v1/broadcasts/{}", self.broadcast)).await.expect("it is there");
+            assert_eq!(shown["counts"]["told"], RECIPIENTS, "{shown}");
+        }
+        for (node, place) in &mut self.nodes {
+            node.terminate();
+            let status = node.ended().await;
+            assert_eq!(status.code(), Some(0), "{}", std::fs::read_to_string(place.path("log")).unwrap_or_default());
+        }
+        let caught = self.catcher.caught();
+        let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (to, id) in &caught {
+            ids.entry(to).or_default().insert(id);
+        }
+        let reached: BTreeSet<String> = ids.keys().map(|to| to.to_string()).collect();
+        let lost: Vec<_> = self.expected.difference(&reached).take(5).collect();
+        assert!(lost.is_empty() && reached.len() == self.expected.len(), "lost {lost:?}");
+        assert!(ids.values().all(|ids| ids.len() == 1), "somebody was told under two ids");
+        assert_eq!(self.database.number("SELECT count(*) FROM delivery WHERE state = 7").await, RECIPIENTS as i64);
+        assert_eq!(self.database.number("SELECT count(*) FROM manifest WHERE open").await, 0);
+        let left =
+            "SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM shard WHERE node IN (SELECT id FROM node))";
+        assert_eq!(self.database.number(left).await, 0, "who has left owns nothing");
+        caught.len() - ids.len()
+    }
+}
+
+fn signal(process: &Process, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &process.number().to_string()]).status();
+    assert!(status.expect("kill runs").success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_killed_and_that_stall_lose_nobody_and_repeat_no_more_than_they_had_in_flight() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let mut telling = Telling::begin(database, "").await;
+    telling.told(1).await;
+    let on_wire = telling.stand_still().await;
+    let (killed, place) = telling.nodes.pop().expect("a node");
+    killed.kill();
+    let mut in_flight = on_wire[NODES - 1];
+    telling.catcher.go().await;
+    // Another in its place; the shards of the dead one are divided anew.
+    telling.nodes.push((Process::serve(&place), place));
+    telling.told(4).await;
+
+    let on_wire = telling.stand_still().await;
+    in_flight += on_wire[1];
+    signal(&telling.nodes[1].0, "STOP");
+    telling.catcher.go().await;
+    let stalled = Instant::now();
+    until("the others own what it had", async || {
+        let orphans = "SELECT count(*) FROM shard WHERE node NOT IN (SELECT id FROM node WHERE until >
+                       (extract(epoch FROM now()) * 1000)::bigint)";
+        (stalled.elapsed() > STALL && telling.database.number(orphans).await == 0).then_some(())
+    })
+    .await;
+    signal(&telling.nodes[1].0, "CONT");
+    let again = telling.end().await as u64;
+    assert!(again <= in_flight, "{again} came again, and {in_flight} were in flight");
+    assert!(again > 0, "neither hit anything");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_restarted_one_after_the_other_repeat_nothing() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let mut telling = Telling::begin(database, "").await;
+    for (at, share) in [(0, 1), (1, 3), (2, 5)] {
+        telling.told(share).await;
+        let (mut process, place) = telling.nodes.remove(at);
+        process.terminate();
+        assert_eq!(process.ended().await.code(), Some(0));
+        telling.nodes.insert(at, (Process::serve(&place), place));
+    }
+    assert_eq!(telling.end().await, 0, "a node that ends in peace has said what it has done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_one_node_counts_on_all_when_it_is_answered() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let telling = Telling::begin(database, "").await;
+    telling.told(1).await;
+    let on_wire: u64 = telling.stand_still().await.iter().sum();
+    // A mail that follows another on its connection has been sent, and is seen once that is answered.
+    let (seen, open) = (telling.catcher.seen().await, telling.catcher.open().await);
+    let began = Instant::now();
+    let path = format!("/v1/broadcasts/{}:stop", telling.broadcast);
+    let (status, answer) = ask(&telling.nodes[1].0.host, "POST", &path, "{}").await.expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}: a lease was waited for", began.elapsed());
+    telling.catcher.go().await;
+    for (node, _) in &telling.nodes {
+        node.settled().await;
+        until("nothing is on its wire", async || (node.on_wire().await? == 0).then_some(())).await;
+    }
+    let more = telling.catcher.seen().await - seen;
+    assert!(
+        more <= on_wire - open,
+        "{more} came, and {on_wire} were on the wire, {open} of them seen: some began later"
+    );
+    // What has changed at one node is so at the others: a channel, too.
+    let [first, second] = [&telling.nodes[0].0, &telling.nodes[1].0];
+    let (status, answer) = ask(&first.host, "POST", "/v1/channels/hooks:pause", "{}").await.expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    let shown = second.get("/v1/channels").await.expect("channels");
+    let hooks = shown["items"].as_array().expect("items").iter().find(|channel| channel["name"] == "hooks");
+    assert_eq!(hooks.expect("hooks")["paused"], json!(true), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_keep_one_limit_together() {
+    const RATE: u64 = 300;
+    let Some(database) = Database::on("postgres").await else { return };
+    let telling = Telling::begin(database, &format!("rate = [\"{RATE}/s\"]\n")).await;
+    // Half of all go by mail, which has no limit.
+    let hooks = async || telling.catcher.caught().iter().filter(|(to, _)| to.starts_with("http")).count() as u64;
+    until("it has begun", async || (hooks().await > 0).then_some(())).await;
+    let mut looks = vec![(Instant::now(), hooks().await)];
+    until("ten seconds have passed", async || {
+        looks.push((Instant::now(), hooks().await));
+        (looks[0].0.elapsed() > Duration::from_secs(10)).then_some(())
+    })
+    .await;
+    let (first, last) = (looks[0], looks[looks.len() - 1]);
+    let seconds = (last.0 - first.0).as_secs_f64();
+    let rate = (last.1 - first.1) as f64 / seconds;
+    // Two cores that do everything else as well use less than all of it.
+    assert!(rate > RATE as f64 * 0.25, "only {rate:.0} a second of {RATE}");
+    // What comes within a second, and what the way to us may have delayed.
+    let most = RATE + RATE / 10;
+    for (at, count) in &looks {
+        let within = looks.iter().filter(|(other, _)| other > at && *other < *at + Duration::from_secs(1));
+        let came = within.map(|(_, other)| other - count).max().unwrap_or(0);
+        assert!(came <= most, "{came} came within a second, and {RATE} may");
+    }
+}

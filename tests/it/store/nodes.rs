@@ -1,0 +1,185 @@
+//! Several nodes on one database of PostgreSQL: what each owns, and what they hear of each other.
+
+use std::time::Duration;
+
+use loudhailer::store::{Heard, Leases, Notice, Notices};
+
+use super::*;
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let done = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), done).await.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
+}
+
+/// Nobody owned a shard before and after a look at another, which owned it then.
+fn disjoint(leases: &[Arc<Leases>]) -> bool {
+    let both = |one: &Leases, other: &Leases| {
+        let (before, between) = (one.epochs(), other.epochs());
+        let after = one.epochs();
+        (0..64).any(|shard| before[shard] != 0 && before[shard] == after[shard] && between[shard] != 0)
+    };
+    !(0..leases.len()).any(|one| (0..one).any(|other| both(&leases[one], &leases[other])))
+}
+
+fn all(leases: &[Arc<Leases>]) -> bool {
+    leases.iter().fold(0, |all, one| all | one.mask()) == u64::MAX
+}
+
+fn manifest(id: BroadcastId, shard: u8, epoch: i64) -> Manifest {
+    Manifest { key: ManifestKey { broadcast: id, shard, number: 1 }, at: NOW, epoch, decided: Vec::new(), end: true }
+}
+
+async fn next(notices: &mut Notices) -> Heard {
+    tokio::time::timeout(Duration::from_secs(10), notices.recv()).await.expect("a notice in time").expect("a notice")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let first = own(&database).await;
+    let of_first = first.leases();
+    assert_eq!(of_first.mask(), u64::MAX, "who is alone owns all");
+    let before = of_first.epochs();
+    // Something of a shard is on the wire: it is not given away before that has an outcome.
+    of_first.begins(63);
+    let second = own(&database).await;
+    let leases = [of_first.clone(), second.leases()];
+    until("each has its share but for one shard", || {
+        assert!(disjoint(&leases), "two own a shard");
+        leases[0].mask().count_ones() == 32 && leases[1].mask().count_ones() == 31
+    })
+    .await;
+    assert_eq!(leases[0].mask() | leases[1].mask(), u64::MAX >> 1, "nobody may send for it now");
+    of_first.recorded(63);
+    until("that one, too", || all(&leases) && disjoint(&leases)).await;
+    let third = own(&database).await;
+    let leases = [leases[0].clone(), leases[1].clone(), third.leases()];
+    until("three have their shares", || {
+        assert!(disjoint(&leases), "two own a shard");
+        all(&leases) && leases.iter().all(|one| one.mask().count_ones() <= 22)
+    })
+    .await;
+    second.close().await.expect("closes");
+    assert_eq!(leases[1].mask(), 0);
+    let rest = [leases[0].clone(), leases[2].clone()];
+    until("what one left is taken", || all(&rest) && disjoint(&rest)).await;
+    for shard in 32..64 {
+        let owner = rest.iter().find_map(|one| one.epoch(shard)).expect("somebody owns it");
+        assert!(owner > before[usize::from(shard)], "shard {shard} has a new owner under an old epoch");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_lease_has_ended_decides_nothing_more_and_joins_anew() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (old, new) = (own(&database).await, own(&database).await);
+    let leases = [old.leases(), new.leases()];
+    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    person(&new, "staff0", "staff", NOW).await;
+    let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let (shard, epoch) = (0, leases[0].epoch(0).expect("it owns the first shard"));
+    old.decide(vec![manifest(id, shard, epoch)], Vec::new(), Vec::new()).await.expect("it may");
+    old.ready().await.expect("ready");
+    // As after a stall: its lease has ended by the server's clock, and the other one has seen it.
+    database.execute("UPDATE node SET until = 0 WHERE id = (SELECT node FROM shard WHERE id = 0)").await;
+    database.execute("DELETE FROM node WHERE until = 0").await;
+    database.execute(&format!("UPDATE shard SET node = {}, epoch = nextval('epoch') WHERE id = 0", 1_000_000)).await;
+    let late = Manifest { key: ManifestKey { broadcast: id, shard, number: 2 }, ..manifest(id, shard, epoch) };
+    assert!(matches!(old.decide(vec![late], Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
+    until("it joins anew", || {
+        let again =
+            leases[0].mask().count_ones() == 32 && (0..64).filter_map(|s| leases[0].epoch(s)).all(|e| e > epoch);
+        again && all(&leases)
+    })
+    .await;
+    assert!(disjoint(&leases));
+}
+
+/// An answer of a node that was taken for dead comes after its shards' new owner has sent the same again: the recipient is told, and
+/// counted once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_fact_of_a_former_owner_counts_nobody_twice() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (old, new) = (own(&database).await, own(&database).await);
+    let leases = [old.leases(), new.leases()];
+    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    let Upserted::Created(who) = person(&new, "staff0", "staff", NOW).await else { panic!("created") };
+    let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let told = fact(id, who, DeliveryState::Told);
+    let (owner, other) = if leases[0].epoch(who.shard()).is_some() { (&old, &new) } else { (&new, &old) };
+    let selected = "INSERT INTO progress (broadcast, shard, cursor, epoch, selected) VALUES";
+    database.execute(&format!("{selected} ({}, {}, 0, 0, 1)", id.0, who.shard())).await;
+    owner.record(Arc::new(vec![Fact { sole: None, ..told.clone() }]), Vec::new()).await.expect("written");
+    // Under whatever epoch it had been decided before.
+    other.record(Arc::new(vec![Fact { sole: Some(1), ..told }]), Vec::new()).await.expect("written");
+    let broadcast = new.broadcast(id).await.expect("read").expect("it is there");
+    assert_eq!(new.counts(&broadcast).await.expect("read").0.told, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_has_written_is_heard_by_the_others_and_waited_for() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (first, second) = (own(&database).await, own(&database).await);
+    let mut notices = second.notices().expect("the first to ask gets them");
+    assert!(second.notices().is_none());
+    let Upserted::Created(who) = person(&first, "staff0", "staff", NOW).await else { panic!("created") };
+    let id = take(&first, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
+    let heard = next(&mut notices).await;
+    // One for each step, told of together.
+    assert_eq!(heard.notice, Notice::Broadcasts(vec![id.0, id.0 + 1]));
+    heard.obeyed();
+    first.obeyed().await;
+
+    let stopped = BroadcastState::Cancelled;
+    first.change_state(id, vec![BroadcastState::Running], stopped, NOW, "somebody").await.expect("written");
+    let waits = first.obeyed();
+    tokio::pin!(waits);
+    let heard = next(&mut notices).await;
+    assert_eq!(heard.notice, Notice::Broadcasts(vec![id.0]));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), &mut waits).await.is_err(),
+        "the other has not obeyed yet"
+    );
+    heard.obeyed();
+    tokio::time::timeout(Duration::from_secs(2), waits).await.expect("it has obeyed, and that is heard");
+
+    first.suppress("email", "staff0@example.org", "wish", NOW).await.expect("written");
+    let heard = next(&mut notices).await;
+    assert_eq!(heard.notice, Notice::Subscribers(vec![who.0]));
+    heard.obeyed();
+    // A node whose connection was cut has missed what was said meanwhile, and is told so.
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+               AND datname = current_database()
+               AND (query LIKE 'LISTEN%' OR query LIKE '%FROM node%' OR query LIKE '%FROM shard%' OR query LIKE '%NOTIFY%')";
+    database.execute(cut).await;
+    loop {
+        let heard = next(&mut notices).await;
+        let missed = heard.notice == Notice::Missed;
+        heard.obeyed();
+        if missed {
+            break;
+        }
+    }
+}
+
+/// Whoever does not do what others write loses its shards, since nobody waits longer than a lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hears_and_does_not_obey_loses_its_shards() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (first, deaf) = (own(&database).await, own(&database).await);
+    let leases = [first.leases(), deaf.leases()];
+    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    let notices = deaf.notices();
+    person(&first, "staff0", "staff", NOW).await;
+    take(&first, "1", NOW, json!({ "status": "investigating" })).await;
+    let began = std::time::Instant::now();
+    first.obeyed().await;
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    until("the other one owns all", || leases[0].mask() == u64::MAX).await;
+    assert!(deaf.ready().await.is_err(), "it is ready without a lease");
+    drop(notices);
+}
