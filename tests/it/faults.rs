@@ -3,7 +3,9 @@
 
 mod catcher;
 mod clock;
+mod disk;
 mod killed;
+mod mails;
 mod postgres;
 pub mod process;
 mod sinks;
