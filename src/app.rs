@@ -44,6 +44,8 @@ pub struct App {
     pub watchers: Watchers,
     /// Held by the signal that proposes an incident.
     pub proposing: tokio::sync::Mutex<()>,
+    /// One at a time: what is muted is read, changed and written as a whole.
+    muting: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
     /// `None`: no brokers are configured.
@@ -186,6 +188,7 @@ impl App {
             sources: Sources::default(),
             watchers: Watchers::default(),
             proposing: tokio::sync::Mutex::default(),
+            muting: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             config,
             clock,
@@ -202,6 +205,8 @@ impl App {
 
     /// From here on a source's documents are answered, and nothing comes of them; or they count again.
     pub async fn mute_source(&self, name: &str, mute: bool) -> crate::store::Result<()> {
+        // Whoever is asked meanwhile for another source reads what this one leaves, in the store as in memory.
+        let _alone = self.muting.lock().await;
         let mut muted = muted(&*self.store).await?;
         if mute {
             muted.insert(name.to_string())

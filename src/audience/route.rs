@@ -24,7 +24,7 @@ pub struct Candidate {
     pub weight: u32,
     /// Itself, its platform, and what both depend on.
     pub domains: BTreeSet<String>,
-    /// Breaker open or paused by the operator.
+    /// Breaker open or paused by the operator; or the message does not render in its format.
     pub blocked: Option<Blocked>,
 }
 
@@ -32,7 +32,7 @@ words!(
     /// Why a way was left out for now, or for good.
     Blocked {
         PlatformDown = "platform_down", BreakerOpen = "breaker_open", Paused = "paused", Unverified = "unverified",
-        Suppressed = "suppressed", Rejected = "rejected", Deferred = "deferred_too_often",
+        Suppressed = "suppressed", Rejected = "rejected", Deferred = "deferred_too_often", NoWords = "no_words",
     }
 );
 
@@ -106,6 +106,8 @@ pub fn route(
     let any = |why: &[Blocked]| left_out.iter().any(|left| why.contains(&left.why));
     let routed = if any(&[Blocked::PlatformDown, Blocked::BreakerOpen, Blocked::Paused]) {
         Routed::Wait
+    } else if any(&[Blocked::NoWords]) {
+        Routed::Nowhere(Omission::NoWords)
     } else if any(&[Blocked::Rejected]) {
         Routed::Nowhere(Omission::Rejected)
     } else if any(&[Blocked::Suppressed]) {
@@ -315,6 +317,25 @@ mod tests {
         assert_eq!(
             route(&who, &routes(&["sms-a"]), &channels(), &BTreeSet::new(), &[], 0).0,
             Routed::Nowhere(Omission::Suppressed)
+        );
+    }
+
+    #[test]
+    fn a_way_without_words_is_gone_around_and_the_reason_where_there_is_no_other() {
+        let mut channels = channels();
+        channels[0].blocked = Some(Blocked::NoWords);
+        let who = subscriber(&[("phone", "+1")]);
+        let go =
+            |texts: &[&str], channels: &[Candidate]| route(&who, &routes(texts), channels, &BTreeSet::new(), &[], 0);
+        let (routed, left_out) = go(&["chat", "sms"], &channels);
+        assert_eq!(routed, ways(&[(1, 2)]));
+        assert_eq!(left_out, [LeftOut { way: Way { place: 1, channel: ChannelId(1) }, why: Blocked::NoWords }]);
+        assert_eq!(go(&["chat"], &channels).0, Routed::Nowhere(Omission::NoWords));
+        channels[1].blocked = Some(Blocked::Paused);
+        assert_eq!(
+            go(&["chat", "sms-a"], &channels).0,
+            Routed::Wait,
+            "what is paused has words, as far as anybody knows"
         );
     }
 

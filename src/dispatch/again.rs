@@ -1,13 +1,14 @@
 //! Open rows that are due, decided afresh: retries, quiet hours that end, lanes that were full, ways that were down or said no.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decide::{chance, quiet_until};
-use super::live::Live;
+use super::live::{Delivery, Live};
 use super::page::{delivery, down, enter, open_row};
 use super::recovery::CUT_OFF;
-use super::wordings::Wordings;
+use super::wordings::{Wordings, without};
 use super::{Engine, confirm, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::{Subscriber, select};
@@ -155,10 +156,21 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
     let mut wordings = Wordings::default();
     let mut room: BTreeMap<ChannelId, usize> =
         engine.lanes.iter().map(|(id, lane)| (*id, lane.room(live.broadcast.priority))).collect();
-    let (mut facts, mut deliveries) = (Vec::new(), Vec::new());
-    for found in engine.store.again(&live.broadcast, rows).await? {
+    let (mut facts, mut deliveries) = (Vec::new(), BTreeMap::<ChannelId, Vec<Delivery>>::new());
+    for mut found in engine.store.again(&live.broadcast, rows).await? {
         let (place, way) = (found.row.delivery.place, found.row.channel);
-        let (decision, tries) = afresh(engine, live, &found, &candidates, &down);
+        let mut own = Cow::Borrowed(&candidates[..]);
+        let (decision, tries) = loop {
+            let (decision, tries) = afresh(engine, live, &found, &own, &down);
+            let (Afresh::Ways(ways), Some(subscriber)) = (&decision, &found.subscriber) else {
+                break (decision, tries);
+            };
+            match wordings.missing(engine, live, subscriber, ways).await {
+                // Where the message does not render in the format of a way, the next way is theirs.
+                Some(channel) => without(own.to_mut(), channel),
+                None => break (decision, tries),
+            }
+        };
         let at = engine.clock.calendar();
         let row =
             |place, channel, lane, due| open_row(live, found.row.delivery.subscriber, place, channel, lane, due, at);
@@ -173,14 +185,11 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                 facts.push(Fact { tries: tried, perhaps, ..row(place, way, lane, due) });
             }
             Afresh::Ways(ways) => {
-                let Some(subscriber) = &found.subscriber else { continue };
+                let Some(subscriber) = &mut found.subscriber else { continue };
                 let stays = ways.iter().any(|way| way.place == place);
                 for way in ways {
                     let Some(lane) = engine.lanes.get(&way.channel) else { continue };
-                    let Some(message) = wordings.of(engine, live, subscriber, lane).await else {
-                        facts.push(ended(DeliveryState::Rejected));
-                        continue;
-                    };
+                    let Some(message) = wordings.of(engine, live, subscriber, lane).await else { continue };
                     let free = room.entry(way.channel).or_default();
                     let has_room = *free > 0;
                     *free = free.saturating_sub(1);
@@ -201,7 +210,7 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
                     }
                     if let Some(mut delivery) = enters {
                         delivery.confirmations = Some(confirmations);
-                        deliveries.push((way.channel, delivery));
+                        deliveries.entry(way.channel).or_default().push(delivery);
                     }
                 }
                 if !stays {

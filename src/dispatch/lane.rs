@@ -148,6 +148,10 @@ pub struct KeptLessons {
     hosts: BTreeMap<String, Kept>,
 }
 
+/// A queue that has grown so long gets all the room that it may need at once: growing by doubling would copy it each time, and
+/// hold both. What is not used of it is no memory yet.
+const MANY: usize = 4096;
+
 impl Lane {
     pub(super) fn new(settings: Settings, engine: super::Settings, limits: Limits, now: Instant) -> Lane {
         let most = settings.host_concurrency.unwrap_or(usize::MAX);
@@ -202,8 +206,13 @@ impl Lane {
     pub fn put(&self, deliveries: impl IntoIterator<Item = Delivery>) {
         let mut inner = lock(&self.inner);
         for delivery in deliveries {
-            let rank = delivery.live.broadcast.priority.rank();
-            inner.queues[usize::from(rank)].push_back(delivery);
+            let queue = &mut inner.queues[usize::from(delivery.live.broadcast.priority.rank())];
+            if queue.is_empty() {
+                queue.clear(); // begins at its first place again, so that few deliveries stay in little memory
+            } else if queue.len() == queue.capacity() && queue.len() >= MANY {
+                queue.reserve_exact(self.capacity.saturating_sub(queue.len()).max(MANY));
+            }
+            queue.push_back(delivery);
         }
         drop(inner);
         self.turn.notify_one();

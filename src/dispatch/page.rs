@@ -1,6 +1,7 @@
 //! A page: the next members of a broadcast, decided into a manifest for each shard. Who, by which way and in which words is on
 //! disk before anything enters a lane.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,23 +9,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::again::waits;
 use super::decide::{decide, quiet_from, quiet_until};
 use super::live::{Delivery, Live, OpenManifest};
-use super::wordings::Wordings;
+use super::wordings::{Wordings, without};
 use super::{Engine, lock, recorder};
-use crate::audience::route::{ChannelId, Way};
-use crate::audience::{Omission, Subscriber};
+use crate::audience::Subscriber;
+use crate::audience::route::{Candidate, ChannelId, Way};
 use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::incident::Mode;
 use crate::render::message::Message;
-use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, QUIET, UNDECIDED};
-
-/// What one recipient's decision turns into.
-struct Plotted {
-    decided: Decided,
-    rows: Vec<Fact>,
-    deliveries: Vec<(ChannelId, Delivery)>,
-}
+use crate::store::{Cursor, Decided, Decision, DeliveryState, Fact, Manifest, ManifestKey, Member, QUIET, UNDECIDED};
 
 /// The part of a page that lies in one shard: a manifest.
 struct Part {
@@ -32,30 +26,45 @@ struct Part {
     cursor: Cursor,
     epoch: i64,
     open: Arc<OpenManifest>,
-    plotted: Vec<Plotted>,
+    decided: Vec<Decided>,
+    /// How many of them are left out.
+    omitted: i64,
 }
 
 impl Part {
     fn new(broadcast: BroadcastId, (shard, cursor): (u8, Cursor), epoch: i64) -> Part {
         let key = ManifestKey { broadcast, shard, number: cursor.manifests };
         let open = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
-        Part { shard, cursor, epoch, open, plotted: Vec::new() }
+        Part { shard, cursor, epoch, open, decided: Vec::new(), omitted: 0 }
     }
 
     /// Where its shard stands when this is on disk, and whom that leaves outstanding.
     fn moved(&self) -> (Cursor, i64) {
-        let selected = self.plotted.len() as i64;
-        let omitted = |plotted: &&Plotted| matches!(plotted.decided.decision, Decision::Omitted(_));
-        let ended = self.plotted.iter().filter(omitted).count() as i64;
-        let after = self.plotted.last().map_or(self.cursor.after, |last| last.decided.subscriber.0);
+        let selected = self.decided.len() as i64;
+        let after = self.decided.last().map_or(self.cursor.after, |last| last.subscriber.0);
         let cursor = Cursor {
             after,
             selected: self.cursor.selected + selected,
-            ended: self.cursor.ended + ended,
+            ended: self.cursor.ended + self.omitted,
             manifests: self.cursor.manifests + i64::from(selected > 0),
         };
-        (cursor, selected - ended)
+        (cursor, selected - self.omitted)
     }
+}
+
+/// What the decisions of a page lead to.
+struct Plot<'a> {
+    engine: &'a Engine,
+    live: &'a Arc<Live>,
+    at: Time,
+    overflows: u64,
+    wordings: Wordings,
+    /// How many each lane takes.
+    room: BTreeMap<ChannelId, usize>,
+    rows: Vec<Fact>,
+    deliveries: BTreeMap<ChannelId, Vec<Delivery>>,
+    /// That somebody is to be told by, whether there was room in them or not.
+    lanes: BTreeSet<ChannelId>,
 }
 
 /// Decides the next members in some shards, of which all but the first are still to be begun, and puts that on disk; then its
@@ -73,9 +82,17 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
     let candidates = engine.candidates();
     let down = down(engine, live);
     let at = engine.clock.calendar();
-    let mut wordings = Wordings::default();
-    let mut room: BTreeMap<ChannelId, usize> =
-        engine.lanes.iter().map(|(id, lane)| (*id, lane.room(broadcast.priority))).collect();
+    let mut plot = Plot {
+        engine,
+        live,
+        at,
+        overflows,
+        wordings: Wordings::default(),
+        room: engine.lanes.iter().map(|(id, lane)| (*id, lane.room(broadcast.priority))).collect(),
+        rows: Vec::new(),
+        deliveries: BTreeMap::new(),
+        lanes: BTreeSet::new(),
+    };
     let roomy: BTreeSet<ChannelId> =
         engine.lanes.iter().filter(|(_, lane)| lane.roomy(broadcast.priority)).map(|(id, _)| *id).collect();
     let mut of = parts.iter_mut().peekable();
@@ -84,31 +101,19 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
         while of.next_if(|part| part.shard < shard).is_some() {}
         // Who has joined a shard that had no members at the release gets the next broadcast.
         let Some(part) = of.peek_mut().filter(|part| part.shard == shard) else { continue };
-        let decision = decide(broadcast, &member.subscriber, member.told, &candidates, &down, at);
-        let mut entry = Plotted {
-            decided: Decided { subscriber: member.subscriber.id, version: member.subscriber.version, decision },
-            rows: Vec::new(),
-            deliveries: Vec::new(),
-        };
-        plot(engine, live, &member.subscriber, &part.open, at, overflows, &mut wordings, &mut room, &mut entry).await;
-        part.plotted.push(entry);
+        let decision = decided(engine, live, &member, &candidates, &down, at, &mut plot.wordings).await;
+        let decided = Decided { subscriber: member.subscriber.id, version: member.subscriber.version, decision };
+        plot.add(member.subscriber, &decided.decision, &part.open).await;
+        part.omitted += i64::from(matches!(decided.decision, Decision::Omitted(_)));
+        part.decided.push(decided);
     }
+    let Plot { mut wordings, rows, deliveries, lanes, .. } = plot;
     let mut moved = Vec::with_capacity(parts.len());
-    let mut lanes: BTreeSet<ChannelId> = BTreeSet::new();
-    let (mut manifests, mut rows, mut deliveries) = (Vec::with_capacity(parts.len()), Vec::new(), Vec::new());
+    let mut manifests = Vec::with_capacity(parts.len());
     for part in parts {
         let end = part.shard < read || fault::on(Fault::HalfReadShardEnded);
         moved.push((part.shard, part.moved(), end));
-        let in_memory = part.plotted.iter().filter(|p| p.rows.is_empty()).map(|p| p.deliveries.len() as u32).sum();
-        part.open.remaining.store(in_memory, Ordering::Release);
-        let mut decided = Vec::with_capacity(part.plotted.len());
-        for entry in part.plotted {
-            lanes.extend(entry.decided.decision.ways().iter().map(|way| way.channel));
-            decided.push(entry.decided);
-            rows.extend(entry.rows);
-            deliveries.extend(entry.deliveries);
-        }
-        manifests.push(Manifest { key: part.open.key, at, epoch: part.epoch, decided, end });
+        manifests.push(Manifest { key: part.open.key, at, epoch: part.epoch, decided: part.decided, end });
     }
     let hints: Vec<(ChannelId, Time)> = rows.iter().filter(|row| waits(row)).map(|row| (row.lane, row.due)).collect();
     let waits = rows.iter().any(|row| row.lane == UNDECIDED);
@@ -132,6 +137,26 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
     Ok(())
 }
 
+/// Decides for one member. Where the message does not render in the format of a way, the next way is theirs.
+async fn decided(
+    engine: &Engine,
+    live: &Live,
+    member: &Member,
+    candidates: &[Candidate],
+    down: &BTreeSet<String>,
+    at: Time,
+    wordings: &mut Wordings,
+) -> Decision {
+    let mut candidates = Cow::Borrowed(candidates);
+    loop {
+        let decision = decide(&live.broadcast, &member.subscriber, member.told, &candidates, down, at);
+        match wordings.missing(engine, live, &member.subscriber, decision.ways()).await {
+            Some(channel) => without(candidates.to_mut(), channel),
+            None => return decision,
+        }
+    }
+}
+
 /// What is down now. What an exercise plays to be down is so for its own broadcasts alone.
 pub(super) fn down(engine: &Engine, live: &Live) -> BTreeSet<String> {
     let mut down = engine.platforms_down();
@@ -142,78 +167,67 @@ pub(super) fn down(engine: &Engine, live: &Live) -> BTreeSet<String> {
 }
 
 /// Once it is on disk, what has a row is claimed, so that nobody else takes the row up, and enters its lane.
-pub(super) fn enter(engine: &Engine, deliveries: Vec<(ChannelId, Delivery)>) {
-    let with_rows = deliveries.iter().filter(|(_, delivery)| delivery.manifest.is_none());
-    lock(&engine.claimed).extend(with_rows.map(|(_, delivery)| delivery.id()));
-    let mut by_lane: BTreeMap<ChannelId, Vec<Delivery>> = BTreeMap::new();
-    for (lane, delivery) in deliveries {
-        by_lane.entry(lane).or_default().push(delivery);
-    }
-    for (lane, deliveries) in by_lane {
+pub(super) fn enter(engine: &Engine, deliveries: BTreeMap<ChannelId, Vec<Delivery>>) {
+    let with_rows = deliveries.values().flatten().filter(|delivery| delivery.manifest.is_none());
+    lock(&engine.claimed).extend(with_rows.map(Delivery::id));
+    for (lane, deliveries) in deliveries {
         if let Some(lane) = engine.lanes.get(&lane) {
             lane.put(deliveries);
         }
     }
 }
 
-/// Turns a decision into rows and deliveries. A recipient with one way whose lane has room lives in the manifest alone.
-#[allow(clippy::too_many_arguments)]
-async fn plot(
-    engine: &Engine,
-    live: &Arc<Live>,
-    subscriber: &Subscriber,
-    manifest: &Arc<OpenManifest>,
-    at: Time,
-    overflows: u64,
-    wordings: &mut Wordings,
-    room: &mut BTreeMap<ChannelId, usize>,
-    entry: &mut Plotted,
-) {
-    let now = || engine.clock.steady();
-    let ways = match &entry.decided.decision {
-        Decision::Omitted(_) => return,
-        Decision::Waits(_) => {
-            let (lane, due) = match quiet_until(live.broadcast.priority, subscriber, at) {
-                Some(end) => (QUIET, end),
-                None => (UNDECIDED, live.broadcast.deadline),
-            };
-            let due = engine.clock.steady_at(due);
-            entry.rows.push(open_row(live, subscriber.id, 0, UNDECIDED, lane, due, at));
-            return;
-        }
-        Decision::Ways(ways, _) => ways.clone(),
-    };
-    let alone = ways.len() == 1;
-    for way in ways {
-        let Some(lane) = engine.lanes.get(&way.channel) else { continue };
-        let Some(message) = wordings.of(engine, live, subscriber, lane).await else {
-            entry.rows.clear();
-            entry.deliveries.clear();
-            entry.decided.decision = Decision::Omitted(Omission::NoWords);
-            return;
+impl Plot<'_> {
+    /// Turns a decision into rows and deliveries. A recipient with one way whose lane has room lives in the manifest alone.
+    async fn add(&mut self, mut subscriber: Subscriber, decision: &Decision, manifest: &Arc<OpenManifest>) {
+        let Plot { engine, live, at, .. } = *self;
+        let ways = match decision {
+            Decision::Omitted(_) => return,
+            Decision::Waits(_) => {
+                let (lane, due) = match quiet_until(live.broadcast.priority, &subscriber, at) {
+                    Some(end) => (QUIET, end),
+                    None => (UNDECIDED, live.broadcast.deadline),
+                };
+                let due = engine.clock.steady_at(due);
+                self.rows.push(open_row(live, subscriber.id, 0, UNDECIDED, lane, due, at));
+                return;
+            }
+            Decision::Ways(ways, _) => ways,
         };
-        let free = room.entry(way.channel).or_default();
-        let has_room = *free > 0;
-        *free = free.saturating_sub(1);
-        if !alone || !has_room {
-            let row = open_row(live, subscriber.id, way.place, way.channel, way.channel, now(), at);
-            let entered = engine.adopted(subscriber.id.shard()).filter(|_| has_room);
-            entry.rows.push(Fact { entered, ..row });
-        }
-        if has_room {
-            let manifest = alone.then(|| manifest.clone());
-            if let Some(delivery) = delivery(engine, live, subscriber, way, message, at, overflows, 0, manifest) {
-                entry.deliveries.push((way.channel, delivery));
+        let alone = ways.len() == 1;
+        for way in ways {
+            self.lanes.insert(way.channel);
+            let Some(lane) = engine.lanes.get(&way.channel) else { continue };
+            let Some(message) = self.wordings.of(engine, live, &subscriber, lane).await else { continue };
+            let free = self.room.entry(way.channel).or_default();
+            let has_room = *free > 0;
+            *free = free.saturating_sub(1);
+            if !alone || !has_room {
+                let now = engine.clock.steady();
+                let row = open_row(live, subscriber.id, way.place, way.channel, way.channel, now, at);
+                let entered = engine.adopted(subscriber.id.shard()).filter(|_| has_room);
+                self.rows.push(Fact { entered, ..row });
+            }
+            if has_room {
+                let open = alone.then(|| manifest.clone());
+                let made = delivery(engine, live, &mut subscriber, *way, message, at, self.overflows, 0, open);
+                if let Some(delivery) = made {
+                    if alone {
+                        manifest.remaining.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.deliveries.entry(way.channel).or_default().push(delivery);
+                }
             }
         }
     }
 }
 
+/// `manifest`: of one that lives in it alone, and takes from the subscriber what it needs.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn delivery(
     engine: &Engine,
     live: &Arc<Live>,
-    subscriber: &Subscriber,
+    subscriber: &mut Subscriber,
     way: Way,
     message: Arc<Message>,
     at: Time,
@@ -221,9 +235,16 @@ pub(super) fn delivery(
     tries: u32,
     manifest: Option<Arc<OpenManifest>>,
 ) -> Option<Delivery> {
-    let address = subscriber.addresses.iter().find(|address| address.place == way.place)?;
+    let epoch = engine.adopted(subscriber.id.shard())?;
+    let quiet_from =
+        subscriber.quiet.and_then(|_| quiet_from(live.broadcast.priority, subscriber, engine.clock.calendar()));
+    let address = subscriber.addresses.iter_mut().find(|address| address.place == way.place)?;
+    let (secrets, name) = match manifest {
+        Some(_) => (std::mem::take(&mut address.secrets), subscriber.name.take()),
+        None => (address.secrets.clone(), subscriber.name.clone()),
+    };
     Some(Delivery {
-        epoch: engine.adopted(subscriber.id.shard())?,
+        epoch,
         live: live.clone(),
         subscriber: subscriber.id,
         version: subscriber.version,
@@ -231,13 +252,11 @@ pub(super) fn delivery(
         confirmations: None,
         place: way.place,
         to: address.value.as_str().into(),
-        secrets: address.secrets.clone().into(),
-        name: subscriber.name.as_deref().map(Into::into),
+        secrets: secrets.into(),
+        name: name.map(String::into_boxed_str),
         message,
         tries,
-        quiet_from: subscriber
-            .quiet
-            .and_then(|_| quiet_from(live.broadcast.priority, subscriber, engine.clock.calendar())),
+        quiet_from,
         // Whichever way it came here: a later try is the same mail.
         at: live.broadcast.released.unwrap_or(at),
         queued: engine.clock.monotonic(),

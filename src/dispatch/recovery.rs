@@ -69,7 +69,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
     let mut rows = Vec::new();
     let mut again = Vec::new();
     let manifest = Arc::new(OpenManifest { key, remaining: AtomicU32::new(0) });
-    for (subscriber, way, allowed) in missing {
+    for (mut subscriber, way, allowed) in missing {
         let id = DeliveryId { broadcast: key.broadcast, subscriber: subscriber.id, place: way.place };
         let row = |state, lane| Fact {
             delivery: id,
@@ -102,7 +102,8 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
         };
         match stored(engine, live, &wording_key(&subscriber, lane)).await {
             Some(message) => {
-                let made = delivery(engine, live, &subscriber, way, message, at, u64::MAX, 0, Some(manifest.clone()));
+                let made =
+                    delivery(engine, live, &mut subscriber, way, message, at, u64::MAX, 0, Some(manifest.clone()));
                 match made {
                     Some(mut delivery) => {
                         delivery.recovered = true;

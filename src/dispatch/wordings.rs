@@ -8,6 +8,7 @@ use super::lane::Lane;
 use super::live::Live;
 use super::{Engine, lock};
 use crate::audience::Subscriber;
+use crate::audience::route::{Blocked, Candidate, ChannelId, Way};
 use crate::render::message::Message;
 use crate::store::{Wording, WordingKey};
 
@@ -51,6 +52,23 @@ impl Wordings {
         }
     }
 
+    /// Of these ways one in whose format the message does not render.
+    pub async fn missing(
+        &mut self,
+        engine: &Engine,
+        live: &Live,
+        subscriber: &Subscriber,
+        ways: &[Way],
+    ) -> Option<ChannelId> {
+        for way in ways {
+            let Some(lane) = engine.lanes.get(&way.channel) else { continue };
+            if self.of(engine, live, subscriber, lane).await.is_none() {
+                return Some(way.channel);
+            }
+        }
+        None
+    }
+
     async fn render(&mut self, engine: &Engine, live: &Live, key: &WordingKey) -> Option<Arc<Message>> {
         match engine.words.message(&live.broadcast, key).await {
             Ok(message) => {
@@ -81,6 +99,12 @@ impl Wordings {
             }
         }
     }
+}
+
+/// For somebody to whom this channel has nothing to say: the next way is theirs.
+pub(super) fn without(candidates: &mut [Candidate], channel: ChannelId) {
+    let of = candidates.iter_mut().filter(|candidate| candidate.id == channel);
+    of.for_each(|candidate| candidate.blocked = Some(Blocked::NoWords));
 }
 
 fn compare(key: &WordingKey, subscriber: &Subscriber, lane: &Lane) -> Ordering {

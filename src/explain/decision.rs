@@ -88,8 +88,9 @@ fn named(decision: &Decision) -> BTreeSet<ChannelId> {
 
 /// The channels in the state that the decision says they had.
 fn blocked_as(left_out: &[LeftOut], candidates: Vec<Candidate>) -> Vec<Candidate> {
-    let of_channels =
-        |left: &&LeftOut| matches!(left.why, Blocked::PlatformDown | Blocked::BreakerOpen | Blocked::Paused);
+    let of_channels = |left: &&LeftOut| {
+        matches!(left.why, Blocked::PlatformDown | Blocked::BreakerOpen | Blocked::Paused | Blocked::NoWords)
+    };
     let blocked: BTreeMap<ChannelId, Blocked> =
         left_out.iter().filter(of_channels).map(|left| (left.way.channel, left.why)).collect();
     let mut candidates = candidates;

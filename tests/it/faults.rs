@@ -3,7 +3,9 @@
 
 mod catcher;
 mod clock;
+mod disk;
 mod killed;
+mod mails;
 mod nodes;
 mod postgres;
 pub mod process;

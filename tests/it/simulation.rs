@@ -6,6 +6,7 @@
 //! `SEEDS=n` changes how many are run and `SEED_BASE=n` where they begin; `SEED=n` runs one and prints its trace.
 
 mod act;
+mod barrier;
 mod changes;
 mod channels;
 mod check;
@@ -20,6 +21,7 @@ mod reports;
 mod resumption;
 mod run;
 mod variety;
+mod wordless;
 mod words;
 mod world;
 

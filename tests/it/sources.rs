@@ -189,6 +189,27 @@ async fn a_muted_source_is_answered_and_nothing_comes_of_it_until_it_counts_agai
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sources_that_are_muted_at_one_moment_are_all_muted() {
+    let broker = broker(START).await;
+    let listed = broker.get("/v1/sources").await.json();
+    let names: Vec<String> =
+        listed["items"].as_array().expect("a list").iter().map(|s| s["name"].to_string()).collect();
+    let names: Vec<&str> = names.iter().map(|name| name.trim_matches('"')).collect();
+    assert!(names.len() > 2, "{listed}");
+    let is_muted = async |broker: &Broker| {
+        let listed = broker.get("/v1/sources").await.json();
+        let muted = listed["items"].as_array().expect("a list").iter().filter(|source| source["muted"] == json!(true));
+        muted.count()
+    };
+    futures_util::future::join_all(names.iter().map(|name| broker.app.mute_source(name, true))).await;
+    assert_eq!(is_muted(&broker).await, names.len());
+    let at = Clock::manual(broker.clock.calendar());
+    let broker = Broker::open(SOURCES, at, broker.stop().await).await;
+    assert_eq!(is_muted(&broker).await, names.len(), "of them are muted after a new start");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_document_is_said_with_its_place_and_an_operators_expression_goes_before_the_files() {
     let broker = broker(START).await;
     let missing = post(&broker, "prometeus", "{}").await;

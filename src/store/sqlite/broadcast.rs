@@ -5,38 +5,37 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 use serde_json::json;
 
-use super::rows::{all, digest, first, from_json, journal, json, next_id, parsed, run, word};
+use super::rows::{all, digest, first, journal, json, parsed, run, word};
+use super::writing::Writing;
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
-use crate::plan::{self, Draw, Held, Priority, Selection};
+use crate::plan::{self, Draw, Held, Priority, Selection, Thread};
 use crate::store::drawn::{Drawn, inherit, remembered, reminder, runs_from};
 use crate::store::{Broadcast, BroadcastState, Cursor, Result, Timer, TimerKind};
 
-pub fn insert(db: &Connection, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
-    let id = BroadcastId(next_id(db, "broadcast")?);
-    let audience = &draw.step.audience;
-    let shards: i64 =
-        first(db, "SELECT shards FROM audience WHERE name = ?1", [audience], |row| row.get(0))?.unwrap_or(0);
-    let code = unique_code(db, draw.code.clone(), id)?;
+pub fn insert(db: &Writing, at: &Drawn<'_>, draw: &Draw, threads: &mut Vec<Thread>) -> Result<Broadcast> {
+    let id = BroadcastId(db.next_id("broadcast")?);
+    let (shards, code) = audience_and_code(db, &draw.step.audience, draw.code.clone(), id)?;
     let mut broadcast = at.broadcast(draw, id, shards as u64, code);
-    run(
-        db,
-        "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
-        (at.incident.0, &broadcast.audience),
-    )?;
+    let known = threads.iter().position(|thread| thread.audience == broadcast.audience);
+    let thread = known.unwrap_or_else(|| {
+        threads.push(Thread { audience: broadcast.audience.clone(), ..Thread::default() });
+        threads.len() - 1
+    });
+    let thread = &mut threads[thread];
     match broadcast.held {
-        Held::Not => release(db, &mut broadcast, at.now)?,
-        Held::Until(due) => {
-            // What was held off before waits no longer for its own sake: this one says the newer thing at the same time.
-            run(
-                db,
-                "UPDATE broadcast SET state = ?4, ended = ?5 WHERE incident = ?1 AND audience = ?2 AND id < ?3 AND state = 0
-                 AND state < 3 AND held LIKE '{\"until\"%'",
-                (at.incident.0, &broadcast.audience, id.0, BroadcastState::Superseded.number(), at.now.0),
-            )?;
-            set_timer(db, TimerKind::Release, id.0, due, "")?;
+        Held::Not => release(db, &mut broadcast, thread, at.now)?,
+        Held::Until(_) | Held::Approval if known.is_none() => begin(db, at.incident, thread)?,
+        Held::Until(_) | Held::Approval => {}
+    }
+    if let Held::Until(due) = broadcast.held {
+        // What was held off before waits no longer for its own sake: this one says the newer thing at the same time.
+        for older in unended(db, &broadcast)? {
+            if matches!((older.state, older.held), (BroadcastState::Held, Held::Until(_))) {
+                supersede_held(db, older.id, at.now)?;
+            }
         }
-        Held::Approval => {}
+        set_timer(db, TimerKind::Release, id.0, due, "")?;
     }
     if broadcast.state.live() {
         set_timer(db, TimerKind::Deadline, id.0, broadcast.deadline, "")?;
@@ -73,62 +72,99 @@ pub fn insert(db: &Connection, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast>
     Ok(broadcast)
 }
 
-/// The drawn code, or another while a live broadcast has it.
-fn unique_code(db: &Connection, mut code: String, id: BroadcastId) -> Result<String> {
+/// The drawn code, or another while a live broadcast has it; and which shards of the audience have members.
+fn audience_and_code(db: &Connection, audience: &str, mut code: String, id: BroadcastId) -> Result<(i64, String)> {
+    let sql = "SELECT coalesce((SELECT shards FROM audience WHERE name = ?1), 0),
+       EXISTS (SELECT 1 FROM broadcast WHERE state < 3 AND code = ?2)";
     let mut chance = fastrand::Rng::with_seed(id.0 as u64);
+    let mut shards = 0;
     for _ in 0..100 {
-        let taken = first(db, "SELECT 1 FROM broadcast WHERE state < 3 AND code = ?1", [&code], |_| Ok(()))?;
-        if taken.is_none() {
+        let found = first(db, sql, (audience, &code), |row| Ok((row.get(0)?, row.get::<_, bool>(1)?)))?;
+        let (audience, taken) = found.unwrap_or_default();
+        shards = audience;
+        if !taken {
             break;
         }
         code = plan::code(&mut chance);
     }
-    Ok(code)
+    Ok((shards, code))
 }
 
-/// Held to running, in memory; its own row is the caller's to write. What is older in its thread ends superseded, and whom that
-/// left untold this one inherits.
-fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> {
+/// A broadcast of a thread that has not ended.
+struct Unended {
+    id: BroadcastId,
+    version: i64,
+    state: BroadcastState,
+    held: Held,
+    selection: Selection,
+    rank: u8,
+}
+
+/// What of its thread has not ended, but for itself.
+fn unended(db: &Connection, broadcast: &Broadcast) -> Result<Vec<Unended>> {
+    all(
+        db,
+        "SELECT id, version, state, held, selection, priority FROM broadcast
+         WHERE incident = ?1 AND audience = ?2 AND state < 3 AND id <> ?3",
+        (broadcast.incident.0, &broadcast.audience, broadcast.id.0),
+        |row| {
+            Ok(Unended {
+                id: BroadcastId(row.get(0)?),
+                version: row.get(1)?,
+                state: BroadcastState::from_number(row.get(2)?),
+                held: parsed(row, 3)?,
+                selection: parsed(row, 4)?,
+                rank: row.get(5)?,
+            })
+        },
+    )
+}
+
+/// Its timers end when they are due: they find that it is not held any more.
+fn supersede_held(db: &Connection, id: BroadcastId, now: Time) -> Result<()> {
+    let superseded = BroadcastState::Superseded.number();
+    run(db, "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1", (id.0, superseded, now.0)).map(drop)
+}
+
+/// A thread of which nothing has been released.
+fn begin(db: &Connection, incident: IncidentId, thread: &Thread) -> Result<()> {
+    run(
+        db,
+        "INSERT INTO thread VALUES (?1, ?2, 0, '[]', NULL, NULL) ON CONFLICT DO NOTHING",
+        (incident.0, &thread.audience),
+    )
+    .map(drop)
+}
+
+/// Held to running, in memory, as is its thread; its own row is the caller's to write. What is older in the thread ends
+/// superseded, and whom that left untold this one inherits.
+fn release(db: &Connection, broadcast: &mut Broadcast, thread: &mut Thread, now: Time) -> Result<()> {
     let id = broadcast.id;
-    let older = all(
-        db,
-        "SELECT id, selection, priority FROM broadcast
-         WHERE incident = ?1 AND audience = ?2 AND state IN (1, 2) AND state < 3 AND version < ?3 AND id <> ?4",
-        (broadcast.incident.0, &broadcast.audience, broadcast.version, id.0),
-        |row| Ok((row.get::<_, i64>(0)?, parsed::<Selection>(row, 1)?, row.get::<_, u8>(2)?)),
-    )?;
-    for (old, inherited, rank) in older {
-        inherit(broadcast, &inherited, rank);
-        end(db, BroadcastId(old), BroadcastState::Superseded, now)?;
+    let version = broadcast.version;
+    for older in unended(db, broadcast)?.into_iter().filter(|older| older.version < version) {
+        match older.state {
+            // It would say the older thing.
+            BroadcastState::Held => supersede_held(db, older.id, now)?,
+            _ => {
+                inherit(broadcast, &older.selection, older.rank);
+                end(db, older.id, BroadcastState::Superseded, now)?;
+            }
+        }
     }
-    // What was held before a newer word of the same thread was released would say the older thing.
-    run(
-        db,
-        "UPDATE broadcast SET state = ?4, ended = ?5
-         WHERE incident = ?1 AND audience = ?2 AND version < ?3 AND state = 0 AND state < 3",
-        (broadcast.incident.0, &broadcast.audience, broadcast.version, BroadcastState::Superseded.number(), now.0),
-    )?;
     runs_from(broadcast, now);
-    let released: Vec<Time> = first(
-        db,
-        "SELECT released FROM thread WHERE incident = ?1 AND audience = ?2",
-        (broadcast.incident.0, &broadcast.audience),
-        |row| row.get::<_, String>(0),
-    )?
-    .map(|text| from_json(&text))
-    .transpose()?
-    .unwrap_or_default();
-    let released = remembered(now, released);
+    thread.released = remembered(now, std::mem::take(&mut thread.released));
+    (thread.status, thread.severity) = (broadcast.facts.status, broadcast.facts.severity);
     run(
         db,
-        "UPDATE thread SET latest = max(latest, ?3), released = ?4, status = ?5, severity = ?6 WHERE incident = ?1 AND audience = ?2",
+        "INSERT INTO thread VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET
+           latest = max(latest, excluded.latest), released = excluded.released, status = excluded.status, severity = excluded.severity",
         (
             broadcast.incident.0,
             &broadcast.audience,
             broadcast.version,
-            json(&released)?,
-            broadcast.facts.status.map(|word| word.word()),
-            broadcast.facts.severity.map(|word| word.word()),
+            json(&thread.released)?,
+            thread.status.map(|word| word.word()),
+            thread.severity.map(|word| word.word()),
         ),
     )?;
     if let Some(due) = reminder(broadcast, now) {
@@ -145,7 +181,9 @@ fn release(db: &Connection, broadcast: &mut Broadcast, now: Time) -> Result<()> 
 pub fn release_held(db: &Connection, id: BroadcastId, now: Time, by: &str) -> Result<Option<Broadcast>> {
     let held = one(db, id)?.filter(|broadcast| broadcast.state == BroadcastState::Held);
     let Some(mut broadcast) = held else { return Ok(None) };
-    release(db, &mut broadcast, now)?;
+    let mut threads = threads(db, broadcast.incident)?;
+    threads.retain(|thread| thread.audience == broadcast.audience);
+    release(db, &mut broadcast, &mut threads.pop().unwrap_or_default(), now)?;
     run(
         db,
         "UPDATE broadcast SET state = ?2, released = ?3, ended = ?4, selection = ?5, priority = ?6 WHERE id = ?1",
@@ -226,13 +264,27 @@ pub fn end_held(
 /// Ending costs one write: what is open or unread derives its state from this one.
 fn end(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time) -> Result<()> {
     run(db, "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1", (id.0, state.number(), now.0))?;
-    for kind in [TimerKind::Release, TimerKind::Deadline] {
-        clear_timer(db, kind, id.0)?;
-    }
-    if matches!(state, BroadcastState::Superseded | BroadcastState::Cancelled) {
-        clear_timer(db, TimerKind::Reminder, id.0)?;
-    }
-    Ok(())
+    let reminds = !matches!(state, BroadcastState::Superseded | BroadcastState::Cancelled);
+    let last = if reminds { TimerKind::Deadline } else { TimerKind::Reminder };
+    let kinds = [TimerKind::Release, TimerKind::Deadline, last].map(TimerKind::word);
+    let sql = "DELETE FROM timer WHERE kind IN (?2, ?3, ?4) AND subject = ?1";
+    run(db, sql, (id.0, kinds[0], kinds[1], kinds[2])).map(drop)
+}
+
+pub fn threads(db: &Connection, incident: IncidentId) -> Result<Vec<Thread>> {
+    all(
+        db,
+        "SELECT audience, released, status, severity FROM thread WHERE incident = ?1 ORDER BY audience",
+        [incident.0],
+        |row| {
+            Ok(Thread {
+                audience: row.get(0)?,
+                released: parsed(row, 1)?,
+                status: row.get::<_, Option<String>>(2)?.and_then(|word| word.parse().ok()),
+                severity: row.get::<_, Option<String>>(3)?.and_then(|word| word.parse().ok()),
+            })
+        },
+    )
 }
 
 pub const BROADCAST: &str = "SELECT b.id, b.incident, i.key, b.audience, b.number, b.version, b.plan, b.step, b.purpose, b.occasion,

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, Row};
 
-use super::broadcast;
-use super::rows::{all, digest, first, journal, json, next_id, parsed, run, word};
+use super::broadcast::{self, threads};
+use super::rows::{all, digest, first, journal, json, parsed, run, word};
+use super::writing::Writing;
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId, UpdateId};
 use crate::incident::{Change, Incident};
@@ -111,22 +112,6 @@ pub fn open_incidents(db: &Connection) -> Result<Vec<Incident>> {
     all(db, &format!("{INCIDENT} WHERE i.closed IS NULL ORDER BY i.id"), [], read_incident)
 }
 
-fn threads(db: &Connection, incident: IncidentId) -> Result<Vec<Thread>> {
-    all(
-        db,
-        "SELECT audience, released, status, severity FROM thread WHERE incident = ?1 ORDER BY audience",
-        [incident.0],
-        |row| {
-            Ok(Thread {
-                audience: row.get(0)?,
-                released: parsed(row, 1)?,
-                status: row.get::<_, Option<String>>(2)?.and_then(|word| word.parse().ok()),
-                severity: row.get::<_, Option<String>>(3)?.and_then(|word| word.parse().ok()),
-            })
-        },
-    )
-}
-
 /// What was said of an update, one entry an audience.
 fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong>> {
     let rows = all(
@@ -150,11 +135,12 @@ fn wrong(db: &Connection, incident: IncidentId, number: i64) -> Result<Vec<Wrong
 }
 
 /// Reads what is known, applies the event to it, and writes what follows.
-pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed> {
+pub fn ingest(db: &Writing, event: &Event, apply: &Apply) -> Result<Committed> {
     let known = known(db, &event.source, &event.id, &event.incident, event.corrects)?;
     if let Some((digest, ingested)) = known.seen {
         return Ok(Committed::Seen { digest, ingested });
     }
+    let mut threads = known.threads.clone();
     let Applied { change, draws, templates } = match apply(known) {
         Ok(applied) => applied,
         Err(refused) => return Ok(Committed::Refused(refused)),
@@ -186,7 +172,8 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
         Some((wrong, state)) => broadcast::end_held(db, incident, wrong, state, change.at)?,
         None => Vec::new(),
     };
-    let mut drawn = write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws)?;
+    let mut drawn =
+        write_draws(db, &Drawn { incident, key, number, version, templates, now: change.at }, &draws, &mut threads)?;
     let broadcasts: Vec<BroadcastId> = drawn.iter().map(|broadcast| broadcast.id).collect();
     run(
         db,
@@ -200,7 +187,7 @@ pub fn ingest(db: &Connection, event: &Event, apply: &Apply) -> Result<Committed
     Ok(Committed::Done { ingested, drawn, change: Box::new(change) })
 }
 
-fn write_incident(db: &Connection, change: &Change) -> Result<IncidentId> {
+fn write_incident(db: &Writing, change: &Change) -> Result<IncidentId> {
     let incident = &change.incident;
     let closed = incident.closed.map(|time| time.0);
     if incident.version > 0 {
@@ -211,7 +198,7 @@ fn write_incident(db: &Connection, change: &Change) -> Result<IncidentId> {
         )?;
         return Ok(incident.id);
     }
-    let id = IncidentId(next_id(db, "incident")?);
+    let id = IncidentId(db.next_id("incident")?);
     run(
         db,
         "INSERT INTO incident VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7)",
@@ -234,18 +221,17 @@ fn commitment(db: &Connection, incident: IncidentId, change: &Change) -> Result<
     if change.update.late {
         return Ok(());
     }
-    broadcast::clear_timer(db, TimerKind::Commitment, incident.0)?;
     match promised(change) {
         Some(due) => broadcast::set_timer(db, TimerKind::Commitment, incident.0, due, ""),
-        None => Ok(()),
+        None => broadcast::clear_timer(db, TimerKind::Commitment, incident.0),
     }
 }
 
-/// As they stand when all are written: a later one of the same thread may supersede an earlier one.
-fn write_draws(db: &Connection, at: &Drawn<'_>, draws: &[Draw]) -> Result<Vec<Broadcast>> {
+/// As they stand when all are written: a later one of the same thread may supersede an earlier one. `threads`: of the incident.
+fn write_draws(db: &Writing, at: &Drawn<'_>, draws: &[Draw], threads: &mut Vec<Thread>) -> Result<Vec<Broadcast>> {
     let mut drawn: Vec<Broadcast> = Vec::with_capacity(draws.len());
     for draw in draws {
-        let broadcast = broadcast::insert(db, at, draw)?;
+        let broadcast = broadcast::insert(db, at, draw, threads)?;
         for earlier in drawn.iter_mut().filter(|earlier| earlier.audience == broadcast.audience) {
             if let Some(written) = broadcast::one(db, earlier.id)? {
                 *earlier = written;
@@ -257,7 +243,7 @@ fn write_draws(db: &Connection, at: &Drawn<'_>, draws: &[Draw]) -> Result<Vec<Br
 }
 
 /// Broadcasts that the clock calls for: reminders.
-pub fn tick(db: &Connection, tick: &Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
+pub fn tick(db: &Writing, tick: &Tick, templates: [u8; 32], now: Time) -> Result<Option<Vec<Broadcast>>> {
     let written = run(
         db,
         "UPDATE incident SET version = version + 1 WHERE id = ?1 AND version = ?2",
@@ -271,5 +257,5 @@ pub fn tick(db: &Connection, tick: &Tick, templates: [u8; 32], now: Time) -> Res
     })?;
     let Some((number, key)) = found else { return Ok(None) };
     let at = Drawn { incident: tick.incident, key: &key, number, version: tick.version + 1, templates, now };
-    write_draws(db, &at, &tick.draws).map(Some)
+    write_draws(db, &at, &tick.draws, &mut threads(db, tick.incident)?).map(Some)
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::writer::{Answers, Job, answer, commit};
+use super::writing::Writing;
 use crate::store::{Result, StoreError};
 
 /// After so many more commits the disk stops: that commit may be on it in part, and neither it nor anything later is answered.
@@ -18,7 +19,7 @@ pub struct Crash {
 }
 
 pub struct Inline {
-    connection: Mutex<Connection>,
+    writing: Mutex<Writing>,
     queue: Mutex<VecDeque<Job>>,
     crash: Mutex<Option<Crash>>,
     failed: Arc<AtomicBool>,
@@ -38,9 +39,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Inline {
-    pub fn new(connection: Connection, failed: Arc<AtomicBool>) -> Inline {
+    pub fn new(writing: Writing, failed: Arc<AtomicBool>) -> Inline {
         Inline {
-            connection: Mutex::new(connection),
+            writing: Mutex::new(writing),
             queue: Mutex::default(),
             crash: Mutex::default(),
             failed,
@@ -96,11 +97,11 @@ impl Inline {
                 None => None,
             }
         };
-        let connection = lock(&self.connection);
+        let writing = lock(&self.writing);
         let log =
-            || std::fs::metadata(format!("{}-wal", connection.path().unwrap_or_default())).map_or(0, |log| log.len());
+            || std::fs::metadata(format!("{}-wal", writing.path().unwrap_or_default())).map_or(0, |log| log.len());
         let before = if dies.is_some() { log() } else { 0 };
-        let answers = commit(&connection, jobs.into(), &self.failed);
+        let answers = commit(&writing, jobs.into(), &self.failed);
         match dies {
             Some(crash) => {
                 self.stopped.store(true, Ordering::Relaxed);
@@ -120,7 +121,7 @@ impl Inline {
         if self.unreadable.load(Ordering::Relaxed) {
             return Err(StoreError::Failed("the disk can't be read".into()));
         }
-        let answer = work(&lock(&self.connection));
+        let answer = work(&lock(&self.writing));
         let read = self.reads.fetch_add(1, Ordering::Relaxed);
         for _ in 0..read.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 {
             tokio::task::yield_now().await;

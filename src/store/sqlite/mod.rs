@@ -22,6 +22,7 @@ mod store;
 mod subscriber;
 mod upkeep;
 pub mod writer;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,7 @@ use rusqlite::Connection;
 
 pub use self::inline::Crash;
 use self::writer::{Writer, failed};
+use self::writing::Writing;
 use crate::store::{Leases, Result, StoreError};
 
 const READERS: usize = 2;
@@ -156,7 +158,7 @@ impl Sqlite {
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         self.writer.run(work).await
     }
@@ -165,7 +167,7 @@ impl Sqlite {
     async fn take<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         self.writer.try_run(work).await
     }

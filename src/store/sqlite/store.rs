@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::writing::Writing;
 use super::{
     Sqlite, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
     signal, subscriber, upkeep,
@@ -251,7 +252,7 @@ impl Store for Sqlite {
         let key = self.key.clone();
         let noted = Arc::new(Mutex::new(Noted::new(seen)));
         let undone = noted.clone();
-        let work = move |db: &rusqlite::Connection| import::import(db, &key, &rows, &mut lock(&noted), now);
+        let work = move |db: &Writing| import::import(db, &key, &rows, &mut lock(&noted), now);
         self.writer.run_or_undo(work, move || lock(&undone).undo()).await
     }
 

@@ -12,11 +12,12 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::inline::{Crash, Inline};
+use super::writing::Writing;
 use crate::fault::{self, Fault};
 use crate::store::{Result, StoreError};
 
 type Answer = Box<dyn Any + Send>;
-type Work = Box<dyn Fn(&Connection) -> Result<Answer> + Send>;
+type Work = Box<dyn Fn(&Writing) -> Result<Answer> + Send>;
 type Undo = Box<dyn Fn() + Send>;
 
 pub(super) struct Job {
@@ -61,13 +62,16 @@ impl Writer {
         let places = Arc::new(Semaphore::new(room));
         let failed = Arc::new(AtomicBool::new(false));
         let flag = failed.clone();
-        let thread = std::thread::Builder::new().name("writer".into()).spawn(move || run(connection, jobs, &flag)).ok();
+        let thread = std::thread::Builder::new()
+            .name("writer".into())
+            .spawn(move || run(Writing::new(connection), jobs, &flag))
+            .ok();
         Writer { mode: Mode::Thread { queue: Some(queue), places, thread: Mutex::new(thread) }, failed }
     }
 
     pub fn inline(connection: Connection) -> Writer {
         let failed: Arc<AtomicBool> = Arc::default();
-        Writer { mode: Mode::Inline(Arc::new(Inline::new(connection, failed.clone()))), failed }
+        Writer { mode: Mode::Inline(Arc::new(Inline::new(Writing::new(connection), failed.clone()))), failed }
     }
 
     pub fn refuse(&self, refuses: bool) {
@@ -98,7 +102,7 @@ impl Writer {
     pub async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         self.queued(work, None, None).await
     }
@@ -107,7 +111,7 @@ impl Writer {
     pub async fn run_or_undo<T, F>(&self, work: F, undo: impl Fn() + Send + 'static) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         self.queued(work, Some(Box::new(undo)), None).await
     }
@@ -116,7 +120,7 @@ impl Writer {
     pub async fn try_run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         let place = match &self.mode {
             Mode::Thread { places, .. } => Some(places.clone().try_acquire_owned().map_err(|_| StoreError::Full)?),
@@ -128,10 +132,10 @@ impl Writer {
     async fn queued<T, F>(&self, work: F, undo: Option<Undo>, place: Option<OwnedSemaphorePermit>) -> Result<T>
     where
         T: Send + 'static,
-        F: Fn(&Connection) -> Result<T> + Send + 'static,
+        F: Fn(&Writing) -> Result<T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        let work: Work = Box::new(move |connection| work(connection).map(|value| Box::new(value) as Answer));
+        let work: Work = Box::new(move |writing| work(writing).map(|value| Box::new(value) as Answer));
         let job = Job { work, undo, answer: sender, _place: place };
         match &self.mode {
             Mode::Thread { queue, .. } => queue.as_ref().ok_or_else(stopped)?.send(job).map_err(|_| stopped())?,
@@ -169,21 +173,21 @@ pub fn failed(error: rusqlite::Error) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
-fn run(connection: Connection, jobs: Receiver<Job>, flag: &AtomicBool) {
+fn run(writing: Writing, jobs: Receiver<Job>, flag: &AtomicBool) {
     while let Ok(first) = jobs.recv() {
         // Whoever is about to ask, too, goes first where they share a core, and then shares the commit.
         std::thread::yield_now();
         let more = std::iter::from_fn(|| jobs.try_recv().ok());
-        answer(commit(&connection, std::iter::once(first).chain(more).take(SHARED).collect(), flag));
+        answer(commit(&writing, std::iter::once(first).chain(more).take(SHARED).collect(), flag));
     }
 }
 
 /// Runs jobs in one transaction; their answers are to be given after it.
-pub(super) fn commit(connection: &Connection, jobs: Vec<Job>, flag: &AtomicBool) -> Answers {
-    let begin = || connection.execute_batch("BEGIN IMMEDIATE").map_err(failed);
-    let written = begin().and_then(|()| match together(connection, &jobs) {
+pub(super) fn commit(writing: &Writing, jobs: Vec<Job>, flag: &AtomicBool) -> Answers {
+    let begin = || writing.execute_batch("BEGIN IMMEDIATE").map_err(failed);
+    let written = begin().and_then(|()| match together(writing, &jobs) {
         Ok(answers) => Ok(answers.into_iter().map(Ok).collect()),
-        Err(_) => begin().map(|()| one_by_one(connection, &jobs)),
+        Err(_) => begin().map(|()| one_by_one(writing, &jobs)),
     });
     let (mut results, begun) = match written {
         Ok(results) => (results, Ok(())),
@@ -191,13 +195,14 @@ pub(super) fn commit(connection: &Connection, jobs: Vec<Job>, flag: &AtomicBool)
     };
     if fault::on(Fault::AnsweredBeforeWritten) {
         answer(jobs.into_iter().zip(results).collect());
-        let _ = connection.execute_batch("COMMIT");
+        let _ = writing.execute_batch("COMMIT");
         return Answers::new();
     }
-    let committed = begun.and_then(|()| connection.execute_batch("COMMIT").map_err(failed));
+    let committed = begun.and_then(|()| writing.execute_batch("COMMIT").map_err(failed));
     flag.store(committed.is_err(), Ordering::Relaxed);
     if let Err(error) = committed {
-        let _ = connection.execute_batch("ROLLBACK");
+        let _ = writing.execute_batch("ROLLBACK");
+        writing.undone();
         tracing::error!(%error, "the store could not commit; lanes stop and ingest answers 503");
         jobs.iter().for_each(Job::undone);
         results = jobs.iter().map(|_| Err(error.clone())).collect();
@@ -206,18 +211,19 @@ pub(super) fn commit(connection: &Connection, jobs: Vec<Job>, flag: &AtomicBool)
 }
 
 /// Without savepoints, which would keep every page that a job changes a second time. Where one fails, all are undone.
-fn together(connection: &Connection, jobs: &[Job]) -> Result<Vec<Answer>> {
-    let results: Result<Vec<Answer>> = jobs.iter().map(|job| contained(connection, &job.work)).collect();
+fn together(writing: &Writing, jobs: &[Job]) -> Result<Vec<Answer>> {
+    let results: Result<Vec<Answer>> = jobs.iter().map(|job| contained(writing, &job.work)).collect();
     if results.is_err() {
         jobs.iter().for_each(Job::undone);
         // Nothing is left of a transaction that the store itself has undone.
-        let _ = connection.execute_batch("ROLLBACK");
+        let _ = writing.execute_batch("ROLLBACK");
+        writing.undone();
     }
     results
 }
 
-fn one_by_one(connection: &Connection, jobs: &[Job]) -> Vec<Result<Answer>> {
-    jobs.iter().map(|job| savepoint(connection, &job.work).inspect_err(|_| job.undone())).collect()
+fn one_by_one(writing: &Writing, jobs: &[Job]) -> Vec<Result<Answer>> {
+    jobs.iter().map(|job| savepoint(writing, &job.work).inspect_err(|_| job.undone())).collect()
 }
 
 pub(super) fn answer(answers: Answers) {
@@ -227,19 +233,19 @@ pub(super) fn answer(answers: Answers) {
 }
 
 /// A job that fails undoes its own work alone; a panic in it is contained.
-fn savepoint(connection: &Connection, work: &Work) -> Result<Answer> {
-    let run =
-        |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
+fn savepoint(writing: &Writing, work: &Work) -> Result<Answer> {
+    let run = |sql: &str| writing.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(failed);
     run("SAVEPOINT job")?;
-    let result = contained(connection, work);
+    let result = contained(writing, work);
     if result.is_err() {
+        writing.undone();
         run("ROLLBACK TO job")?;
     }
     run("RELEASE job")?;
     result
 }
 
-fn contained(connection: &Connection, work: &Work) -> Result<Answer> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
+fn contained(writing: &Writing, work: &Work) -> Result<Answer> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(writing)))
         .unwrap_or_else(|_| Err(StoreError::Failed("a job of the writer panicked".into())))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use loudhailer::channel::outbox::Outbox;
 use loudhailer::dispatch::lane::Settings;
 use loudhailer::explain::{Channels, Compared, Ended, Explained, explain};
-use loudhailer::id::{BroadcastId, SubscriberId};
-use loudhailer::store::{Broadcast, BroadcastState, Store};
+use loudhailer::id::SubscriberId;
+use loudhailer::store::{Broadcast, BroadcastFilter, BroadcastState, Store};
 use ring::hmac;
 
 use super::act::Outside;
@@ -80,8 +80,8 @@ async fn check(
         seen.entry(&attempt.id).or_default().push(attempt);
     }
     let mut explanations = Explanations::default();
-    for number in 1.. {
-        let Some(broadcast) = store.broadcast(BroadcastId(number)).await.map_err(failed)? else { break };
+    for (listed, _) in store.broadcasts(BroadcastFilter::default(), 10_000).await.map_err(failed)? {
+        let Some(broadcast) = store.broadcast(listed.id).await.map_err(failed)? else { continue };
         let mut ended: BTreeMap<Ended, i64> = BTreeMap::new();
         for who in &people {
             let explained = explain(store, &channels, key, broadcast.id, *who).await.map_err(failed)?;

@@ -146,7 +146,7 @@ impl Process {
     }
 }
 
-fn reader(quiet: Option<Quiet>) -> Subscriber {
+pub fn reader(quiet: Option<Quiet>) -> Subscriber {
     let address = |kind: &str, value: &str| Address {
         place: 0,
         kind: kind.into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use loudhailer::clock::Time;
 use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::ingest::Ingested;
-use loudhailer::store::{AttemptRow, Broadcast, Counts, Decision, DeliveryFilter, DeliveryRow, Store};
+use loudhailer::store::{AttemptRow, Broadcast, BroadcastFilter, Counts, Decision, DeliveryFilter, DeliveryRow, Store};
 
 use crate::simulation::known::Known;
 use crate::simulation::life::Life;
@@ -27,6 +27,9 @@ impl Deref for Seen {
         &self.attempt
     }
 }
+
+/// More than any world has.
+const ALL: usize = 10_000;
 
 pub struct Evidence<'a> {
     pub known: &'a Known,
@@ -74,12 +77,12 @@ impl<'a> Evidence<'a> {
             events: Vec::new(),
             live: store.live().await.expect("reads"),
         };
-        for n in 1.. {
-            let Some(broadcast) = store.broadcast(BroadcastId(n)).await.expect("reads") else { break };
+        for (broadcast, counts) in store.broadcasts(BroadcastFilter::default(), ALL).await.expect("reads") {
             let id = broadcast.id;
-            evidence.counts.insert(id, store.counts(&broadcast).await.expect("reads").0);
+            evidence.counts.insert(id, counts);
+            let Some(broadcast) = store.broadcast(id).await.expect("reads") else { continue };
             let filter = DeliveryFilter { broadcast: Some(id), ..DeliveryFilter::default() };
-            let rows = store.deliveries(filter, 10_000).await.expect("reads");
+            let rows = store.deliveries(filter, ALL).await.expect("reads");
             evidence.rows.extend(rows.into_iter().map(|row| (row.id, row)));
             for person in people.iter().filter(|_| broadcast.released.is_some()) {
                 let kept = store.recipient(id, person.id).await.expect("reads");
