@@ -20,11 +20,13 @@ use serde_json::{Map, Value, json};
 use super::documents::read;
 
 /// What talks to a real server of its platform, and where that is.
-const REAL: [(&str, &str, &str); 8] = [
+const REAL: [(&str, &str, &str); 10] = [
     ("smtp", "Postfix", "tests/it/counterparties.rs"),
     ("kannel", "Kannel, and an SMPP simulator behind it", "tests/it/counterparties.rs"),
     ("smpp", "an SMS centre on npm's smpp", "tests/it/publish/smpp.rs"),
     ("webpush", "npm's web-push-testing, which decrypts", "tests/it/webpush.rs"),
+    ("xmpp", "Prosody", "tests/it/publish/xmpp.rs"),
+    ("irc", "ngIRCd", "tests/it/publish/irc.rs"),
     ("amqp", "RabbitMQ", "tests/it/publish/amqp.rs"),
     ("kafka", "Apache Kafka", "tests/it/publish/kafka.rs"),
     ("mqtt", "Mosquitto", "tests/it/publish/mqtt.rs"),
