@@ -104,6 +104,7 @@ impl Writer<'_> {
             title: title.map(|title| self.cut(&title, title_escape)),
             text: self.cut(&text, text_escape),
             html: html.map(|html| self.cut(&html, Escape::Html)),
+            status: (format == Format::Post).then(|| self.view.status().into()),
         })
     }
 

@@ -13,7 +13,7 @@ use loudhailer::channel::kit;
 use loudhailer::channel::platforms::Platforms;
 use loudhailer::channel::request::Request;
 use loudhailer::clock::Time;
-use loudhailer::render::message::Filled;
+use loudhailer::render::message::{Filled, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -86,7 +86,7 @@ fn parcel(said: &Map<String, Value>) -> Parcel {
         incident: None,
         to: text("to").expect("an address").into(),
         secrets: secrets.filter_map(|secret| Some(secret.as_str()?.to_string())).collect(),
-        message: Arc::new(words.into()),
+        message: Arc::new(Message { status: text("status"), ..words.into() }),
         name: None,
         unsubscribe_url: text("unsubscribe_url"),
         urgent: said.get("urgent") == Some(&json!(true)),
