@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::incident::words;
 
 words!(
-    Format { Email = "email", Sms = "sms", Chat = "chat", Push = "push", Post = "post", Voice = "voice", Webhook = "webhook" }
+    Format { Email = "email", Sms = "sms", Chat = "chat", Push = "push", Post = "post", Voice = "voice", Webhook = "webhook", Cap = "cap" }
 );
 words!(
     /// How the body's Markdown is written for a platform.
