@@ -35,10 +35,11 @@ VirtualHost "plain.localhost"
 Component "rooms.localhost" "muc"
   restrict_room_creation = false
 END
-  as_root chown -R prosody "$dir" 2>/dev/null || true
-  as_root chmod -R go+rX "$dir"
   # It does not run as root.
-  [ "$(id -u)" != 0 ] || as=(setpriv --reuid=prosody --regid=prosody --clear-groups)
+  if [ "$(id -u)" = 0 ]; then
+    chown -R prosody "$dir"
+    as=(setpriv --reuid=prosody --regid=prosody --clear-groups)
+  fi
   for who in loudhailer@localhost reader@localhost loudhailer@plain.localhost; do
     "${as[@]}" prosodyctl --config "$dir/prosody.cfg.lua" register "${who%@*}" "${who#*@}" secret \
       >>"$dir/register.log" 2>&1 || return 1
