@@ -41,7 +41,7 @@ fn parse(text: &str) -> Option<Line> {
     };
     let mut words = head.split(' ').filter(|word| !word.is_empty());
     let command = words.next()?.to_ascii_uppercase();
-    let of = |is: fn(&u8) -> bool| command.as_bytes().iter().all(|byte| is(byte));
+    let of = |is: fn(&u8) -> bool| command.as_bytes().iter().all(is);
     if !(of(u8::is_ascii_alphabetic) || (command.len() == 3 && of(u8::is_ascii_digit))) {
         return None;
     }
