@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::cap::{told, write};
 use crate::config::Config;
 use crate::dispatch::Words;
 use crate::incident::Text;
 use crate::plan::Purpose;
-use crate::render::message::Message;
+use crate::render::message::{Format, Message, Segment};
 use crate::render::{self, Scene, Templates, Wording, Wrong};
 use crate::store::{Broadcast, Store, WordingKey};
 
@@ -40,9 +41,33 @@ impl FrozenWords {
     }
 }
 
+impl FrozenWords {
+    /// The alert of what is told now, with those before it as its references. It is for everyone, in all languages at once.
+    async fn alert(&self, broadcast: &Broadcast, key: &WordingKey) -> Result<Message, String> {
+        if !told::is_for_everyone(&self.config, broadcast) {
+            return Err(format!("an alert is for everyone: audience {} has no public clearance", broadcast.audience));
+        }
+        let told = told::of(&*self.store, &self.config, broadcast.incident).await.map_err(|error| error.to_string())?;
+        let at = told.iter().position(|told| told.id.number == broadcast.number);
+        let alert = at.and_then(|at| write::alert(&self.config, broadcast.selection.mode, &told, at));
+        Ok(Message {
+            format: key.format,
+            markup: key.markup,
+            locale: key.locale.clone(),
+            title: None,
+            text: vec![Segment::Words(alert.ok_or("nothing of it is told to everyone")?)],
+            html: None,
+            status: None,
+        })
+    }
+}
+
 #[async_trait]
 impl Words for FrozenWords {
     async fn message(&self, broadcast: &Broadcast, key: &WordingKey) -> Result<Message, String> {
+        if key.format == Format::Cap {
+            return self.alert(broadcast, key).await;
+        }
         let set = self.set(broadcast.templates).await?;
         let incident = self.store.incident(broadcast.incident).await.map_err(|error| error.to_string())?;
         let updates = self.store.updates(broadcast.incident).await.map_err(|error| error.to_string())?;

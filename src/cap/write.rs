@@ -8,6 +8,7 @@ use super::event::CARRIED;
 use super::told::Told;
 use super::words::{Category, Certainty, MsgType, ResponseType, Scope, Severity, Status as Of, Urgency};
 use super::{NAMESPACE, OWN, time};
+use crate::clock::Time;
 use crate::config::Config;
 use crate::incident::{Facts, Kind, Mode, Status, Text};
 
@@ -40,6 +41,21 @@ impl Page {
             page.leaf("value", value);
         });
     }
+}
+
+/// One of status Test, which asks nobody to do anything, for who tries whether alerts arrive.
+pub fn test(public_url: &str, identifier: &str, sent: Time, note: &str) -> String {
+    let mut page = Page("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".into());
+    page.0.push_str(&format!("<alert xmlns=\"{NAMESPACE}\">\n"));
+    page.leaf("identifier", identifier);
+    page.leaf("sender", bare(public_url));
+    page.leaf("sent", time(sent));
+    page.leaf("status", Of::Test);
+    page.leaf("msgType", MsgType::Alert);
+    page.leaf("scope", Scope::Public);
+    page.leaf("note", note);
+    page.0.push_str("</alert>\n");
+    page.0
 }
 
 /// The alert of `told[at]`; those before it are its references.
@@ -198,10 +214,12 @@ pub(super) fn titled(text: &Text, language: &str, own: &str) -> Option<String> {
 /// Who speaks: the one host that messages name, without what a sender may not have.
 pub fn sender(config: &Config) -> String {
     let given = [config.sender.status_page.as_str(), config.server.public_url.as_str(), "loudhailer"];
-    let clean = |text: &str| {
-        let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
-        let fits = |c: &char| !c.is_whitespace() && !c.is_control() && !matches!(c, ',' | '<' | '&');
-        bare.trim_end_matches('/').chars().filter(fits).take(60).collect::<String>()
-    };
-    given.into_iter().map(clean).find(|text| !text.is_empty()).unwrap_or_default()
+    given.into_iter().map(bare).find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// Without what a sender's name may not have in it (section 3.2.1).
+fn bare(text: &str) -> String {
+    let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let fits = |c: &char| !c.is_whitespace() && !c.is_control() && !matches!(c, ',' | '<' | '&');
+    bare.trim_end_matches('/').chars().filter(fits).take(60).collect()
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::answer::Then;
 use super::{Fault, Holds, Parcel};
 use crate::quantity::Span;
-use crate::render::message::Filled;
+use crate::render::message::{Filled, Message};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -21,6 +21,7 @@ pub struct Example {
     pub text: Option<String>,
     pub title: Option<String>,
     pub html: Option<String>,
+    pub status: Option<String>,
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
     pub secrets: Vec<String>,
@@ -88,20 +89,22 @@ impl Example {
             incident: None,
             to: self.to.as_deref().unwrap_or(to).into(),
             secrets: self.secrets.clone(),
-            message: Arc::new(
-                Filled {
-                    title: self.title.clone(),
-                    text: self.text.clone().unwrap_or("Hello.".into()),
-                    html: self.html.clone(),
-                    locale: "en".into(),
-                }
-                .into(),
-            ),
+            message: Arc::new(self.message()),
             name: None,
             unsubscribe_url: self.unsubscribe_url.clone(),
             urgent: self.urgent,
             at: crate::clock::Time(0),
         }
+    }
+
+    fn message(&self) -> Message {
+        let words = Filled {
+            title: self.title.clone(),
+            text: self.text.clone().unwrap_or("Hello.".into()),
+            html: self.html.clone(),
+            locale: "en".into(),
+        };
+        Message { status: self.status.clone(), ..words.into() }
     }
 
     pub fn outcome(&self) -> Result<Then, String> {

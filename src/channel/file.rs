@@ -19,7 +19,7 @@ use crate::render::message::{Format, Markup};
 
 /// The kinds that a plan's routes may name.
 pub const KINDS: &[&str] = &["email", "sms", "voice", "chat", "push", "post", "webhook"];
-const DRIVERS: &[&str] = &["http", "webhook", "smtp", "mqtt", "nats", "amqp", "kafka", "smpp", "outbox"];
+const DRIVERS: &[&str] = &["http", "webhook", "smtp", "mqtt", "nats", "amqp", "kafka", "smpp", "irc", "xmpp", "outbox"];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

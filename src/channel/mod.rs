@@ -85,7 +85,7 @@ pub mod outbox;
 /// The SMTP driver.
 pub mod smtp;
 
-/// The drivers of MQTT, NATS, AMQP and SMPP.
+/// The drivers of MQTT, NATS, AMQP, SMPP, IRC and XMPP.
 pub mod publish;
 
 /// The Kafka driver.

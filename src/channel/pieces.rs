@@ -168,6 +168,7 @@ impl Values<'_> {
             Name::Title => self.filled.title.is_some(),
             Name::Html => self.filled.html.is_some(),
             Name::Incident => self.parcel.incident.is_some(),
+            Name::Status | Name::Stage => self.parcel.message.status.is_some(),
             Name::UnsubscribeUrl => self.parcel.unsubscribe_url.is_some(),
             _ => true,
         }
@@ -184,6 +185,14 @@ impl Values<'_> {
             Name::Html => filled.html.as_deref().ok_or("html")?,
             Name::Locale => &filled.locale,
             Name::Id => id,
+            Name::Status => self.parcel.message.status.as_deref().ok_or("status")?,
+            Name::Stage => match self.parcel.message.status.as_deref().ok_or("stage")? {
+                "scheduled" => "0",
+                "identified" => "2",
+                "monitoring" | "verifying" => "3",
+                "resolved" | "completed" => "4",
+                _ => "1",
+            },
             Name::UnsubscribeUrl => unsubscribe_url.as_deref().ok_or("unsubscribe_url")?,
             Name::XmlText => {
                 escape(&xml(&filled.text), position, out);

@@ -14,7 +14,7 @@ use super::kafka::Kafka;
 use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
-use super::publish::{amqp, mqtt, nats, smpp};
+use super::publish::{amqp, irc, mqtt, nats, smpp, xmpp};
 use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
@@ -188,6 +188,8 @@ fn channel(
         "mqtt" => mqtt::driver(&hidden(), concurrency)?,
         "nats" => nats::driver(&hidden(), concurrency)?,
         "amqp" => amqp::driver(&hidden(), concurrency)?,
+        "irc" => irc::driver(&hidden(), concurrency)?,
+        "xmpp" => xmpp::driver(&hidden(), concurrency)?,
         "smpp" => smpp::driver(&hidden(), concurrency)?,
         "kafka" => Arc::new(Kafka::new(&hidden(), concurrency)?),
         other => return Err(format!("driver {other:?} is not there")),

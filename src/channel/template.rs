@@ -24,6 +24,10 @@ pub enum Name {
     At,
     /// Of the incident, the same in all its messages.
     Incident,
+    /// Where the incident stands, in our words: `investigating`, `in_progress` …; of posts alone.
+    Status,
+    /// The same as a number: 0 scheduled, 1 begun, 2 identified, 3 watched, 4 over.
+    Stage,
     /// Where the platform reports what became of this delivery.
     Callback,
     UnsubscribeUrl,
@@ -34,7 +38,7 @@ pub enum Name {
     Setting(String),
 }
 
-const NAMES: [(&str, Name); 14] = [
+const NAMES: [(&str, Name); 16] = [
     ("to", Name::To),
     ("text", Name::Text),
     ("title", Name::Title),
@@ -45,6 +49,8 @@ const NAMES: [(&str, Name); 14] = [
     ("xml_text", Name::XmlText),
     ("at", Name::At),
     ("incident", Name::Incident),
+    ("status", Name::Status),
+    ("stage", Name::Stage),
     ("callback", Name::Callback),
     ("unsubscribe_url", Name::UnsubscribeUrl),
     ("urgent", Name::Urgent),

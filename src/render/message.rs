@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::incident::words;
 
 words!(
-    Format { Email = "email", Sms = "sms", Chat = "chat", Push = "push", Post = "post", Voice = "voice", Webhook = "webhook" }
+    Format { Email = "email", Sms = "sms", Chat = "chat", Push = "push", Post = "post", Voice = "voice", Webhook = "webhook", Cap = "cap" }
 );
 words!(
     /// How the body's Markdown is written for a platform.
@@ -42,6 +42,9 @@ pub struct Message {
     pub text: Vec<Segment>,
     /// The HTML part of a mail.
     pub html: Option<Vec<Segment>>,
+    /// Of a post, where the incident stands, for pages that show it beside the words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// A message with one recipient's fields in place.
@@ -118,6 +121,7 @@ impl From<Filled> for Message {
             title: filled.title.map(words),
             text: words(filled.text),
             html: filled.html.map(words),
+            status: None,
         }
     }
 }

@@ -53,7 +53,7 @@ impl<'a> View<'a> {
         put("one", Some(Value::Bool(facts.components.len() == 1)));
         put("started", self.time(Some(self.started())));
         put("now", self.time(Some(self.scene.now)));
-        let status = facts.status.map_or("investigating", |status| status.word());
+        let status = self.status();
         put("status", text(status.into()));
         put("status_text", self.locale.status.get(status).cloned().map(Value::String));
         put("kind", text(facts.kind.unwrap_or(Kind::Incident).word().into()));
@@ -95,6 +95,11 @@ impl<'a> View<'a> {
             put("internal_notes", self.said(&facts.internal_notes).map(Value::String));
         }
         Value::Object(all)
+    }
+
+    /// Where it stands, in our own word.
+    pub fn status(&self) -> &'static str {
+        self.scene.facts.status.map_or("investigating", |status| status.word())
     }
 
     /// Since when: as said, else since it is known of.

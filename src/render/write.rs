@@ -89,10 +89,12 @@ impl Writer<'_> {
             Format::Chat => (None, self.blocks("chat", markup)?, None),
             Format::Post => (Some(self.line("headline")?), self.blocks("post", markup)?, None),
             Format::Webhook => (None, webhook::text(self)?, None),
+            // From all that everyone was told, which no template sees.
+            Format::Cap => return Err("an alert is written when its broadcast is released".into()),
         };
         let (title_escape, text_escape) = match format {
             Format::Email => (Escape::Header, Escape::None),
-            Format::Webhook => (Escape::None, Escape::Json),
+            Format::Webhook | Format::Cap => (Escape::None, Escape::Json),
             Format::Sms | Format::Push | Format::Voice => (Escape::Header, Escape::None),
             Format::Chat | Format::Post => (Escape::Header, markdown::escape_of(markup)),
         };
@@ -104,6 +106,7 @@ impl Writer<'_> {
             title: title.map(|title| self.cut(&title, title_escape)),
             text: self.cut(&text, text_escape),
             html: html.map(|html| self.cut(&html, Escape::Html)),
+            status: (format == Format::Post).then(|| self.view.status().into()),
         })
     }
 

@@ -322,3 +322,39 @@ async fn what_is_held_stopped_or_told_to_few_is_in_no_alert() {
     sink.release();
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_goes_to_who_takes_alerts_of_what_everyone_is_told_and_later_ones_name_it() {
+    let step = |audience: &str| {
+        format!(
+            "[[step]]\nname = \"{audience}\"\naudience = \"{audience}\"\nroutes = [\"webhook\"]\npriority = \"normal\"\n"
+        )
+    };
+    let (_folder, plans) = plan(&format!("title = \"Alerts\"\n{}{}", step("customers"), step("businesses")));
+    let sink = Sink::start().await;
+    let config = plans + "[channels.alerts]\nplatform = \"cap\"\nallow_private = true\n";
+    let broker = Broker::start(&config).await;
+    for audience in ["customers", "businesses"] {
+        let address = format!("{}/{audience}", sink.url());
+        broker.subscriber(audience, audience, &[("cap", &address)], |_| ()).await;
+    }
+    let mut alerts = Vec::new();
+    for (id, said) in [("a-1", outage("a-1")), ("a-2", event("a-2", json!({ "status": "resolved", "sequence": 2 })))] {
+        let answer = broker.post("/v1/events", &said).await;
+        assert_eq!(answer.status, 202, "{id}: {answer:?}");
+        broker.settled().await;
+        let request = sink.next().await;
+        let kind = request.header("content-type").expect("a type");
+        assert_eq!((request.path.rsplit('/').next(), kind), (Some("customers"), "application/cap+xml; charset=utf-8"));
+        let alert = String::from_utf8(request.body).expect("UTF-8");
+        assert_eq!(alert, broker.get("/v1/incidents/web-down/cap").await.text);
+        alerts.push(alert);
+    }
+    let identifier = alerts[0].split("<identifier>").nth(1).and_then(|rest| rest.split('<').next()).expect("named");
+    assert!(!alerts[0].contains("<references>") && alerts[1].contains("<msgType>Cancel</msgType>"), "{}", alerts[1]);
+    let references = alerts[1].split("<references>").nth(1).and_then(|rest| rest.split('<').next()).expect("refers");
+    assert!(references.contains(identifier), "{references}");
+    // Partners are told more than an alert may say, and so no alert.
+    assert_eq!(sink.all().len(), alerts.len());
+    broker.stop().await;
+}

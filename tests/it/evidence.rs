@@ -1,6 +1,6 @@
-//! What says that a platform file is right: a real server in our tests (A), the request that the vendor's own SDK makes for the same
-//! message (B), the vendor's description of its API (C), or its documentation alone (D). Each file of tests/evidence/ is held against
-//! the request that we build, and docs/PLATFORMS.md is written from them.
+//! What says that a platform file is right: a real server in our tests (A), an emulator of it (E), the request that the vendor's own SDK
+//! makes for the same message (B), the vendor's description of its API (C), or its documentation alone (D). Each file of
+//! tests/evidence/ is held against the request that we build, and docs/PLATFORMS.md is written from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,22 +13,36 @@ use loudhailer::channel::kit;
 use loudhailer::channel::platforms::Platforms;
 use loudhailer::channel::request::Request;
 use loudhailer::clock::Time;
-use loudhailer::render::message::Filled;
+use loudhailer::render::message::{Filled, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::documents::read;
 
-/// What talks to a real server of its platform, and where that is.
-const REAL: [(&str, &str, &str); 8] = [
+/// What talks to a real server of its platform, or to what others receive with, and where that is.
+const REAL: [(&str, &str, &str); 13] = [
     ("smtp", "Postfix", "tests/it/counterparties.rs"),
     ("kannel", "Kannel, and an SMPP simulator behind it", "tests/it/counterparties.rs"),
     ("smpp", "an SMS centre on npm's smpp", "tests/it/publish/smpp.rs"),
     ("webpush", "npm's web-push-testing, which decrypts", "tests/it/webpush.rs"),
+    ("xmpp", "Prosody", "tests/it/publish/xmpp.rs"),
+    ("irc", "ngIRCd", "tests/it/publish/irc.rs"),
     ("amqp", "RabbitMQ", "tests/it/publish/amqp.rs"),
     ("kafka", "Apache Kafka", "tests/it/publish/kafka.rs"),
     ("mqtt", "Mosquitto", "tests/it/publish/mqtt.rs"),
     ("nats", "NATS with JetStream", "tests/it/publish/nats.rs"),
+    ("webhook", "PyPI's standardwebhooks, which verifies", "tests/it/received.rs"),
+    ("cloudevents-http", "PyPI's cloudevents, which reads the event", "tests/it/received.rs"),
+    ("apprise", "PyPI's apprise, behind a server of the tests with its API", "tests/it/received.rs"),
+];
+/// What talks to a server that others wrote to answer as the platform does.
+const EMULATED: [(&str, &str, &str); 6] = [
+    ("amazon-ses", "moto, which checks the signature", "tests/it/aws.rs"),
+    ("aws-sns", "moto, which checks the signature", "tests/it/aws.rs"),
+    ("mastodon", "PyPI's mastodon-mock", "tests/it/received.rs"),
+    ("resend", "npm's emulate", "tests/it/received.rs"),
+    ("slack", "npm's emulate", "tests/it/received.rs"),
+    ("twilio-sms", "npm's emulate", "tests/it/received.rs"),
 ];
 /// What has no other side.
 const OURS: [&str; 1] = ["outbox"];
@@ -84,7 +98,7 @@ fn parcel(said: &Map<String, Value>) -> Parcel {
         incident: None,
         to: text("to").expect("an address").into(),
         secrets: secrets.filter_map(|secret| Some(secret.as_str()?.to_string())).collect(),
-        message: Arc::new(words.into()),
+        message: Arc::new(Message { status: text("status"), ..words.into() }),
         name: None,
         unsubscribe_url: text("unsubscribe_url"),
         urgent: said.get("urgent") == Some(&json!(true)),
@@ -262,26 +276,31 @@ fn the_document_of_the_platforms_says_what_there_is_evidence_for() {
     let platforms = Platforms::load(None).expect("the platforms");
     let evidence: BTreeMap<String, Evidence> = all().into_iter().map(|one| (one.platform.clone(), one)).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    // Of those met, how many were compared with an SDK or a description besides.
+    let mut both = 0;
     let mut rows = String::new();
     for platform in platforms.iter() {
-        let real = REAL.iter().find(|(name, ..)| *name == platform.name);
-        let (level, what) = match (real, evidence.get(&platform.name)) {
-            (Some((_, server, file)), _) => {
+        let of = |list: &'static [(&str, &str, &str)]| list.iter().find(|(name, ..)| *name == platform.name);
+        let met = of(&REAL).map(|met| ("A", met)).or(of(&EMULATED).map(|met| ("E", met)));
+        let compared = evidence.get(&platform.name).map(|evidence| {
+            let source = match evidence.source.split_once(' ') {
+                Some((address, rest)) if address.starts_with("https://") => format!("[{rest}]({address})"),
+                _ => evidence.source.clone(),
+            };
+            let differs = match evidence.ours_differs.len() {
+                0 => String::new(),
+                _ => format!("; [differs on purpose](../tests/evidence/{}.json)", platform.name),
+            };
+            (if evidence.level == "B" { "B" } else { "C" }, source + &differs)
+        });
+        let (level, what) = match (met, compared) {
+            (Some((level, (_, server, file))), compared) => {
                 assert!(folder().join("../..").join(file).exists(), "{file}");
-                ("A", format!("{server}, in [{file}](../{file})"))
+                let besides = compared.map(|(level, what)| format!("; {level}: {what}")).unwrap_or_default();
+                both += usize::from(!besides.is_empty());
+                (level, format!("{server}, in [{file}](../{file}){besides}"))
             }
-            (None, Some(evidence)) => {
-                let source = match evidence.source.split_once(' ') {
-                    Some((address, rest)) if address.starts_with("https://") => format!("[{rest}]({address})"),
-                    _ => evidence.source.clone(),
-                };
-                let level = if evidence.level == "B" { "B" } else { "C" };
-                let differs = match evidence.ours_differs.len() {
-                    0 => String::new(),
-                    _ => format!("; [differs on purpose](../tests/evidence/{}.json)", platform.name),
-                };
-                (level, source + &differs)
-            }
+            (None, Some(compared)) => compared,
             (None, None) if OURS.contains(&&*platform.name) => ("–", "ours: there is no other side".into()),
             (None, None) => ("D", "its documentation alone".into()),
         };
@@ -296,15 +315,19 @@ fn the_document_of_the_platforms_says_what_there_is_evidence_for() {
         "# Platforms, and what says that each is right\n\n\
          Written by `WRITE=1 cargo test --release --test it evidence`, from [the files](../channels) and [the evidence](../tests/evidence).\n\n\
          | level | means | platforms |\n| --- | --- | --- |\n\
-         | A | our tests send by a real server of it, and read what arrived | {} |\n\
+         | A | our tests send to a real server of it, or, for what anybody may receive, to the library that others receive with, and read \
+         what arrived | {} |\n\
+         | E | our tests send to an emulator: a server that others wrote to answer as the platform does, and not the platform's own. \
+         What it took is read back | {} |\n\
          | B | our request is, in method, address, headers and fields, the one that the vendor's own SDK makes for the same message; \
          the SDK was run against a recorder on the same machine | {} |\n\
          | C | our request is what the vendor's published description of its API allows | {} |\n\
          | D | written from the documentation that is linked, and compared with nothing else | {} |\n\n\
-         None but those of level A was ever tried at the platform itself: try each with an account of yours before you need it \
-         (`loudhailer channel test`).\n\n\
+         Where B or C stands behind another level, that was compared, too. None but those of level A was ever tried at \
+         the platform itself: try each with an account of yours before you need it (`loudhailer channel test`).\n\n\
          | platform | documentation | level | evidence |\n| --- | --- | --- | --- |\n{rows}",
         of("A"),
+        of("E"),
         of("B"),
         of("C"),
         of("D")
@@ -318,5 +341,5 @@ fn the_document_of_the_platforms_says_what_there_is_evidence_for() {
         text,
         "docs/PLATFORMS.md is not what the files and the evidence say; see its head"
     );
-    assert!(of("B") + of("C") >= 20);
+    assert!(of("A") + of("E") >= 16 && of("B") + of("C") + both >= 20, "{counts:?} {both}");
 }

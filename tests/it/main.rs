@@ -31,6 +31,7 @@ mod once;
 mod peers;
 mod press;
 mod publish;
+mod received;
 mod relay;
 mod signals;
 mod simulation;

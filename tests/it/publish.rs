@@ -1,4 +1,4 @@
-//! What publishes into a broker, against real ones: Mosquitto, NATS with JetStream, RabbitMQ, Apache Kafka. What is acknowledged has arrived, once; a broker
+//! What publishes into a broker or a network of talk, against real ones: Mosquitto, NATS with JetStream, RabbitMQ, Apache Kafka, ngIRCd, Prosody. What is acknowledged has arrived, once; a broker
 //! that is stopped in mid-broadcast and started again loses nobody.
 
 use std::collections::BTreeMap;
@@ -17,10 +17,12 @@ use loudhailer::store::{DeliveryFilter, DeliveryState};
 use crate::harness::{Broker, START, outage, plan, within};
 
 mod amqp;
+mod irc;
 mod kafka;
 mod mqtt;
 mod nats;
 mod smpp;
+mod xmpp;
 
 /// A broker's server of a test's own.
 mod server;
@@ -29,7 +31,7 @@ mod server;
 const EACH: usize = 300;
 
 const PLAN: &str = "title = \"By a broker\"\n\
-    [[step]]\nname = \"customers\"\naudience = \"customers\"\nroutes = [\"webhook\"]\npriority = \"normal\"\n";
+    [[step]]\nname = \"customers\"\naudience = \"customers\"\nroutes = [\"webhook\", \"chat\"]\npriority = \"normal\"\n";
 
 /// Settings as the configuration has them.
 fn settings(pairs: &[(&str, &str)]) -> String {

@@ -1,4 +1,4 @@
-//! Protocols that publish over one connection that stays open, and acknowledge each message: MQTT, NATS, AMQP, SMPP. A parcel waits for
+//! Protocols that publish over one connection that stays open, and answer each message: MQTT, NATS, AMQP, SMPP, IRC, XMPP. A parcel waits for
 //! the connection, which is opened when the first one comes; its bytes go out beside those of others, and the acknowledgement that is
 //! its own becomes its outcome (`conversation`). What a protocol says is a `Protocol` and its `Session`; the rest is the same for all.
 //! Where the platform reports over the connection it is opened as soon as somebody listens, and again whenever it has ended.
@@ -11,6 +11,9 @@ pub mod amqp;
 
 mod conversation;
 
+/// The driver of IRC networks.
+pub mod irc;
+
 /// The driver of MQTT brokers.
 pub mod mqtt;
 
@@ -21,6 +24,9 @@ pub mod nats;
 pub mod smpp;
 
 mod target;
+
+/// The driver of XMPP servers.
+pub mod xmpp;
 
 #[cfg(test)]
 mod tests;
@@ -256,10 +262,14 @@ pub(super) fn patience(settings: &Settings) -> Result<Duration, String> {
 
 /// What must hold for any bytes of a broker: see `fuzz::replies`.
 pub(crate) fn attacked(bytes: &[u8]) {
-    fn read<'a, S: Session>(mut session: S, packets: impl Iterator<Item = &'a [u8]>) -> (Vec<(u64, Outcome)>, bool) {
+    fn read<'a, S: Session>(
+        mut session: S,
+        to: &str,
+        packets: impl Iterator<Item = &'a [u8]>,
+    ) -> (Vec<(u64, Outcome)>, bool) {
         let (mut incoming, mut out, mut answers) = (BytesMut::new(), BytesMut::new(), Vec::new());
         for key in 0..4 {
-            let letter = Letter { id: format!("dlv_{key}"), broadcast: None, to: "a.b".into(), body: "{}".into() };
+            let letter = Letter { id: format!("dlv_{key}"), broadcast: None, to: to.into(), body: "{}".into() };
             session.publish(key, &letter, &mut out).expect("a letter that can be sent");
         }
         for packet in packets {
@@ -270,9 +280,9 @@ pub(crate) fn attacked(bytes: &[u8]) {
         }
         (answers, true)
     }
-    fn held<S: Session>(session: impl Fn() -> S, bytes: &[u8]) {
-        let (answers, whole) = read(session(), std::iter::once(bytes));
-        let small = read(session(), bytes.chunks(1 + bytes.len() / 4096));
+    fn held<S: Session>(session: impl Fn() -> S, to: &str, bytes: &[u8]) {
+        let (answers, whole) = read(session(), to, std::iter::once(bytes));
+        let small = read(session(), to, bytes.chunks(1 + bytes.len() / 4096));
         assert_eq!(small, (answers.clone(), whole), "the same in small packets");
         for (at, (key, outcome)) in answers.iter().enumerate() {
             assert!(answers[..at].iter().all(|(before, _)| before != key), "one answer each");
@@ -283,8 +293,11 @@ pub(crate) fn attacked(bytes: &[u8]) {
             }
         }
     }
-    held(mqtt::session, bytes);
-    held(|| nats::begun("_INBOX.x.".into(), 1024), bytes);
-    held(|| amqp::begun("".into(), 4096), bytes);
-    held(smpp::session, bytes);
+    held(mqtt::session, "a.b", bytes);
+    held(|| nats::begun("_INBOX.x.".into(), 1024), "a.b", bytes);
+    held(|| amqp::begun("".into(), 4096), "a.b", bytes);
+    held(smpp::session, "a.b", bytes);
+    held(|| irc::begun("us".into()), "#a", bytes);
+    held(|| xmpp::begun("a.b".into(), "us".into()), "c@a.b", bytes);
+    held(|| xmpp::begun("a.b".into(), "us".into()), "r@a.b?join", bytes);
 }

@@ -116,7 +116,12 @@ impl Target {
     }
 
     pub async fn encrypt(&self, stream: TcpStream) -> Result<Line, Outcome> {
-        match self.tls.handshake(&self.host, stream).await {
+        self.encrypt_as(&self.host, stream).await
+    }
+
+    /// Where the certificate is another name's than that of the host.
+    pub async fn encrypt_as(&self, name: &Host<String>, stream: TcpStream) -> Result<Line, Outcome> {
+        match self.tls.handshake(name, stream).await {
             Ok(stream) => Ok(Line::over(stream)),
             // A certificate stays wrong until someone mends it; anything else may pass.
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err(rejected(format!("TLS: {error}"))),

@@ -261,6 +261,7 @@ mod tests {
             title: Some(vec![text("Störung")]),
             text: vec![text("Nächste Meldung: "), text("16:30\n.\n")],
             html: None,
+            status: None,
         };
         let form = Form::new(&Arc::new(message));
         let (mut found, mut expected) = (Vec::new(), Vec::new());

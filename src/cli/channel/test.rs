@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::{Failure, runtime, show};
 use super::read;
 use crate::app;
+use crate::cap;
 use crate::channel::exchange::{Answered, Exchange, Sent};
 use crate::channel::registry::{self, Channel};
 use crate::channel::veil::Veil;
@@ -100,6 +101,7 @@ fn words(channel: &Channel, id: &str, now: Time, public_url: &str) -> Filled {
             "datacontenttype": "application/json", "data": { "text": text },
         })
         .to_string(),
+        Format::Cap => cap::write::test(public_url, id, now, &text),
         _ => text,
     };
     Filled { title: Some(format!("TEST of the channel {}", channel.name)), text, html: None, locale: "en".into() }

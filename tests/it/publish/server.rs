@@ -15,10 +15,21 @@ pub struct Server {
 impl Server {
     /// Started with the file that `config` writes, given port and folder.
     pub fn new(program: &str, config: impl FnOnce(u16, &Path) -> String, folder: &Path) -> Server {
+        Server::with_arguments(program, &["-c"], config, folder)
+    }
+
+    /// The file's name comes after them.
+    pub fn with_arguments(
+        program: &str,
+        arguments: &[&str],
+        config: impl FnOnce(u16, &Path) -> String,
+        folder: &Path,
+    ) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let file: PathBuf = folder.join("server.conf");
         std::fs::write(&file, config(port, folder)).expect("written");
-        let arguments = vec!["-c".to_string(), file.display().to_string()];
+        let file = file.display().to_string();
+        let arguments = arguments.iter().map(|argument| argument.to_string()).chain([file]).collect();
         let mut server = Server { program: program.into(), arguments, port, child: None };
         server.start();
         server
