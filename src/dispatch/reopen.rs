@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::{Engine, lock, recorder};
 use crate::channel::ReceiptStatus;
 use crate::clock::Time;
-use crate::id::{BroadcastId, DeliveryId};
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
 use crate::store::{ReceiptFact, Replayed, Reported, Result, StoreError, UNDECIDED};
 
@@ -28,7 +28,7 @@ impl Engine {
         let due = self.clock.steady();
         let replayed = self.store.replay(id, due, self.clock.calendar(), by).await?;
         let reopened = matches!(replayed, Replayed::Open { reopened: true, .. });
-        if let (Some(live), true) = (&live, reopened) {
+        if let (Some(live), true) = (&live, reopened && self.owns(id.subscriber)) {
             live.ended(-1);
         }
         drop(counted);
@@ -69,7 +69,9 @@ impl Engine {
         first.into_iter().for_each(observed);
         let live = self.live(delivery.broadcast);
         if let Some(live) = &live {
-            live.ended(ended);
+            if self.owns(delivery.subscriber) {
+                live.ended(ended);
+            }
             if late {
                 lock(&live.confirmed).note(delivery.subscriber);
                 self.barrier();
@@ -91,6 +93,11 @@ impl Engine {
         }
         self.happened();
         Ok(true)
+    }
+
+    /// Another node counts its own.
+    fn owns(&self, subscriber: SubscriberId) -> bool {
+        self.leases.epoch(subscriber.shard()).is_some()
     }
 
     /// Takes up a broadcast that was done. Whoever else was opened in it before is in the counts that are read here.

@@ -23,6 +23,7 @@ mod fuzz;
 mod harness;
 mod import;
 mod kafka;
+mod kubernetes;
 mod leaving;
 mod licences;
 mod limit;
