@@ -21,10 +21,16 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(super) async fn run(engine: Arc<Engine>) {
     let Some(mut notices) = lock(&engine.notices).take() else { return };
     let mut net = Net { journal: 0, next: engine.clock.monotonic() + NET };
+    // While the last attempts end, others need not wait until this node's lease does.
+    let over = async {
+        engine.stop.cancelled().await;
+        engine.attempts.wait().await;
+    };
+    tokio::pin!(over);
     loop {
         let heard = tokio::select! {
             biased;
-            () = engine.stop.cancelled() => return,
+            () = &mut over => return,
             heard = notices.recv() => heard,
             () = engine.clock.sleep(WATCH) => {
                 if let Err(error) = net.look(&engine).await {

@@ -168,6 +168,7 @@ impl Engine {
     /// Stops beginning attempts, lets those on the wire end within `patience`, and records them.
     pub async fn shut_down(&self, patience: Duration) {
         self.stop.cancel();
+        self.leases.leave();
         self.attempts.close();
         let _ = tokio::time::timeout(patience, self.attempts.wait()).await;
         let _ = self.entries.send(Entry::Last);

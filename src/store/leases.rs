@@ -3,7 +3,7 @@
 //! A shard that is given away is not ours from the moment at which that is decided; its new owner gets it once nothing of it is
 //! on the wire any more.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -19,6 +19,7 @@ pub struct Leases {
     until: AtomicU64,
     /// Attempts begun whose outcome is not on disk yet, by shard.
     under_way: [AtomicU32; SHARDS as usize],
+    leaving: AtomicBool,
     changed: watch::Sender<u64>,
 }
 
@@ -37,6 +38,7 @@ impl Leases {
             epochs: std::array::from_fn(|_| AtomicI64::new(epoch)),
             until: AtomicU64::new(until),
             under_way: std::array::from_fn(|_| AtomicU32::new(0)),
+            leaving: AtomicBool::new(false),
             changed: watch::Sender::new(0),
         }
     }
@@ -80,6 +82,15 @@ impl Leases {
     /// Counts whenever a shard has come or gone, or the lease lasts again.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The process ends: what is ours is others' as soon as nothing of it is on the wire, and nothing more is taken.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(super) fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub fn begins(&self, shard: u8) {

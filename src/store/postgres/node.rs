@@ -183,7 +183,8 @@ impl Keeper {
                         tracing::warn!(%error, "the node's lease could not be extended");
                         return;
                     }
-                    next = self.clock.monotonic() + if self.giving.is_empty() { BEAT } else { SOON };
+                    let waits = !self.giving.is_empty() || self.leases.leaving();
+                    next = self.clock.monotonic() + if waits { SOON } else { BEAT };
                 }
             }
         }
@@ -253,8 +254,8 @@ impl Keeper {
             return Ok(());
         }
         let lease = LEASE.as_millis() as i64;
-        let extend = format!("UPDATE node SET until = {NOW} + $2 WHERE id = $1");
-        if self.id() == 0 || line.execute(&extend, &[&self.id(), &lease]).await? == 0 {
+        let extend = format!("UPDATE node SET until = {NOW} + $2, leaving = $3 WHERE id = $1");
+        if self.id() == 0 || line.execute(&extend, &[&self.id(), &lease, &self.leases.leaving()]).await? == 0 {
             self.register(line, lease).await?;
         }
         self.leases.extend(began + LEASE - MARGIN, began);
@@ -272,7 +273,7 @@ impl Keeper {
             (0..SHARDS).for_each(|shard| self.leases.give(shard));
             self.giving.clear();
         }
-        let sql = format!("INSERT INTO node VALUES (nextval('epoch'), {NOW} + $1) RETURNING id");
+        let sql = format!("INSERT INTO node (id, until) VALUES (nextval('epoch'), {NOW} + $1) RETURNING id");
         let rows = line.query(&sql, &[&lease]).await?;
         let id = rows.first().map(|row| row.get::<_, i64>(0));
         self.id.store(id.ok_or_else(|| StoreError::Failed("a node was not registered".into()))?, Ordering::Release);
@@ -283,9 +284,9 @@ impl Keeper {
         let id = self.id();
         let owned = line.query("SELECT id, epoch FROM shard WHERE node = $1 ORDER BY id", &[&id]).await?;
         let owned: BTreeMap<u8, i64> = owned.iter().map(|row| (row.get::<_, i16>(0) as u8, row.get(1))).collect();
-        let alive = line.query(&format!("SELECT count(*) FROM node WHERE until > {NOW}"), &[]).await?;
+        let alive = line.query(&format!("SELECT count(*) FROM node WHERE until > {NOW} AND NOT leaving"), &[]).await?;
         let nodes = alive.first().map_or(1, |row| row.get::<_, i64>(0)).max(1);
-        let share = usize::from(SHARDS).div_ceil(nodes as usize);
+        let share = if self.leases.leaving() { 0 } else { usize::from(SHARDS).div_ceil(nodes as usize) };
         self.giving.retain(|shard, epoch| owned.get(shard) == Some(epoch));
         for shard in 0..SHARDS {
             match owned.get(&shard).filter(|_| !self.giving.contains_key(&shard)) {

@@ -63,9 +63,19 @@ async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
         all(&leases) && leases.iter().all(|one| one.mask().count_ones() <= 22)
     })
     .await;
+    // One that is about to end keeps only what is on the wire, and that from everybody; the others take the rest.
+    let last = (0..64).find(|shard| leases[1].epoch(*shard).is_some()).expect("it owns some");
+    leases[1].begins(last);
+    leases[1].leave();
+    let rest = [leases[0].clone(), leases[2].clone()];
+    until("what is not on the wire is taken", || {
+        assert!(disjoint(&leases), "two own a shard");
+        leases[1].mask() == 0 && rest[0].mask() | rest[1].mask() == !(1 << last)
+    })
+    .await;
+    leases[1].recorded(last);
     second.close().await.expect("closes");
     assert_eq!(leases[1].mask(), 0);
-    let rest = [leases[0].clone(), leases[2].clone()];
     until("what one left is taken", || all(&rest) && disjoint(&rest)).await;
     for shard in 32..64 {
         let owner = rest.iter().find_map(|one| one.epoch(shard)).expect("somebody owns it");

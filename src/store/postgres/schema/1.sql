@@ -12,7 +12,10 @@ CREATE SEQUENCE subscriber_id;
 CREATE SEQUENCE audience_id;
 -- Nodes, and which shards each owns under which epoch, until its lease ends by the server's clock. Who has no row owns nothing.
 CREATE SEQUENCE epoch;
-CREATE TABLE node (id BIGINT PRIMARY KEY, until BIGINT NOT NULL) WITH (fillfactor = 50);
+-- One that is leaving has no share.
+CREATE TABLE node (
+  id BIGINT PRIMARY KEY, until BIGINT NOT NULL, leaving BOOLEAN NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
 CREATE TABLE shard (id SMALLINT PRIMARY KEY, node BIGINT NOT NULL, epoch BIGINT NOT NULL) WITH (fillfactor = 50);
 INSERT INTO shard SELECT n, 0, 0 FROM generate_series(0, 63) AS n;
 CREATE TABLE event (
