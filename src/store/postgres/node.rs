@@ -4,7 +4,7 @@
 //! Shards are divided evenly: who has more than their share gives the rest away, who has less takes what nobody owns. A node whose
 //! lease has ended is deleted by another; the row that is gone is what tells it so, however late it comes back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -62,6 +62,7 @@ impl Node {
             listener: sender,
             listening: Arc::default(),
             unheard: Arc::default(),
+            last_heard: 0,
             giving: BTreeMap::new(),
             last_beat: None,
             leaving: CancellationToken::new(),
@@ -121,8 +122,9 @@ struct Keeper {
     id: Arc<AtomicI64>,
     listener: mpsc::Sender<Heard>,
     listening: Arc<AtomicBool>,
-    /// When each of the notices came that are not done, the oldest first.
-    unheard: Arc<Mutex<VecDeque<Instant>>>,
+    /// When each of the notices came that are not done, by the order in which they did.
+    unheard: Arc<Mutex<BTreeMap<u64, Instant>>>,
+    last_heard: u64,
     /// Shards that are ours no more, until the last of their attempts is on disk.
     giving: BTreeMap<u8, i64>,
     last_beat: Option<Instant>,
@@ -160,6 +162,15 @@ impl Keeper {
                         return;
                     }
                 }
+                // Before whatever comes, however much that is.
+                () = tokio::time::sleep(wait) => {
+                    if let Err(error) = self.beat(line).await {
+                        tracing::warn!(%error, "the node's lease could not be extended");
+                        return;
+                    }
+                    let waits = !self.giving.is_empty() || self.leases.leaving();
+                    next = self.clock.monotonic() + if waits { SOON } else { BEAT };
+                }
                 payload = line.next() => {
                     let Some(payload) = payload else { return };
                     match serde_json::from_str(&payload) {
@@ -177,14 +188,6 @@ impl Keeper {
                         Ok(_) => {}
                         Err(error) => tracing::debug!(%error, "a notice does not read; a newer node may have written it"),
                     }
-                }
-                () = tokio::time::sleep(wait) => {
-                    if let Err(error) = self.beat(line).await {
-                        tracing::warn!(%error, "the node's lease could not be extended");
-                        return;
-                    }
-                    let waits = !self.giving.is_empty() || self.leases.leaving();
-                    next = self.clock.monotonic() + if waits { SOON } else { BEAT };
                 }
             }
         }
@@ -219,13 +222,15 @@ impl Keeper {
                 Err(TrySendError::Closed(_)) => {}
             }
         }
-        lock(&self.unheard).push_back(self.clock.monotonic());
+        self.last_heard += 1;
+        let number = self.last_heard;
+        lock(&self.unheard).insert(number, self.clock.monotonic());
         let (unheard, done) = (self.unheard.clone(), done.clone());
         tokio::spawn(async move {
             for obeyed in all {
                 let _: std::result::Result<(), oneshot::error::RecvError> = obeyed.await;
             }
-            lock(&unheard).pop_front();
+            lock(&unheard).remove(&number);
             let _ = done.send(of);
         });
         true
@@ -249,7 +254,7 @@ impl Keeper {
     /// Says that the node is there, and sees to it that it has its share.
     async fn beat(&mut self, line: &Line) -> Result<()> {
         let began = self.clock.monotonic();
-        if lock(&self.unheard).front().is_some_and(|oldest| began.saturating_sub(*oldest) > HEARS) {
+        if lock(&self.unheard).values().next().is_some_and(|oldest| began.saturating_sub(*oldest) > HEARS) {
             tracing::error!("what other nodes have written is not done in time; the lease is not extended");
             return Ok(());
         }
