@@ -2,6 +2,7 @@
 //! `run_until_stopped`.
 
 mod reports;
+mod upkeep;
 mod words;
 
 use std::collections::BTreeSet;
@@ -235,8 +236,8 @@ impl Built {
         let _reports = reports::listen(&app);
         let consumer = kafka.map(|kafka| tokio::spawn(kafka.run(app.clone(), app.stop.clone())));
         let watching = app.watchers.start(&app);
-        let upkeep = tokio::spawn(upkeep(app.clone()));
-        let settings = tokio::spawn(settings(app.clone()));
+        let upkeep = tokio::spawn(upkeep::retention(app.clone()));
+        let settings = tokio::spawn(upkeep::settings(app.clone()));
         let sums = tokio::spawn(crate::telemetry::sum_up());
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
@@ -265,42 +266,6 @@ impl Built {
             bail!("a part of the engine panicked: start again, and what was under way goes on");
         }
         Ok(())
-    }
-}
-
-/// Takes up what was changed on another node.
-async fn settings(app: Arc<App>) {
-    let mut changes = app.engine.settings_changes();
-    while changes.changed().await.is_ok() {
-        match muted(&*app.store).await {
-            Ok(muted) => app.sources.mute(muted),
-            Err(error) => tracing::warn!(%error, "which sources are muted can't be read"),
-        }
-    }
-}
-
-/// Deletes by age what the configuration no longer wants kept. One node does it for all.
-async fn upkeep(app: Arc<App>) {
-    loop {
-        let now = app.clock.calendar();
-        let before = |span: Duration| crate::clock::Time(now.0.saturating_sub(span.as_millis() as i64));
-        let keep = &app.config.retention;
-        let waits = Duration::from_secs(24 * 3600); // receipts that match nothing yet
-        while app.engine.leases.lead(app.clock.monotonic()) {
-            match app
-                .store
-                .retain(before(keep.incidents.0), before(keep.events.0), before(keep.journal.0), before(waits))
-                .await
-            {
-                Ok(0) => break,
-                Ok(rows) => tracing::debug!(rows, "deleted by age"),
-                Err(error) => {
-                    tracing::warn!(%error, "retention failed; trying again in an hour");
-                    break;
-                }
-            }
-        }
-        app.clock.sleep(Duration::from_secs(3600)).await;
     }
 }
 

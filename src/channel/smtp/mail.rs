@@ -2,9 +2,8 @@
 //! parcel and the settings alone, so that a second try sends the same mail. An address or link that could break out of its place
 //! is refused here.
 //!
-//! Where nothing in it is the recipient's own, neither a field in its words nor a link to unsubscribe, it is the same mail for
-//! all of a broadcast who read these words: to nobody by name, under the id of the broadcast and a digest of the words. Whether
-//! it then goes to one or to many at a time changes no byte of it.
+//! Where nothing in it is the recipient's own, no field in its words and no link to unsubscribe, all who read these words get the same
+//! mail, to nobody by name, under the id of the broadcast and a digest of the words: one at a time or many, byte for byte.
 
 use std::collections::HashMap;
 use std::ops::Deref;
