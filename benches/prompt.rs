@@ -149,7 +149,7 @@ forwarded! {
     breakers() -> Result<Vec<BreakerRow>>;
     set_breaker(row: BreakerRow) -> Result<()>;
     reserve(name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time) -> Result<Reserved>;
-    grant(name: &str, count: u32, interval: Duration) -> Result<Duration>;
+    grant(limits: &[(String, Duration)], count: u32) -> Result<Duration>;
     upsert(drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
     import(rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
     subscriber(id: SubscriberId) -> Result<Option<Subscriber>>;

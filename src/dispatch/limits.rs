@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::account::{Account, Asking};
+use super::granted::Granted;
 use super::learned::Learned;
 use super::permit::{Permits, Refusal, Reserved};
 use crate::audience::route::ChannelId;
@@ -11,6 +12,8 @@ use crate::clock::{Instant, Time};
 
 pub struct Limits {
     own: Permits,
+    /// The short limits of channel and account, where other nodes send by them, too.
+    granted: Option<Granted>,
     pub learned: Learned,
     /// `None` where it is the channel's alone, and neither it nor its addresses have limits.
     account: Option<Arc<Account>>,
@@ -19,8 +22,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    pub fn new(own: Permits, account: Option<Arc<Account>>) -> Limits {
-        Limits { own, learned: Learned::default(), account, asked: false }
+    pub fn new(own: Permits, granted: Option<Granted>, account: Option<Arc<Account>>) -> Limits {
+        Limits { own, granted, learned: Learned::default(), account, asked: false }
     }
 
     /// Limiters start empty. Before that no address may be tried.
@@ -65,10 +68,12 @@ impl Limits {
         if let Some(due) = self.learned.due(now).filter(|due| *due > now) {
             return Err(Refusal::Until(due));
         }
+        self.granted.as_mut().map_or(Ok(()), |granted| granted.check(now))?;
         if self.own.none() { Ok(()) } else { self.own.check(now, steady()) }
     }
 
     fn begins(&mut self, now: Instant) {
+        self.granted.iter_mut().for_each(Granted::spend);
         self.own.spend(now);
         self.learned.begins(now);
     }
@@ -85,6 +90,9 @@ impl Limits {
 
     /// What was reserved is on disk.
     pub fn reserved(&mut self, reserved: &Reserved) {
+        if let Reserved::Times(times) = reserved {
+            self.granted.iter_mut().for_each(|granted| granted.granted(times));
+        }
         self.own.reserved(reserved);
         self.account.iter().for_each(|account| account.reserved(reserved));
     }

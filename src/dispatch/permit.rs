@@ -2,7 +2,7 @@
 //! windows are counted in stored buckets. Asking spends nothing, so that several limits are spent together or not at all.
 
 use super::Engine;
-use super::granted::{Granted, Times};
+use super::granted::Times;
 use super::long::{Long, Short};
 use super::quota::Limiter;
 use crate::clock::{Instant, Time};
@@ -17,8 +17,6 @@ pub const SHORT: std::time::Duration = std::time::Duration::from_secs(60);
 #[derive(Default)]
 pub struct Permits {
     short: Vec<Limiter>,
-    /// The same, where other nodes send by the same channel.
-    granted: Vec<Granted>,
     long: Vec<Long>,
 }
 
@@ -27,8 +25,8 @@ pub struct Permits {
 pub enum Reservation {
     /// Up to `count` attempts of the window that goes on now, which may hold `most`, in buckets of so many milliseconds.
     Block { name: String, width: i64, buckets: i64, most: i64, count: i64 },
-    /// Times at which attempts may begin, that far apart.
-    Times { name: String, count: u32, interval: std::time::Duration },
+    /// Times at which attempts may begin by all of these limits, the times of each that far apart.
+    Times { limits: Vec<(String, std::time::Duration)>, count: u32 },
 }
 
 /// What it has answered.
@@ -54,7 +52,7 @@ pub enum Refusal {
 impl Permits {
     pub fn new(rates: &[Limit], long: Vec<Long>, now: Instant) -> Permits {
         let short = rates.iter().filter(|limit| limit.window <= SHORT);
-        Permits { short: short.map(|limit| Limiter::new(*limit, now)).collect(), granted: Vec::new(), long }
+        Permits { short: short.map(|limit| Limiter::new(*limit, now)).collect(), long }
     }
 
     /// With what long windows had spent before this start.
@@ -63,25 +61,19 @@ impl Permits {
         for limit in rates.iter().filter(|limit| limit.window > SHORT) {
             long.push(Long::read(store, whose, *limit, steady).await?);
         }
-        if store.leases().shared() {
-            let short = rates.iter().filter(|limit| limit.window <= SHORT);
-            let granted = short.map(|limit| Granted::new(whose, *limit)).collect();
-            return Ok(Permits { short: Vec::new(), granted, long });
-        }
-        Ok(Permits::new(rates, long, now))
+        // What nodes share by the minute or shorter they are granted (granted.rs).
+        let own = if store.leases().shared() { &[] } else { rates };
+        Ok(Permits::new(own, long, now))
     }
 
     pub fn none(&self) -> bool {
-        self.short.is_empty() && self.granted.is_empty() && self.long.is_empty()
+        self.short.is_empty() && self.long.is_empty()
     }
 
     /// Whether an attempt may begin. `steady` is the steady time of `now`.
     pub fn check(&mut self, now: Instant, steady: Time) -> std::result::Result<(), Refusal> {
         if let Some(due) = self.short.iter().map(Limiter::due).max().filter(|due| *due > now) {
             return Err(Refusal::Until(due));
-        }
-        for granted in &mut self.granted {
-            granted.check(now)?;
         }
         for long in &mut self.long {
             match long.check(steady) {
@@ -96,15 +88,13 @@ impl Permits {
     /// An attempt begins, which `check` has just allowed.
     pub fn spend(&mut self, now: Instant) {
         self.short.iter_mut().for_each(|limiter| limiter.spend(now));
-        self.granted.iter_mut().for_each(Granted::spend);
         self.long.iter_mut().for_each(Long::spend);
     }
 
     /// What was reserved is on disk.
     pub fn reserved(&mut self, reserved: &Reserved) {
-        match reserved {
-            Reserved::Block(name, block) => self.long.iter_mut().for_each(|long| long.reserved(name, block)),
-            Reserved::Times(times) => self.granted.iter_mut().for_each(|granted| granted.granted(times)),
+        if let Reserved::Block(name, block) = reserved {
+            self.long.iter_mut().for_each(|long| long.reserved(name, block));
         }
     }
 }
@@ -120,11 +110,11 @@ impl Engine {
                 block.spent.retain(|(bucket, _)| !forgotten || *bucket == block.bucket);
                 Ok(Reserved::Block(name.clone(), block))
             }
-            Reservation::Times { name, count, interval } => {
+            Reservation::Times { limits, count } => {
                 let before = self.clock.monotonic();
-                let after = self.store.grant(name, *count, *interval).await?;
+                let after = self.store.grant(limits, *count).await?;
                 let asked = (before, self.clock.monotonic());
-                Ok(Reserved::Times(Times { name: name.clone(), count: *count, after, asked }))
+                Ok(Reserved::Times(Times { count: *count, after, asked }))
             }
         }
     }

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::account::Account;
+use super::granted::Granted;
 use super::keyed::Keyed;
 use super::lane::{self, Lane};
 use super::limits::Limits;
-use super::permit::Permits;
+use super::permit::{Permits, SHORT};
 use super::recorder::{self, Entry};
 use super::{Engine, Words, heard, lock, planner, ticker};
 use crate::clock::{Clock, Instant, Time};
@@ -62,8 +63,9 @@ impl Engine {
         for settings in parts.lanes {
             let own = &settings.rates.channel;
             let permits = Permits::read(&*parts.store, &settings.name, own, now, steady).await?;
-            let account = accounts.get(whose(&settings)).cloned();
-            let limits = Limits::new(permits, account);
+            let account = accounts.get(whose(&settings));
+            let granted = leases.shared().then(|| granted(&settings, account)).flatten();
+            let limits = Limits::new(permits, granted, account.map(|account| account.own.clone()));
             lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.settings, limits, now)));
         }
         for row in parts.store.breakers().await? {
@@ -182,13 +184,26 @@ fn whose(settings: &lane::Settings) -> &str {
     settings.account.as_deref().unwrap_or(&settings.name)
 }
 
+/// An account, with its limits.
+struct Limited {
+    own: Arc<Account>,
+    limits: Vec<Limit>,
+}
+
+/// The limits of channel and account that nodes keep together by send times.
+fn granted(settings: &lane::Settings, account: Option<&Limited>) -> Option<Granted> {
+    let own = settings.rates.channel.iter().map(|limit| (settings.name.as_str(), limit));
+    let shared = account.into_iter().flat_map(|account| &account.limits).map(|limit| (whose(settings), limit));
+    Granted::new(own.chain(shared).filter(|(_, limit)| limit.window <= SHORT))
+}
+
 /// The accounts that have limits, each with those of all its channels, and those that several channels share.
 async fn accounts(
     store: &dyn Store,
     lanes: &[lane::Settings],
     now: Instant,
     steady: Time,
-) -> Result<BTreeMap<String, Arc<Account>>> {
+) -> Result<BTreeMap<String, Limited>> {
     let mut limits: BTreeMap<&str, (Vec<Limit>, Vec<Limit>)> = BTreeMap::new();
     let add = |to: &mut Vec<Limit>, from: &[Limit]| {
         for limit in from {
@@ -209,7 +224,8 @@ async fn accounts(
     let mut accounts = BTreeMap::new();
     for (name, (account, address)) in limits {
         let permits = Permits::read(store, name, &account, now, steady).await?;
-        accounts.insert(name.to_string(), Arc::new(Account::new(permits, Keyed::new(&address, now))));
+        let own = Arc::new(Account::new(permits, Keyed::new(&address, now)));
+        accounts.insert(name.to_string(), Limited { own, limits: account });
     }
     Ok(accounts)
 }

@@ -135,10 +135,12 @@ pub trait Store: Send + Sync + 'static {
     async fn word(&self, wordings: Vec<Wording>) -> Result<()>;
     /// The shards of this node; their epochs fence decisions of earlier owners.
     fn leases(&self) -> Arc<Leases>;
-    /// What other nodes write, from now on; once. Where there are none, nothing ever comes.
-    fn notices(&self) -> Option<Notices>;
-    /// Waits until every other node has heard what this one has written up to now, or owns nothing any more.
-    async fn obeyed(&self);
+    /// What other nodes write, from now on; once. `None`: one node alone can own the store.
+    fn notices(&self) -> Option<Notices> {
+        None
+    }
+    /// Waits until every other node obeys what this one has written up to now, or owns nothing any more.
+    async fn obeyed(&self) {}
     /// The numbers of channels, given at first need; without names, all that there ever were.
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>>;
     async fn pause_channel(&self, channel: ChannelId, paused: bool) -> Result<()>;
@@ -148,8 +150,11 @@ pub trait Store: Send + Sync + 'static {
     /// the one that it is now. `now` is the asker's steady time; where there are several nodes, the store's own clock counts.
     async fn reserve(&self, name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time)
     -> Result<Reserved>;
-    /// Gives out send times that far apart, once for all nodes: how long after this moment the first of them is.
-    async fn grant(&self, name: &str, count: u32, interval: Duration) -> Result<Duration>;
+    /// Gives out send times, once for all nodes, at which each of these limits lets an attempt go: by its name, and how far apart its
+    /// times are. How long after this moment the first of them is; the others follow that far apart as the slowest's are.
+    async fn grant(&self, _: &[(String, Duration)], _: u32) -> Result<Duration> {
+        Err(StoreError::Failed("one node owns this store, and keeps its own times".into()))
+    }
 
     // Subscribers.
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;

@@ -85,7 +85,7 @@ fn life(allowed: &Allowed, stored: &BTreeMap<String, BTreeMap<i64, i64>>, now: I
     [0, 1].map(|lane| {
         let own = permits(&format!("lane {lane}"), &allowed.channel[lane], stored, now);
         let hosts = Hosts::new(100, usize::MAX, Keyed::remembering(2, &allowed.host, now));
-        (Limits::new(own, Some(account.clone())), hosts)
+        (Limits::new(own, None, Some(account.clone())), hosts)
     })
 }
 

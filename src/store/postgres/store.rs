@@ -219,9 +219,8 @@ impl Store for Postgres {
         write!(self, db => upkeep::reserve(db, name, width, buckets, most, count, now))
     }
 
-    async fn grant(&self, name: &str, count: u32, interval: Duration) -> Result<Duration> {
-        let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX / 1_000_000);
-        let after = write!(self, db => upkeep::grant(db, name, count, interval))?;
+    async fn grant(&self, limits: &[(String, Duration)], count: u32) -> Result<Duration> {
+        let after = write!(self, db => upkeep::grant(db, limits, count))?;
         Ok(Duration::from_micros(after.unsigned_abs()))
     }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -29,8 +28,8 @@ use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
-    Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
-    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError, SubscriberDraft,
+    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -204,12 +203,6 @@ impl Store for Sqlite {
         self.leases.clone()
     }
 
-    fn notices(&self) -> Option<Notices> {
-        None
-    }
-
-    async fn obeyed(&self) {}
-
     async fn channels(&self, names: Vec<String>) -> Result<Vec<(String, ChannelId, bool)>> {
         self.write(move |db| upkeep::channels(db, &names)).await
     }
@@ -237,10 +230,6 @@ impl Store for Sqlite {
     ) -> Result<Reserved> {
         let name = name.to_string();
         self.write(move |db| upkeep::reserve(db, &name, now.0 / width, buckets, most, count)).await
-    }
-
-    async fn grant(&self, name: &str, _: u32, _: Duration) -> Result<Duration> {
-        Err(StoreError::Failed(format!("{name}: one node owns this store, and keeps its own times")))
     }
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {

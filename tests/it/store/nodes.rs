@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use loudhailer::store::{Heard, Leases, Notice, Notices};
 
 use super::*;
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+/// Waits until it holds, looking again whenever somebody's shards change.
+async fn until(what: &str, leases: &[Arc<Leases>], holds: impl Fn() -> bool) {
+    let mut changes: Vec<_> = leases.iter().map(|one| one.changes()).collect();
     let done = async {
         while !holds() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            select_all(changes.iter_mut().map(|one| Box::pin(one.changed()))).await.0.expect("they live");
         }
     };
     tokio::time::timeout(Duration::from_secs(15), done).await.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
@@ -48,17 +51,17 @@ async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
     of_first.begins(63);
     let second = own(&database).await;
     let leases = [of_first.clone(), second.leases()];
-    until("each has its share but for one shard", || {
+    until("each has its share but for one shard", &leases, || {
         assert!(disjoint(&leases), "two own a shard");
         leases[0].mask().count_ones() == 32 && leases[1].mask().count_ones() == 31
     })
     .await;
     assert_eq!(leases[0].mask() | leases[1].mask(), u64::MAX >> 1, "nobody may send for it now");
     of_first.recorded(63);
-    until("that one, too", || all(&leases) && disjoint(&leases)).await;
+    until("that one, too", &leases, || all(&leases) && disjoint(&leases)).await;
     let third = own(&database).await;
     let leases = [leases[0].clone(), leases[1].clone(), third.leases()];
-    until("three have their shares", || {
+    until("three have their shares", &leases, || {
         assert!(disjoint(&leases), "two own a shard");
         all(&leases) && leases.iter().all(|one| one.mask().count_ones() <= 22)
     })
@@ -68,7 +71,7 @@ async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
     leases[1].begins(last);
     leases[1].leave();
     let rest = [leases[0].clone(), leases[2].clone()];
-    until("what is not on the wire is taken", || {
+    until("what is not on the wire is taken", &leases, || {
         assert!(disjoint(&leases), "two own a shard");
         leases[1].mask() == 0 && rest[0].mask() | rest[1].mask() == !(1 << last)
     })
@@ -76,7 +79,7 @@ async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
     leases[1].recorded(last);
     second.close().await.expect("closes");
     assert_eq!(leases[1].mask(), 0);
-    until("what one left is taken", || all(&rest) && disjoint(&rest)).await;
+    until("what one left is taken", &rest, || all(&rest) && disjoint(&rest)).await;
     for shard in 32..64 {
         let owner = rest.iter().find_map(|one| one.epoch(shard)).expect("somebody owns it");
         assert!(owner > before[usize::from(shard)], "shard {shard} has a new owner under an old epoch");
@@ -88,7 +91,7 @@ async fn a_node_whose_lease_has_ended_decides_nothing_more_and_joins_anew() {
     let Some(database) = Database::on("postgres").await else { return };
     let (old, new) = (own(&database).await, own(&database).await);
     let leases = [old.leases(), new.leases()];
-    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    until("both have their shares", &leases, || all(&leases) && leases[1].mask().count_ones() == 32).await;
     person(&new, "staff0", "staff", NOW).await;
     let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
     let (shard, epoch) = (0, leases[0].epoch(0).expect("it owns the first shard"));
@@ -100,7 +103,7 @@ async fn a_node_whose_lease_has_ended_decides_nothing_more_and_joins_anew() {
     database.execute(&format!("UPDATE shard SET node = {}, epoch = nextval('epoch') WHERE id = 0", 1_000_000)).await;
     let late = Manifest { key: ManifestKey { broadcast: id, shard, number: 2 }, ..manifest(id, shard, epoch) };
     assert!(matches!(old.decide(vec![late], Vec::new(), Vec::new()).await, Err(StoreError::Fenced)));
-    until("it joins anew", || {
+    until("it joins anew", &leases, || {
         let again =
             leases[0].mask().count_ones() == 32 && (0..64).filter_map(|s| leases[0].epoch(s)).all(|e| e > epoch);
         again && all(&leases)
@@ -116,7 +119,7 @@ async fn a_late_fact_of_a_former_owner_counts_nobody_twice() {
     let Some(database) = Database::on("postgres").await else { return };
     let (old, new) = (own(&database).await, own(&database).await);
     let leases = [old.leases(), new.leases()];
-    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    until("both have their shares", &leases, || all(&leases) && leases[1].mask().count_ones() == 32).await;
     let Upserted::Created(who) = person(&new, "staff0", "staff", NOW).await else { panic!("created") };
     let id = take(&new, "1", NOW, json!({ "status": "investigating" })).await.broadcasts[0];
     let told = fact(id, who, DeliveryState::Told);
@@ -182,14 +185,41 @@ async fn a_node_that_hears_and_does_not_obey_loses_its_shards() {
     let Some(database) = Database::on("postgres").await else { return };
     let (first, deaf) = (own(&database).await, own(&database).await);
     let leases = [first.leases(), deaf.leases()];
-    until("both have their shares", || all(&leases) && leases[1].mask().count_ones() == 32).await;
+    until("both have their shares", &leases, || all(&leases) && leases[1].mask().count_ones() == 32).await;
     let notices = deaf.notices();
     person(&first, "staff0", "staff", NOW).await;
     take(&first, "1", NOW, json!({ "status": "investigating" })).await;
     let began = std::time::Instant::now();
     first.obeyed().await;
     assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
-    until("the other one owns all", || leases[0].mask() == u64::MAX).await;
+    until("the other one owns all", &leases, || leases[0].mask() == u64::MAX).await;
     assert!(deaf.ready().await.is_err(), "it is ready without a lease");
     drop(notices);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_time_is_given_out_once_and_obeys_every_limit() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (first, second) = (own(&database).await, own(&database).await);
+    let seconds = Duration::from_secs;
+    let limits = |names: &[(&str, u64)]| -> Vec<(String, Duration)> {
+        names.iter().map(|(name, apart)| (name.to_string(), seconds(*apart))).collect()
+    };
+    let (both, one) = (limits(&[("account", 10), ("hooks", 4)]), limits(&[("hooks", 4)]));
+    // Times lie seconds apart, and fewer go by meanwhile.
+    let next = async |store: &Postgres, limits: &[(String, Duration)], count, expected: u64, why: &str| {
+        let after = store.grant(limits, count).await.expect("written");
+        let gone_by = seconds(expected).checked_sub(after);
+        assert!(gone_by.is_some_and(|gone_by| gone_by < seconds(3)), "{after:?} where it was {expected} s: {why}");
+    };
+    next(&first, &both, 2, 10, "the slowest begins one interval from now").await;
+    // Given out until 20; the account's next is at 30, and that of hooks at 24.
+    next(&second, &one, 1, 24, "the other node has what comes after that").await;
+    next(&first, &both, 1, 30, "hooks could at 28, and the account at 30").await;
+    next(&second, &one, 3, 34, "hooks alone").await;
+    next(&first, &one, 1, 46, "after three that lie four seconds apart").await;
+    next(&second, &limits(&[("calls", 10)]), 1, 10, "another limit's times are its own").await;
+    // A server whose clock was set back does not make everybody wait for it to come there again.
+    database.execute("UPDATE pace SET next = next + 3600000000").await;
+    next(&first, &one, 1, 120, "it was an hour away").await;
 }
