@@ -3,6 +3,7 @@
 //!
 //! The process is the test binary once more, with `CATCHER_FOLDER` set. It ends when its standard input does, so with us.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -89,6 +90,20 @@ impl Catcher {
     /// All that came, as (address, id).
     pub fn caught(&self) -> Vec<(String, String)> {
         self.caught_from(0)
+    }
+
+    /// Each of these was reached, nobody else, and each under one id; answers how many came again.
+    pub fn each_once(&self, expected: &BTreeSet<String>) -> usize {
+        let caught = self.caught();
+        let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (to, id) in &caught {
+            ids.entry(to).or_default().insert(id);
+        }
+        let reached: BTreeSet<String> = ids.keys().map(|to| to.to_string()).collect();
+        let lost: Vec<_> = expected.difference(&reached).take(5).collect();
+        assert!(lost.is_empty() && reached.len() == expected.len(), "lost {lost:?}");
+        assert!(ids.values().all(|ids| ids.len() == 1), "somebody was told under two ids");
+        caught.len() - ids.len()
     }
 
     /// What came after so many.
