@@ -24,6 +24,10 @@ words!(
         NotEnrolledExercised = "not-enrolled-exercised", UnconfirmedCauseTold = "unconfirmed-cause-told",
         InternalFactsTold = "internal-facts-told",
         UnknownRepeated = "unknown-repeated-where-unsafe", UnknownAsDeferred = "unknown-recorded-as-deferred",
+        FormerOwnersFactFirst = "former-owners-fact-taken-for-the-first", GivenWithAttempts = "shard-given-with-attempts-on-the-wire",
+        LeaseNotAsked = "sent-on-a-lease-that-has-ended", TakeoverWithoutManifests = "takeover-without-manifests",
+        AnsweredUnobeyed = "stop-answered-before-all-obey",
+        SendTimesUsedTwice = "send-times-used-twice",
     }
 );
 
@@ -36,25 +40,47 @@ impl Fault {
             | Fault::AnsweredBeforeWritten
             | Fault::RecoveredPlatformUnnoticed
             | Fault::EpochNotCompared
-            | Fault::HalfReadShardEnded => 1,
+            | Fault::HalfReadShardEnded
+            | Fault::FormerOwnersFactFirst
+            | Fault::TakeoverWithoutManifests => 1,
             Fault::StaleOwnersOutcomeDropped
             | Fault::ClaimsIgnored
             | Fault::RetryUnderNewId
             | Fault::RetryWithOtherBytes
             | Fault::ToldByTwoSteps
-            | Fault::AlsoIgnored => 2,
+            | Fault::AlsoIgnored
+            | Fault::GivenWithAttempts
+            | Fault::LeaseNotAsked => 2,
             Fault::ChoiceBeforePermit | Fault::BulkFirst | Fault::NoSlotKept => 3,
-            Fault::BurstTooLarge | Fault::LimiterStartsFull | Fault::LongLimitForgotten => 4,
+            Fault::BurstTooLarge | Fault::LimiterStartsFull | Fault::LongLimitForgotten | Fault::SendTimesUsedTwice => {
+                4
+            }
             Fault::SupersessionIgnored | Fault::SupersessionAcrossAudiences | Fault::TwoTriesAtOneAddress => 5,
             Fault::PlatformDownIgnored | Fault::BreakerIgnored => 6,
             Fault::ChangeIgnored
             | Fault::UnverifiedWrittenTo
             | Fault::StopIgnored
             | Fault::LeaversTold
-            | Fault::PauseIgnored => 7,
+            | Fault::PauseIgnored
+            | Fault::AnsweredUnobeyed => 7,
             Fault::NotEnrolledExercised | Fault::UnconfirmedCauseTold | Fault::InternalFactsTold => 8,
             Fault::UnknownRepeated | Fault::UnknownAsDeferred => 9,
         }
+    }
+}
+
+impl Fault {
+    /// Whether it takes several nodes to see it.
+    pub fn of_nodes(self) -> bool {
+        matches!(
+            self,
+            Fault::FormerOwnersFactFirst
+                | Fault::GivenWithAttempts
+                | Fault::LeaseNotAsked
+                | Fault::TakeoverWithoutManifests
+                | Fault::AnsweredUnobeyed
+                | Fault::SendTimesUsedTwice
+        )
     }
 }
 

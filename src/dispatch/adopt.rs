@@ -43,6 +43,8 @@ pub(super) async fn run(engine: &Arc<Engine>) -> Result<()> {
     }
     recovery::run(engine, fresh).await;
     engine.look_for_rows();
+    // A way may have opened while they were nobody's, or where their last owner did not hear of it.
+    engine.owe_a_wake();
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::permit::{Refusal, Reservation};
 use crate::clock::Instant;
+use crate::fault::{self, Fault};
 use crate::quantity::Limit;
 
 /// Times for so long are asked for at once, at most: the others wait no longer for theirs.
@@ -78,7 +79,11 @@ impl Granted {
 
     /// An attempt begins, which `check` has just allowed.
     pub fn spend(&mut self) {
-        self.times.pop_front();
+        // Its second use is the fault.
+        let twice = fault::on(Fault::SendTimesUsedTwice) && self.used.is_multiple_of(2);
+        if !twice {
+            self.times.pop_front();
+        }
         self.used += 1;
     }
 

@@ -86,6 +86,11 @@ async fn take(engine: &Arc<Engine>, notice: &Notice) -> Result<()> {
             engine.look_for_rows();
             Ok(())
         }
+        Notice::Inherited => {
+            engine.owe_a_wake();
+            engine.look_for_rows();
+            Ok(())
+        }
         Notice::Setting(_) => {
             engine.settings_changed.send_modify(|count| *count += 1);
             Ok(())
@@ -109,6 +114,7 @@ async fn everything(engine: &Arc<Engine>) -> Result<()> {
     }
     engine.channels_heard(None).await?;
     engine.everyone_changed();
+    engine.owe_a_wake();
     engine.look_for_rows();
     engine.settings_changed.send_modify(|count| *count += 1);
     Ok(())

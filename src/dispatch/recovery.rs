@@ -17,7 +17,7 @@ pub(super) const CUT_OFF: &str = "the process ended while this was under way";
 
 /// Of these shards, a bit for each.
 pub async fn run(engine: &Arc<Engine>, shards: u64) {
-    if fault::on(Fault::RecoverySkipped) {
+    if fault::on(Fault::RecoverySkipped) || fault::on(Fault::TakeoverWithoutManifests) && engine.leases.shared() {
         return;
     }
     manifests(engine, shards).await;

@@ -92,6 +92,10 @@ impl Engine {
             self.plan.notify_one();
         }
         self.happened();
+        if late || suppressed {
+            // Nobody is told on another node either whom this forbids to tell.
+            self.store.obeyed().await;
+        }
         Ok(true)
     }
 

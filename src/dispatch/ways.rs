@@ -69,7 +69,7 @@ impl Engine {
         }
     }
 
-    fn owe_a_wake(&self) {
+    pub(super) fn owe_a_wake(&self) {
         self.wake.store(true, Ordering::Release);
         self.plan.notify_one();
     }

@@ -1,6 +1,7 @@
 //! Where everything is kept. `Store` speaks the pipeline's words; SQLite and PostgreSQL are its implementations, and what both
 //! decide alike stands here. Whatever a method says is done is synced to disk when it returns.
 
+mod announced;
 mod broadcast;
 mod decisions;
 mod delivery;
@@ -9,11 +10,13 @@ mod ingest;
 mod installation;
 mod leases;
 mod manifest;
+mod node;
 mod notice;
 pub mod pack;
 mod packed;
 pub mod postgres;
 mod recipient;
+mod registry;
 mod settled;
 mod signal;
 pub mod sqlite;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::announced::{Announced, Payload};
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 pub use self::delivery::{
     Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, PERHAPS, QUIET,
@@ -37,8 +41,10 @@ pub use self::delivery::{
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::leases::{Leases, SHARDS};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
+pub use self::node::{LEASE, Node};
 pub use self::notice::{Heard, Notice, Notices};
 pub use self::recipient::Recipient;
+pub use self::registry::{Line, Registry};
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
 pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, TokenRow, Wording, WordingKey};

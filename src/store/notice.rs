@@ -20,6 +20,8 @@ pub enum Notice {
     Confirmed(i64, i64),
     /// Rows are open that are due.
     Rows,
+    /// Rows are open that a former owner has left: how long they wait was decided without their owner.
+    Inherited,
     /// A setting that was changed while everything runs, by its name in the store.
     Setting(String),
     /// Shards are to be had.

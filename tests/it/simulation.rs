@@ -15,6 +15,7 @@ mod full;
 mod in_step;
 mod known;
 mod life;
+mod nodes;
 mod pace;
 mod people;
 mod reports;
@@ -66,7 +67,7 @@ fn simulate() {
     }
     let base = number("SEED_BASE").unwrap_or(0);
     let all = ONCE_FAILED.iter().copied().chain(base..base + count(SEEDS));
-    let report = seeds(all, |report| report.broken.is_empty());
+    let report = seeds(run, all, |report| report.broken.is_empty());
     say(&report);
     if let Some((seed, broken)) = report.failed() {
         panic!(

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::line;
-use super::node::says;
+use super::registry::says;
 use super::rows::json;
 use super::value::{Value, values};
 use crate::clock::Time;

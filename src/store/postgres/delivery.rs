@@ -55,7 +55,7 @@ pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed:
     let owners = owners(db, facts).await?;
     let owner = |fact: &Fact| owners.get(&fact.delivery.subscriber.shard()).copied().unwrap_or_default();
     if facts.iter().any(|fact| fact.state == DeliveryState::Open && owner(fact).0 != node) {
-        db.notice(Notice::Rows);
+        db.notice(Notice::Inherited);
     }
     let (unsure, sure): (Vec<&Fact>, Vec<&Fact>) =
         facts.iter().partition(|fact| fact.sole.is_some_and(|epoch| owner(fact).1 != epoch));

@@ -55,7 +55,7 @@ impl Line {
     }
 
     /// The next payload; `None`: the connection has ended.
-    pub async fn next(&mut self) -> Option<String> {
+    pub async fn payload(&mut self) -> Option<String> {
         self.payloads.recv().await
     }
 

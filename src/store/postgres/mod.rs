@@ -2,7 +2,6 @@
 //! outlives the server's restarts; every write is a transaction that locks what it is about (`lock.rs`), and is repeated only where
 //! it is known not to have been written (`transaction.rs`). Any number of nodes send from one database, each what it owns (`node.rs`).
 
-mod announced;
 mod block;
 mod broadcast;
 mod confirm;
@@ -14,11 +13,11 @@ mod line;
 mod lock;
 mod manifest;
 mod migrate;
-mod node;
 mod put;
 mod query;
 mod receipt;
 mod recipient;
+mod registry;
 mod replay;
 mod retention;
 mod rows;
@@ -39,13 +38,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::NOW;
-use self::node::Node;
 use self::rows::first;
 pub use self::server::Server;
 use self::transaction::{Marks, read, write};
 use self::value::values;
 use crate::channel::tls::Tls;
 use crate::clock::Clock;
+use crate::store::node::Node;
 use crate::store::{Leases, Result, StoreError, installation};
 
 /// How long somebody waits for a connection that others have.
@@ -107,7 +106,7 @@ impl Postgres {
         if let Some(clock) = node {
             let old = format!("DELETE FROM last_commit WHERE at < {NOW} - 7 * 86400000");
             write!(store, db => rows::run(db, &old, values![]))?;
-            let node = Node::join(server.config(), tls, clock).await?;
+            let node = Node::join(Box::new(registry::Server { config: server.config(), tls }), clock).await?;
             store.leases = node.leases.clone();
             store.node = Some(node);
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::node::Node;
 use super::transaction::{read, snapshot, write};
 use super::{
     Postgres, block, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
@@ -23,6 +22,7 @@ use crate::incident::Incident;
 use crate::ingest::DeadRecord;
 use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
+use crate::store::node::Node;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{

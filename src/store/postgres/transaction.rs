@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::Postgres;
 use super::connection::{Db, Mark, NOW, Trouble, said, trouble};
-use super::node::Node;
 use super::rows::first;
 use super::value::values;
+use crate::store::node::Node;
 use crate::store::settled::lock;
 use crate::store::{Result, StoreError};
 

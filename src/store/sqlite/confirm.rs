@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::delivery::{count, ending};
 use super::rows::{all, first, run};
+use super::shard::OWN;
 use crate::clock::Time;
 use crate::id::{BroadcastId, SubscriberId};
 use crate::plan::Priority;
@@ -19,12 +20,20 @@ struct Due {
     place: u16,
 }
 
-pub fn lapse(db: &Connection, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
+pub fn lapse(
+    db: &Connection,
+    node: i64,
+    priority: Priority,
+    now: Time,
+    limit: usize,
+) -> Result<BTreeMap<BroadcastId, i64>> {
     let due = all(
         db,
-        "SELECT broadcast, subscriber, place FROM delivery WHERE lane = 65535 AND priority = ?1 AND due <= ?2
-         ORDER BY due, broadcast, subscriber LIMIT ?3",
-        (priority.rank(), now.0, limit as i64),
+        &format!(
+            "SELECT broadcast, subscriber, place FROM delivery WHERE lane = 65535 AND priority = ?2 AND due <= ?3 AND {OWN}
+             ORDER BY due, broadcast, subscriber LIMIT ?4"
+        ),
+        (node, priority.rank(), now.0, limit as i64),
         |row| Ok(Due { broadcast: BroadcastId(row.get(0)?), who: SubscriberId(row.get(1)?), place: row.get(2)? }),
     )?;
     let mut tally = Tally::new();
@@ -100,10 +109,7 @@ pub fn given_up(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<b
     Ok(found.is_some())
 }
 
-pub fn next(db: &Connection, priority: Priority) -> Result<Option<Time>> {
-    let next =
-        first(db, "SELECT min(due) FROM delivery WHERE lane = 65535 AND priority = ?1", [priority.rank()], |row| {
-            row.get::<_, Option<i64>>(0)
-        })?;
-    Ok(next.flatten().map(Time))
+pub fn next(db: &Connection, node: i64, priority: Priority) -> Result<Option<Time>> {
+    let sql = format!("SELECT due FROM delivery WHERE lane = 65535 AND priority = ?2 AND {OWN} ORDER BY due LIMIT 1");
+    first(db, &sql, (node, priority.rank()), |row| row.get(0).map(Time))
 }

@@ -6,13 +6,17 @@ use ring::hmac;
 use rusqlite::Connection;
 
 use super::rows::{all, first, run};
-use super::{manifest, receipt, subscriber};
+use super::shard::{OWN, PERHAPS};
+use super::{manifest, receipt, shard, subscriber};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
+use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
 use crate::store::tally::{Ending, Tally, ended_by, moved};
-use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, Try, UNDECIDED, Written};
+use crate::store::{
+    Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, SHARDS, Try, UNDECIDED, Written,
+};
 
 const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, NULL, ?11, ?12, ?13, ?15)
   ON CONFLICT DO UPDATE SET state = CASE WHEN receipt = 'unconfirmed' AND excluded.state BETWEEN 1 AND 6 THEN 7
@@ -23,14 +27,26 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
   WHERE excluded.state >= delivery.state OR delivery.state = 1
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 
+/// Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is then no longer known.
 pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
     let mut tally = Tally::new();
     let mut suppressed = BTreeSet::new();
     let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
     let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
+    let mut epochs = [None; SHARDS as usize];
     for fact in facts {
         let DeliveryId { broadcast, subscriber, place } = fact.delivery;
-        let before = if fact.sole.is_some() { Ending::default() } else { ending(db, broadcast, subscriber)? };
+        let sole = match (fact.sole, epochs.get_mut(usize::from(subscriber.shard()))) {
+            (Some(sole), Some(known)) => {
+                let current = match *known {
+                    Some(current) => current,
+                    None => *known.insert(shard::epoch(db, subscriber.shard())?),
+                };
+                current == Some(sole) || fault::on(Fault::FormerOwnersFactFirst)
+            }
+            _ => false,
+        };
+        let before = if sole { Ending::default() } else { ending(db, broadcast, subscriber)? };
         upsert
             .execute(rusqlite::params![
                 broadcast.0,
@@ -50,7 +66,7 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
                 fact.entered.unwrap_or(0)
             ])
             .map_err(super::failed)?;
-        let after = match fact.sole.is_some() {
+        let after = match sole {
             true => Ending::sole(fact),
             false => ending(db, broadcast, subscriber)?,
         };
@@ -146,13 +162,22 @@ pub fn count(db: &Connection, tally: &Tally) -> Result<BTreeMap<BroadcastId, i64
     Ok(ended)
 }
 
-pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
+pub fn due(
+    db: &Connection,
+    node: i64,
+    lane: ChannelId,
+    priority: Priority,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<OpenRow>> {
     all(
         db,
-        "SELECT broadcast, subscriber, place, channel, tries, due,
-           entered > 0 AND entered < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch') FROM delivery
-         WHERE state = 0 AND lane = ?1 AND priority = ?2 AND due <= ?3 ORDER BY due, broadcast, subscriber, place LIMIT ?4",
-        (lane.0, priority.rank(), now.0, limit as i64),
+        &format!(
+            "SELECT broadcast, subscriber, place, channel, tries, due, {PERHAPS} FROM delivery
+             WHERE state = 0 AND lane = ?2 AND priority = ?3 AND due <= ?4 AND {OWN}
+             ORDER BY due, broadcast, subscriber, place LIMIT ?5"
+        ),
+        (node, lane.0, priority.rank(), now.0, limit as i64),
         |row| {
             Ok(OpenRow {
                 delivery: DeliveryId {
@@ -171,14 +196,11 @@ pub fn due(db: &Connection, lane: ChannelId, priority: Priority, now: Time, limi
     )
 }
 
-pub fn next_due(db: &Connection, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
-    let next = first(
-        db,
-        "SELECT min(due) FROM delivery WHERE state = 0 AND lane = ?1 AND priority = ?2 AND due > ?3",
-        (lane.0, priority.rank(), now.0),
-        |row| row.get::<_, Option<i64>>(0),
-    )?;
-    Ok(next.flatten().map(Time))
+pub fn next_due(db: &Connection, node: i64, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
+    let sql = format!(
+        "SELECT due FROM delivery WHERE state = 0 AND lane = ?2 AND priority = ?3 AND due > ?4 AND {OWN} ORDER BY due LIMIT 1"
+    );
+    first(db, &sql, (node, lane.0, priority.rank(), now.0), |row| row.get(0).map(Time))
 }
 
 /// All that a new decision about open rows needs.
@@ -229,9 +251,10 @@ pub fn attempts(db: &Connection, broadcast: BroadcastId, subscriber: SubscriberI
     )
 }
 
-pub fn wake(db: &Connection, blocked: &[ChannelId], now: Time) -> Result<()> {
+pub fn wake(db: &Connection, node: i64, blocked: &[ChannelId], now: Time) -> Result<()> {
+    let sql = format!("UPDATE delivery SET due = ?3 WHERE state = 0 AND lane = ?2 AND due > ?3 AND {OWN}");
     for lane in [&[UNDECIDED], blocked].into_iter().flatten() {
-        run(db, "UPDATE delivery SET due = ?2 WHERE state = 0 AND lane = ?1 AND due > ?2", (lane.0, now.0))?;
+        run(db, &sql, (node, lane.0, now.0))?;
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use ring::hmac;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use super::Sqlite;
 use super::writer::failed;
+use super::{OWNER, Sqlite, shard};
 use crate::store::{Result, StoreError, installation};
 
 const MIGRATIONS: &[&str] = &[
@@ -133,13 +133,16 @@ pub(super) fn installation_key(connection: &Connection) -> Result<hmac::Key> {
     installation::key(&text)
 }
 
+/// Whoever opens the store to send from it owns every shard, under an epoch that nobody had before.
 pub(super) fn raise_epoch(connection: &Connection) -> Result<i64> {
-    connection
+    let epoch = connection
         .query_row(
             "INSERT INTO meta VALUES ('epoch', '1') ON CONFLICT DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
              RETURNING CAST(value AS INTEGER)",
             [],
             |row| row.get(0),
         )
-        .map_err(failed)
+        .map_err(failed)?;
+    shard::take_all(connection, OWNER, epoch)?;
+    Ok(epoch)
 }

@@ -7,7 +7,8 @@ use ring::hmac;
 use rusqlite::Connection;
 
 use super::rows::{about, all, first, run};
-use super::{delivery, subscriber, upkeep};
+use super::shard::PERHAPS;
+use super::{delivery, shard, subscriber, upkeep};
 use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
@@ -82,11 +83,13 @@ pub fn told(
     for broadcast in earlier {
         let found = all(
             db,
-            "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3
+            &format!(
+                "SELECT subscriber FROM delivery WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3
                AND (state IN (6, 7) OR receipt = 'unconfirmed'
-                 OR state = 0 AND entered > 0 AND entered < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'))
+                 OR state = 0 AND {PERHAPS})
              UNION SELECT subscriber FROM attempt
-             WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome IN ('unknown', 'perhaps')",
+             WHERE broadcast = ?1 AND subscriber BETWEEN ?2 AND ?3 AND outcome IN ('unknown', 'perhaps')"
+            ),
             (broadcast, from.0, to.0),
             |row| row.get::<_, i64>(0),
         )?;
@@ -95,18 +98,18 @@ pub fn told(
     Ok(told)
 }
 
-/// Writes manifests of one broadcast, the rows of whoever waits, and the moved cursors: fenced by the epoch.
+/// Writes manifests of one broadcast, the rows of whoever waits, and the moved cursors: fenced by the epochs of their shards.
 pub fn decide(
     db: &Connection,
     key: &hmac::Key,
-    own: i64,
     manifests: &[Manifest],
     rows: &[Fact],
     wordings: &[Wording],
 ) -> Result<()> {
-    let current =
-        first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
-    let stale = current != Some(own) || manifests.iter().any(|manifest| manifest.epoch != own);
+    let mut stale = false;
+    for manifest in manifests {
+        stale |= shard::epoch(db, manifest.key.shard)? != Some(manifest.epoch);
+    }
     if stale && !fault::on(Fault::EpochNotCompared) {
         return Err(StoreError::Fenced);
     }
@@ -124,21 +127,21 @@ pub fn decide(
                 number,
                 from.subscriber.0,
                 to.subscriber.0,
-                own,
+                manifest.epoch,
                 manifest.at.0,
                 open,
                 pack(&manifest.decided),
             ),
         )?;
     }
-    move_cursors(db, own, manifests)?;
+    move_cursors(db, manifests)?;
     delivery::record(db, key, rows, &[]).map(drop)
 }
 
 /// Each shard is decided up to the last of its manifest, and read where that is its end.
-pub fn move_cursors(db: &Connection, epoch: i64, manifests: &[Manifest]) -> Result<()> {
+pub fn move_cursors(db: &Connection, manifests: &[Manifest]) -> Result<()> {
     let Some(broadcast) = manifests.first().map(|manifest| manifest.key.broadcast) else { return Ok(()) };
-    for Manifest { key, decided, .. } in manifests {
+    for Manifest { key, decided, epoch, .. } in manifests {
         let Some(last) = decided.last() else { continue };
         let (skipped, unreachable) = omitted(decided);
         run(

@@ -17,6 +17,7 @@ mod recipient;
 mod replay;
 mod retention;
 mod rows;
+mod shard;
 mod signal;
 mod store;
 mod subscriber;
@@ -25,6 +26,7 @@ pub mod writer;
 mod writing;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ring::hmac;
@@ -36,6 +38,8 @@ use self::writing::Writing;
 use crate::store::{Leases, Result, StoreError};
 
 const READERS: usize = 2;
+/// The number of the one node that owns every shard, as whoever opens the file to send from it does.
+const OWNER: i64 = 1;
 
 pub struct Sqlite {
     path: PathBuf,
@@ -43,7 +47,8 @@ pub struct Sqlite {
     readers: Arc<Mutex<Vec<Connection>>>,
     reading: Arc<tokio::sync::Semaphore>,
     key: hmac::Key,
-    epoch: i64,
+    /// Whose shards are its own; 0: nothing is sent from here.
+    node: Arc<AtomicI64>,
     leases: Arc<Leases>,
     /// Ends the checkpointing thread.
     checkpoints: Option<std::sync::mpsc::Sender<()>>,
@@ -82,6 +87,35 @@ impl Sqlite {
         Sqlite::with(path, Writer::inline, false, None)
     }
 
+    /// For simulation: the same store as another node has it, which owns what is that node's.
+    pub fn beside(&self, node: Arc<AtomicI64>, leases: Arc<Leases>) -> Sqlite {
+        Sqlite {
+            path: self.path.clone(),
+            writer: self.writer.beside(),
+            readers: self.readers.clone(),
+            reading: self.reading.clone(),
+            key: self.key.clone(),
+            node,
+            leases,
+            checkpoints: None,
+            _owned: None,
+        }
+    }
+
+    /// For simulation: each shard, its node and its epoch.
+    pub async fn shards(&self) -> Result<Vec<(u8, i64, i64)>> {
+        self.read(shard::all_of_them).await
+    }
+
+    /// For simulation: gives shards that are others' to a node, each under an epoch, and answers those that still were.
+    pub async fn reassign(&self, shards: Vec<(u8, i64)>, to: i64, epoch: Option<i64>) -> Result<Vec<u8>> {
+        self.write(move |db| shard::reassign(db, &shards, to, epoch)).await
+    }
+
+    fn node(&self) -> i64 {
+        self.node.load(Ordering::Acquire)
+    }
+
     fn with(
         path: &Path,
         writer: impl FnOnce(Connection) -> Writer,
@@ -94,7 +128,8 @@ impl Sqlite {
             connection.execute_batch("PRAGMA synchronous = OFF").map_err(failed)?;
         }
         let key = file::installation_key(&connection)?;
-        let epoch = if owned.is_some() || !threads { file::raise_epoch(&connection)? } else { 0 };
+        let sends = owned.is_some() || !threads;
+        let epoch = if sends { file::raise_epoch(&connection)? } else { 0 };
         let mut readers = Vec::new();
         let mut checkpoints = None;
         if threads {
@@ -109,7 +144,7 @@ impl Sqlite {
             reading: Arc::new(tokio::sync::Semaphore::new(readers.len().max(1))),
             readers: Arc::new(Mutex::new(readers)),
             key,
-            epoch,
+            node: Arc::new(AtomicI64::new(if sends { OWNER } else { 0 })),
             leases: Arc::new(Leases::forever(epoch)),
             checkpoints,
             _owned: owned,

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::writing::Writing;
 use super::{
     Sqlite, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
-    signal, subscriber, upkeep,
+    shard, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -140,20 +140,23 @@ impl Store for Sqlite {
     }
 
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
-        let own = self.epoch;
         let key = self.key.clone();
         if fault::on(Fault::CursorBeforeManifest) {
             let before = manifests.clone();
-            self.write(move |db| manifest::move_cursors(db, own, &before)).await?;
+            self.write(move |db| manifest::move_cursors(db, &before)).await?;
         }
-        self.write(move |db| manifest::decide(db, &key, own, &manifests, &rows, &wordings)).await
+        self.write(move |db| manifest::decide(db, &key, &manifests, &rows, &wordings)).await
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
         let key = self.key.clone();
         if fault::on(Fault::StaleOwnersOutcomeDropped) {
-            let own = self.epoch.to_string();
-            if self.meta("epoch").await? != Some(own) {
+            let shards: Vec<u8> = facts.iter().map(|fact| fact.delivery.subscriber.shard()).collect();
+            let leases = self.leases.clone();
+            let stale = move |db: &rusqlite::Connection| {
+                shards.iter().try_fold(false, |stale, of| Ok(stale || shard::epoch(db, *of)? != leases.epoch(*of)))
+            };
+            if self.read(stale).await? {
                 return Ok(Written::default());
             }
         }
@@ -161,19 +164,23 @@ impl Store for Sqlite {
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
-        self.write(move |db| confirm::lapse(db, priority, now, limit)).await
+        let node = self.node();
+        self.write(move |db| confirm::lapse(db, node, priority, now, limit)).await
     }
 
     async fn next_lapse(&self, priority: Priority) -> Result<Option<Time>> {
-        self.read(move |db| confirm::next(db, priority)).await
+        let node = self.node();
+        self.read(move |db| confirm::next(db, node, priority)).await
     }
 
     async fn due(&self, lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>> {
-        self.read(move |db| delivery::due(db, lane, priority, now, limit)).await
+        let node = self.node();
+        self.read(move |db| delivery::due(db, node, lane, priority, now, limit)).await
     }
 
     async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>> {
-        self.read(move |db| delivery::next_due(db, lane, priority, now)).await
+        let node = self.node();
+        self.read(move |db| delivery::next_due(db, node, lane, priority, now)).await
     }
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
@@ -183,7 +190,8 @@ impl Store for Sqlite {
     }
 
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {
-        self.write(move |db| delivery::wake(db, &blocked, now)).await
+        let node = self.node();
+        self.write(move |db| delivery::wake(db, node, &blocked, now)).await
     }
 
     async fn unfinished(&self, shards: u64, after: Option<ManifestKey>) -> Result<Option<Unfinished>> {

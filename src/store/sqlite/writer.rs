@@ -74,6 +74,17 @@ impl Writer {
         Writer { mode: Mode::Inline(Arc::new(Inline::new(Writing::new(connection), failed.clone()))), failed }
     }
 
+    /// The same writer once more, where it is inline.
+    pub fn beside(&self) -> Writer {
+        let mode = match &self.mode {
+            Mode::Inline(inline) => Mode::Inline(inline.clone()),
+            Mode::Thread { .. } => {
+                Mode::Thread { queue: None, places: Arc::new(Semaphore::new(0)), thread: Mutex::default() }
+            }
+        };
+        Writer { mode, failed: self.failed.clone() }
+    }
+
     pub fn refuse(&self, refuses: bool) {
         if let Mode::Inline(inline) = &self.mode {
             inline.refuse(refuses);

@@ -7,7 +7,7 @@ use loudhailer::ingest::Ingested;
 use loudhailer::ingest::event::{Principal, parse_value};
 use loudhailer::pipeline;
 use loudhailer::plan;
-use loudhailer::store::{BroadcastState, Store};
+use loudhailer::store::BroadcastState;
 use serde_json::{Value, json};
 
 use super::changes::{change, suppress};
@@ -64,9 +64,9 @@ async fn full_disk(life: &Life, world: &World, known: &mut Known) {
     world.say(|| format!("{:?} the disk is full", life.now()));
     let from = life.now();
     known.full.push(Interval::since(from));
-    life.store.refuse(true);
+    life.disk.refuse(true);
     life.clock.sleep(world.span(Duration::from_secs(4))).await;
-    life.store.refuse(false);
+    life.disk.refuse(false);
     // Whoever failed to write waits a little before the next try.
     let to = Some(life.now() + Duration::from_secs(12));
     known.full.iter_mut().filter(|full| full.to.is_none()).for_each(|full| full.to = to);
@@ -129,6 +129,7 @@ async fn ingest(life: &Life, event: &Value) -> Ingested {
 
 /// One event, the same twice at one time, or two at one time.
 async fn events(life: &Life, world: &World, outside: &mut Outside) {
+    let asked = life.now();
     let told = event(life, world, outside);
     let other = match world.pick(10) {
         0 => Some(None),
@@ -146,23 +147,24 @@ async fn events(life: &Life, world: &World, outside: &mut Outside) {
     outside.known.asked -= 1;
     match (second, other) {
         (Some(second), Some(Some(other))) if second.update < first.update => {
-            note(life, world, &mut outside.known, other, second);
-            note(life, world, &mut outside.known, told, first);
+            note(life, world, &mut outside.known, other, second, asked);
+            note(life, world, &mut outside.known, told, first, asked);
         }
         (Some(second), Some(Some(other))) => {
-            note(life, world, &mut outside.known, told, first);
-            note(life, world, &mut outside.known, other, second);
+            note(life, world, &mut outside.known, told, first, asked);
+            note(life, world, &mut outside.known, other, second, asked);
         }
         (Some(second), _) => {
             let same = (first.update, &first.broadcasts) == (second.update, &second.broadcasts);
             outside.known.repeated.push((format!("{} and {}", told.event["id"], second.key), same));
-            note(life, world, &mut outside.known, told, first);
+            note(life, world, &mut outside.known, told, first, asked);
         }
-        (None, _) => note(life, world, &mut outside.known, told, first),
+        (None, _) => note(life, world, &mut outside.known, told, first, asked),
     }
 }
 
-fn note(life: &Life, world: &World, known: &mut Known, told: Told, ingested: Ingested) {
+/// `asked`: from when on it may have been so.
+fn note(life: &Life, world: &World, known: &mut Known, told: Told, ingested: Ingested, asked: Duration) {
     let now = life.now();
     world.say(|| {
         format!(
@@ -177,7 +179,7 @@ fn note(life: &Life, world: &World, known: &mut Known, told: Told, ingested: Ing
         // What is over has nothing down.
         let open = known.over.get(told.incident) == Some(&false);
         let down = if open { told.down } else { Vec::new() };
-        known.up(told.incident, &down, now);
+        known.up(told.incident, &down, asked);
         for domain in down {
             if !known.is_down(told.incident, domain) {
                 known.down.push((told.incident.into(), domain.into(), Interval::since(now)));
@@ -203,8 +205,9 @@ pub async fn last_word(life: &Life, world: &World, outside: &mut Outside, over: 
             event["status"] = json!("resolved");
         }
         let told = Told { event, incident, down: Vec::new(), says_state: over, over };
+        let asked = life.now();
         let ingested = ingest(life, &told.event).await;
-        note(life, world, &mut outside.known, told, ingested);
+        note(life, world, &mut outside.known, told, ingested, asked);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What people change about themselves: they leave, move, join, fall silent, want quiet.
 
-use loudhailer::store::{Store, Upserted};
+use loudhailer::store::Upserted;
 
 use super::act::Outside;
 use super::known::{Interval, Known};

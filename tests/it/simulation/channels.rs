@@ -12,6 +12,7 @@ use loudhailer::dispatch::lane;
 use loudhailer::quantity::Limit;
 use loudhailer::render::message::{Format, Markup};
 
+use super::nodes::link::Link;
 use super::variety::Variety;
 use super::world::{Answer, Attempt, World};
 
@@ -110,9 +111,16 @@ impl Channel {
         self.kind == "sms"
     }
 
-    fn settings(&self, world: &Arc<World>, clock: &Arc<Clock>, base: Duration) -> lane::Settings {
+    fn settings(
+        &self,
+        world: &Arc<World>,
+        clock: &Arc<Clock>,
+        base: Duration,
+        link: &Option<Arc<Link>>,
+    ) -> lane::Settings {
         let shares = world.variety.account && self.in_account();
-        let driver = Simulated { world: world.clone(), clock: clock.clone(), channel: self.id, base };
+        let (world_of, clock, link) = (world.clone(), clock.clone(), link.clone());
+        let driver = Simulated { world: world_of, clock, channel: self.id, base, link };
         lane::Settings {
             rates: Rates {
                 channel: self.limits(),
@@ -129,8 +137,9 @@ impl Channel {
     }
 }
 
-pub fn lanes(world: &Arc<World>, clock: &Arc<Clock>, base: Duration) -> Vec<lane::Settings> {
-    CHANNELS.iter().map(|channel| channel.settings(world, clock, base)).collect()
+/// `link`: of the node whose they are, where there are several.
+pub fn lanes(world: &Arc<World>, clock: &Arc<Clock>, base: Duration, link: Option<Arc<Link>>) -> Vec<lane::Settings> {
+    CHANNELS.iter().map(|channel| channel.settings(world, clock, base, &link)).collect()
 }
 
 /// A channel that sends one at a time, without a limit.
@@ -161,11 +170,22 @@ struct Simulated {
     clock: Arc<Clock>,
     channel: u16,
     base: Duration,
+    link: Option<Arc<Link>>,
+}
+
+impl Simulated {
+    /// From a node that is dead nothing goes out, and nothing comes back to it.
+    async fn lives(&self) {
+        if let Some(link) = &self.link {
+            link.lives().await;
+        }
+    }
 }
 
 #[async_trait]
 impl Driver for Simulated {
     async fn send(&self, parcel: Parcel) -> Outcome {
+        self.lives().await;
         let at = self.base + self.clock.monotonic();
         let reference = format!("r{}", self.world.chance().u64(..));
         let (outcome, latency) = self.world.fate(self.channel, at, &reference);
@@ -177,6 +197,7 @@ impl Driver for Simulated {
             at,
             answered: None,
             channel: self.channel,
+            node: self.link.as_ref().map_or(0, |link| link.node),
             id: parcel.id,
             to: parcel.to.to_string(),
             dated: parcel.at.0,
@@ -185,6 +206,7 @@ impl Driver for Simulated {
             reference,
         });
         self.clock.sleep(latency).await;
+        self.lives().await;
         let now = self.base + self.clock.monotonic();
         self.world.ends(number, now);
         let channel = Channel::of(self.channel);

@@ -10,7 +10,9 @@ use loudhailer::ingest::Ingested;
 use loudhailer::store::Broadcast;
 use serde_json::Value;
 
+use super::nodes::link::CUT;
 use super::reports::Reported;
+use super::world::Attempt;
 
 /// While something held.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +76,12 @@ pub struct Known {
     pub reported: Vec<Reported>,
     pub replayed: Vec<(DeliveryId, Duration)>,
     pub endings: Vec<(Duration, Ending)>,
+    /// Of which node each was; 0 where there is but one.
+    pub ended: Vec<usize>,
+    /// Which node had no lease any more, and while it had none.
+    pub unleased: Vec<(usize, Interval)>,
+    /// Where there are several nodes: how far apart their calendars may be.
+    pub apart: Option<Duration>,
     /// Broadcasts that ran on though nothing was in their way.
     pub stuck: Vec<Broadcast>,
     /// Decisions of owners that had lost their shards: whether each was refused.
@@ -86,6 +94,31 @@ pub struct Known {
 pub const LINGERS: Duration = Duration::from_secs(3);
 
 impl Known {
+    pub fn ends(&mut self, at: Duration, ending: Ending, node: usize) {
+        self.endings.push((at, ending));
+        self.ended.push(node);
+    }
+
+    /// Whoever was about to be answered is not: an event may have been taken, and what is down from here on nobody outside knows.
+    pub fn unanswered(&mut self, now: Duration) {
+        if std::mem::take(&mut self.asked) > 0 {
+            self.over.clear();
+            self.down.iter_mut().filter(|(_, _, down)| down.to.is_none()).for_each(|(_, _, down)| down.to = Some(now));
+        }
+    }
+
+    /// What calendars of several nodes may show at one moment is so far apart.
+    pub fn slack(&self) -> Duration {
+        self.apart.unwrap_or_default()
+    }
+
+    /// The first end of the node of an attempt after it began.
+    pub fn end_after(&self, attempt: &Attempt) -> Option<Duration> {
+        let of = |node: usize| self.apart.is_none() || node == attempt.node;
+        let ends = self.endings.iter().zip(&self.ended).filter(|(_, node)| of(**node)).map(|((at, _), _)| *at);
+        ends.filter(|at| *at >= attempt.at).min()
+    }
+
     pub fn died_within(&self, from: Duration, to: Duration) -> bool {
         self.endings.iter().any(|(at, ending)| *ending == Ending::Died && from <= *at && *at <= to)
     }
@@ -96,8 +129,13 @@ impl Known {
 
     /// Whether the answer of an attempt may have been lost with the process: what came shortly before a death, or could not be
     /// written until then.
-    pub fn lost(&self, answered: Option<Duration>) -> bool {
-        answered.is_none_or(|at| {
+    pub fn lost(&self, attempt: &Attempt) -> bool {
+        if self.apart.is_some() {
+            // Where its node was cut off and lost its shards, another went on before this was written.
+            let written = |at: Duration| at + CUT + Duration::from_secs(12);
+            return attempt.answered.is_none_or(|at| self.end_after(attempt).is_some_and(|end| end <= written(at)));
+        }
+        attempt.answered.is_none_or(|at| {
             let unwritten = self.full.iter().filter(|full| full.meets(at, at)).filter_map(|full| full.to).max();
             let written = at + LINGERS + Duration::from_millis(10);
             self.died_within(at, unwritten.map_or(written, |unwritten| unwritten.max(written)))

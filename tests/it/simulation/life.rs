@@ -22,11 +22,14 @@ use super::variety::Variety;
 use super::words::{DEADLINE, plans, templates};
 use super::world::{START, World, lock};
 
+#[derive(Clone)]
 pub struct Life {
     pub app: Arc<App>,
-    pub store: Arc<Sqlite>,
+    pub store: Arc<dyn Store>,
+    /// What the store stands on.
+    pub disk: Arc<Sqlite>,
     pub clock: Arc<Clock>,
-    base: Duration,
+    pub base: Duration,
 }
 
 /// How a life is to end.
@@ -61,13 +64,9 @@ impl Life {
         let base = *lock(&world.passed);
         let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
         let store = Arc::new(Sqlite::inline(path).expect("opens"));
-        let lanes = lanes(world, &clock, base);
-        static CONFIG: OnceLock<Config> = OnceLock::new();
-        let small = format!("[engine]\nlane = 4\npage = {PAGE}\nattempt_room = 16");
-        let config =
-            CONFIG.get_or_init(|| Config::from_toml(&small, "small", std::iter::empty()).expect("a configuration"));
-        let app = started_with(config.clone(), plans(&world.variety), &clock, &store, lanes, seed).await;
-        Life { app, store, clock, base }
+        let lanes = lanes(world, &clock, base, None);
+        let app = started_small(&world.variety, &clock, store.clone(), lanes, seed).await.expect("assembles");
+        Life { app, store: store.clone(), disk: store, clock, base }
     }
 }
 
@@ -77,21 +76,46 @@ pub const PAGE: usize = 2;
 /// The application over simulated lanes, of the usual size, with its engine running.
 pub async fn started(clock: &Arc<Clock>, store: &Arc<Sqlite>, lanes: Vec<lane::Settings>, seed: u64) -> Arc<App> {
     let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
-    started_with(config, plans(&Variety::default()), clock, store, lanes, seed).await
+    started_with(config, plans(&Variety::default()), clock, store.clone(), lanes, seed).await
+}
+
+/// The same with lanes and pages that are soon full, and the plans of a world.
+pub async fn started_small(
+    variety: &Variety,
+    clock: &Arc<Clock>,
+    store: Arc<dyn Store>,
+    lanes: Vec<lane::Settings>,
+    seed: u64,
+) -> anyhow::Result<Arc<App>> {
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    let small = format!("[engine]\nlane = 4\npage = {PAGE}\nattempt_room = 16");
+    let config =
+        CONFIG.get_or_init(|| Config::from_toml(&small, "small", std::iter::empty()).expect("a configuration"));
+    tried(config.clone(), plans(variety), clock, store, lanes, seed).await
 }
 
 async fn started_with(
     config: Config,
     plans: Plans,
     clock: &Arc<Clock>,
-    store: &Arc<Sqlite>,
+    store: Arc<dyn Store>,
     lanes: Vec<lane::Settings>,
     seed: u64,
 ) -> Arc<App> {
-    let assembled = App::assemble(config, clock.clone(), store.clone(), plans, templates(), lanes, seed).await;
-    let (app, outcomes) = assembled.expect("assembles");
+    tried(config, plans, clock, store, lanes, seed).await.expect("assembles")
+}
+
+async fn tried(
+    config: Config,
+    plans: Plans,
+    clock: &Arc<Clock>,
+    store: Arc<dyn Store>,
+    lanes: Vec<lane::Settings>,
+    seed: u64,
+) -> anyhow::Result<Arc<App>> {
+    let (app, outcomes) = App::assemble(config, clock.clone(), store, plans, templates(), lanes, seed).await?;
     app.engine.start(outcomes);
-    Arc::new(app)
+    Ok(Arc::new(app))
 }
 
 /// A store with nothing in it but what every start writes: made once, and copied for each world.
@@ -121,7 +145,7 @@ pub fn empty_store() -> &'static [u8] {
 pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outside: &mut Outside, seed: u64) -> Life {
     let life = Life::begin(world, path, seed).await;
     if outside.people.iter().any(|person| person.id.0 < 0) {
-        be_known(&life, path, world.variety.crowded, outside).await;
+        be_known(&life, path, world.variety.crowded, None, outside).await;
     }
     let stopped = Arc::new(tokio::sync::Notify::new());
     let log = Arc::new(Mutex::new(None));
@@ -131,7 +155,7 @@ pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outs
             *lock(&before) = Some(length);
             notify.notify_one();
         });
-        life.store.crash_after(Crash { commits_left, at });
+        life.disk.crash_after(Crash { commits_left, at });
     }
     let end = async {
         match fate {
@@ -167,24 +191,19 @@ pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outs
         () = reports(&life, world) => {}
     }
     let known = &mut outside.known;
-    // An event may have been taken and not answered: what is down from here on, nobody outside knows.
-    if std::mem::take(&mut known.asked) > 0 {
-        let now = life.now();
-        known.over.clear();
-        known.down.iter_mut().filter(|(_, _, down)| down.to.is_none()).for_each(|(_, _, down)| down.to = Some(now));
-    }
+    known.unanswered(life.now());
     match fate {
         Fate::Last => {}
         Fate::HandOver(_) => {
             let refused = hand_over(&life, path).await;
             known.fenced.push(refused);
-            known.endings.push((life.now(), Ending::HandedOver));
+            known.ends(life.now(), Ending::HandedOver, 0);
             world.say(|| format!("{:?} hands over", life.now()));
             std::fs::copy(path, next).expect("copy");
             std::fs::copy(wal(path), wal(next)).expect("copy");
         }
         Fate::Commit(_) | Fate::Moment(..) => {
-            known.endings.push((life.now(), Ending::Died));
+            known.ends(life.now(), Ending::Died, 0);
             world.say(|| format!("{:?} dies, {fate:?}", life.now()));
             die(world, path, next, *lock(&log));
         }
@@ -211,7 +230,7 @@ fn die(world: &World, path: &Path, next: &Path, before: Option<u64>) {
 async fn hand_over(life: &Life, path: &Path) -> bool {
     life.app.engine.stop.cancel();
     // It may come while the disk was full: that would be refused for another reason.
-    life.store.refuse(false);
+    life.disk.refuse(false);
     let successor = Sqlite::inline(path).expect("opens");
     let key = ManifestKey { broadcast: BroadcastId(1), shard: 0, number: 1_000_000 };
     let at = life.clock.calendar();
@@ -228,14 +247,21 @@ async fn hand_over(life: &Life, path: &Path) -> bool {
     matches!(answer, Err(StoreError::Fenced))
 }
 
-async fn be_known(life: &Life, path: &Path, crowded: bool, outside: &mut Outside) {
-    let together = if crowded { 2 } else { outside.people.len() };
+/// Everyone is written into the store. `apart`: as far apart as the shards are.
+pub async fn be_known(life: &Life, path: &Path, crowded: bool, apart: Option<&World>, outside: &mut Outside) {
+    let together = match (apart, crowded) {
+        (Some(_), _) => 1,
+        (None, true) => 2,
+        (None, false) => outside.people.len(),
+    };
     for people in outside.people.chunks_mut(together) {
-        if crowded {
-            begin_again_at_the_first_shard(path);
+        match apart {
+            Some(world) => go_on_by(path, world.pick(30) as i64 + 1),
+            None if crowded => begin_again_at_the_first_shard(path),
+            None => {}
         }
         let drafts = people.iter().map(|person| person.draft()).collect();
-        let written = life.store.upsert(drafts, Time(START)).await.expect("writes");
+        let written = life.disk.upsert(drafts, Time(START)).await.expect("writes");
         for (person, written) in people.iter_mut().zip(written) {
             match written {
                 Upserted::Created(id) | Upserted::Unchanged(id) => {
@@ -255,8 +281,13 @@ fn begin_again_at_the_first_shard(path: &Path) {
     store.execute(next, ()).expect("writes");
 }
 
+fn go_on_by(path: &Path, shards: i64) {
+    let store = rusqlite::Connection::open(path).expect("opens");
+    store.execute("UPDATE id_block SET next = next + ?1 WHERE kind = 'subscriber'", [shards]).expect("writes");
+}
+
 /// Nothing is in the way any more: everything has to come to its end.
-async fn settle(life: &Life, world: &World, outside: &mut Outside) {
+pub async fn settle(life: &Life, world: &World, outside: &mut Outside) {
     world.calms_down();
     last_word(life, world, outside, false).await;
     for broadcast in life.store.live().await.expect("reads") {

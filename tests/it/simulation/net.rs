@@ -6,23 +6,31 @@ use std::process::Command;
 use loudhailer::fault::{self, Fault};
 
 use super::count;
-use super::run::seeds;
+use super::nodes;
+use super::run::{Run, run, seeds};
 use crate::harness::number;
 
 /// Within so many seeds each has to be found.
 const SEEDS: u64 = 1000;
+
+/// The worlds in which a fault can be seen.
+fn worlds(fault: Fault) -> Run {
+    if fault.of_nodes() { nodes::run } else { run }
+}
 
 /// One fault, the one that is chosen by `FAULT`: says at which seed it was found. Without one, nothing may be found.
 #[test]
 fn one_fault_is_found() {
     let base = number("SEED_BASE").unwrap_or(0);
     let Some(fault) = fault::chosen() else {
-        let report = seeds(base..base + count(50), |report| report.broken.is_empty());
+        let report = seeds(run, base..base + count(50), |report| report.broken.is_empty());
         assert!(report.broken.is_empty(), "{report}");
         return;
     };
     let breaks = |promise: usize| promise == fault.promise();
-    let report = seeds(base..base + SEEDS, |report| !report.broken.iter().any(|(_, broken)| breaks(broken.promise)));
+    let report = seeds(worlds(fault), base..base + SEEDS, |report| {
+        !report.broken.iter().any(|(_, broken)| breaks(broken.promise))
+    });
     let caught = report.broken.iter().find(|(_, broken)| breaks(broken.promise));
     match caught {
         Some((seed, broken)) => {
@@ -37,7 +45,7 @@ fn every_fault_is_found_and_without_one_nothing_is() {
     if let Some(fault) = fault::chosen() {
         panic!("FAULT={fault} is in the environment, and this looks for every fault: unset it, or run tests/faults");
     }
-    let (mut count, mut last) = (0, 0);
+    let (mut count, mut last) = (0, [0, 0]);
     for fault in Fault::ALL {
         // It runs on every core by itself.
         let itself = std::env::current_exe().expect("this test");
@@ -52,12 +60,14 @@ fn every_fault_is_found_and_without_one_nothing_is() {
                 println!("{line}");
                 let seed = line.split("seed ").nth(1).and_then(|rest| rest.split(':').next()?.parse::<u64>().ok());
                 count += 1;
-                last = last.max(seed.expect("a seed"));
+                let last = &mut last[usize::from(fault.of_nodes())];
+                *last = seed.expect("a seed").max(*last);
             }
             _ => println!("{fault}: not found\n{said}{}", String::from_utf8_lossy(&output.stderr)),
         }
     }
-    let unfaulted = seeds(0..=last, |report| report.broken.is_empty());
+    let mut unfaulted = seeds(run, 0..=last[0], |report| report.broken.is_empty());
+    unfaulted.add(&seeds(nodes::run, 0..=last[1], |report| report.broken.is_empty()));
     println!("without a fault, the same {} seeds: {} promises broken", unfaulted.seeds, unfaulted.broken.len());
     println!("{count}/{}", Fault::ALL.len());
     assert!(unfaulted.broken.is_empty(), "{unfaulted}");

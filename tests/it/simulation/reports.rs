@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use loudhailer::channel::{Fault, ReceiptStatus};
 use loudhailer::id::DeliveryId;
-use loudhailer::store::{DeliveryState, Matching, ReceiptFact, Store};
+use loudhailer::store::{DeliveryState, Matching, ReceiptFact};
 
 use super::channels::Channel;
 use super::known::Known;

@@ -24,6 +24,8 @@ pub struct Report {
     pub receipts: u64,
     /// How often each promise was checked.
     pub promises: [u64; 9],
+    /// What only happens to nodes, by its name.
+    pub of_nodes: BTreeMap<&'static str, u64>,
     /// As `COUNTED` names it.
     pub varied: [u64; COUNTED.len()],
     /// At most one of each promise for each seed.
@@ -31,14 +33,22 @@ pub struct Report {
     pub trace: Vec<String>,
 }
 
+/// One world of a seed.
+pub type Run = fn(seed: u64, traced: bool) -> Report;
+
 pub fn run(seed: u64, traced: bool) -> Report {
-    let world = Arc::new(World::new(seed, traced));
-    let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    contained(seed, traced, |world| {
         let end =
-            async |life: &Life, outside: &Outside, first: &[Person]| check(life, &world, &outside.known, first).await;
-        let (outside, found) = lives(seed, &world, end);
-        reported(seed, &world, &outside, found)
-    }));
+            async |life: &Life, outside: &Outside, first: &[Person]| check(life, world, &outside.known, first).await;
+        let (outside, found) = lives(seed, world, end);
+        reported(seed, world, &outside, found)
+    })
+}
+
+/// A world in which something panics has broken a promise, too.
+pub fn contained(seed: u64, traced: bool, of: impl FnOnce(&Arc<World>) -> Report) -> Report {
+    let world = Arc::new(World::new(seed, traced));
+    let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| of(&world)));
     let mut report = lived.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string())).unwrap_or_default();
@@ -51,7 +61,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
 }
 
 /// A folder in memory, where there is one.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
 
@@ -92,7 +102,7 @@ pub fn lives<T>(seed: u64, world: &Arc<World>, end: impl AsyncFn(&Life, &Outside
     (outside, found.expect("the last life has come"))
 }
 
-fn reported(seed: u64, world: &World, outside: &Outside, found: Found) -> Report {
+pub fn reported(seed: u64, world: &World, outside: &Outside, found: Found) -> Report {
     let endings = &outside.known.endings;
     let died = endings.iter().filter(|(_, ending)| *ending == super::known::Ending::Died).count() as u64;
     Report {
@@ -104,6 +114,7 @@ fn reported(seed: u64, world: &World, outside: &Outside, found: Found) -> Report
         unknowns: found.unknowns,
         receipts: outside.known.reported.len() as u64,
         promises: found.applied,
+        of_nodes: BTreeMap::new(),
         varied: found.varied,
         broken: found.broken.into_iter().map(|broken| (seed, broken)).collect(),
         trace: Vec::new(),
@@ -111,7 +122,7 @@ fn reported(seed: u64, world: &World, outside: &Outside, found: Found) -> Report
 }
 
 /// Runs seeds on every core, each in a world of its own, until one is not as `good` wants it.
-pub fn seeds(seeds: impl Iterator<Item = u64> + Send, good: impl Fn(&Report) -> bool + Sync) -> Report {
+pub fn seeds(run: Run, seeds: impl Iterator<Item = u64> + Send, good: impl Fn(&Report) -> bool + Sync) -> Report {
     let next = Mutex::new(seeds.enumerate());
     let stop = AtomicBool::new(false);
     let all = Mutex::new((Report::default(), BTreeMap::new()));
@@ -139,14 +150,16 @@ pub fn seeds(seeds: impl Iterator<Item = u64> + Send, good: impl Fn(&Report) -> 
 }
 
 impl Report {
-    fn add(&mut self, other: &Report) {
+    pub fn add(&mut self, other: &Report) {
         self.seeds += other.seeds;
+        self.broken.extend(other.broken.iter().cloned());
         self.deliveries += other.deliveries;
         self.crashes += other.crashes;
         self.handovers += other.handovers;
         self.supersessions += other.supersessions;
         self.unknowns += other.unknowns;
         self.receipts += other.receipts;
+        other.of_nodes.iter().for_each(|(name, times)| *self.of_nodes.entry(name).or_default() += times);
         self.varied.iter_mut().zip(other.varied).for_each(|(sum, more)| *sum += more);
         self.promises.iter_mut().zip(other.promises).for_each(|(sum, more)| *sum += more);
     }
@@ -167,8 +180,15 @@ impl Report {
         ];
         let promises =
             self.promises.iter().enumerate().map(|(n, times)| (format!("promise {} checked", n + 1), *times));
+        let of_nodes = self.of_nodes.iter().map(|(name, times)| (name.to_string(), *times));
         let varied = COUNTED.iter().zip(self.varied).map(|(name, times)| (name.to_string(), times));
-        counted.map(|(name, times)| (name.to_string(), times)).into_iter().chain(varied).chain(promises).collect()
+        counted
+            .map(|(name, times)| (name.to_string(), times))
+            .into_iter()
+            .chain(of_nodes)
+            .chain(varied)
+            .chain(promises)
+            .collect()
     }
 
     /// What never happened, so that nothing was proved by it.

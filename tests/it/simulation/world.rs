@@ -22,6 +22,8 @@ pub struct Attempt {
     /// `None`: the process died first.
     pub answered: Option<Duration>,
     pub channel: u16,
+    /// Which node began it; 0 where there is but one.
+    pub node: usize,
     pub id: String,
     pub to: String,
     /// The date that a mail says.

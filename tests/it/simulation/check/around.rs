@@ -1,5 +1,6 @@
 //! Promise 6. Around what is down: nothing begins on a channel that an incident says is down, or whose breaker is open.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use loudhailer::channel::Fault;
@@ -25,12 +26,16 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
                 )
             });
         }
-        breaker(evidence, found, channel, &seen);
+        let nodes: BTreeSet<usize> = seen.iter().map(|seen| seen.node).collect();
+        for node in nodes {
+            let of: Vec<&Seen> = seen.iter().copied().filter(|seen| seen.node == node).collect();
+            breaker(evidence, found, channel, &of, &seen);
+        }
     }
 }
 
-/// A channel that said it can't is left alone for a while, unless something that was under way shows that it can.
-fn breaker(evidence: &Evidence<'_>, found: &mut Found, channel: &Channel, seen: &[&Seen]) {
+/// A channel that said to a node that it can't is left alone by it for a while, unless something that was under way shows that it can.
+fn breaker(evidence: &Evidence<'_>, found: &mut Found, channel: &Channel, seen: &[&Seen], all: &[&Seen]) {
     let mut answers: Vec<(Duration, Answer)> =
         seen.iter().filter_map(|seen| Some((seen.answered?, seen.answer))).collect();
     answers.sort_by_key(|(at, _)| *at);
@@ -46,7 +51,7 @@ fn breaker(evidence: &Evidence<'_>, found: &mut Found, channel: &Channel, seen: 
             Answer::Rejected(Fault::Channel) | Answer::Deferred | Answer::Unknown => failures += 1,
         }
         let Some(since) = open.filter(|since| *since == at) else { continue };
-        let closes = seen
+        let closes = all
             .iter()
             .filter(|seen| seen.answered.is_some_and(|answered| answered >= since))
             .filter(|seen| matches!(seen.answer, Answer::Accepted | Answer::Rejected(Fault::Address | Fault::Message)))

@@ -51,7 +51,7 @@ fn confirmed(evidence: &Evidence<'_>, found: &mut Found, seen: &Seen, step: &Ste
     let of_this = |began: Duration| began == seen.at || !Channel::of(seen.channel).by_reference;
     let report =
         known.reported.iter().find(|report| (report.id, report.channel) == (id, seen.channel) && of_this(report.began));
-    let Some(at) = report.and_then(|report| report.answered).filter(|_| !again && !known.lost(seen.answered)) else {
+    let Some(at) = report.and_then(|report| report.answered).filter(|_| !again && !known.lost(seen)) else {
         return;
     };
     let begun = later(evidence, seen, step, route).into_iter().find(|other| other.at > at);
@@ -71,7 +71,7 @@ fn unconfirmed(evidence: &Evidence<'_>, found: &mut Found, seen: &Seen, step: &S
         .any(|report| (report.id.broadcast, report.id.subscriber) == (id.broadcast, id.subscriber));
     let changed = known.changed_within(id.subscriber, Duration::ZERO, Duration::MAX)
         || known.silent.iter().any(|(address, _)| *address == seen.to);
-    if reported || changed || known.lost(Some(answered)) {
+    if reported || changed || known.lost(seen) {
         return;
     }
     let Some(person) = evidence.person(id.subscriber) else { return };

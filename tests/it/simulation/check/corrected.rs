@@ -17,7 +17,9 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
         corrections.filter_map(|(event, taken, at)| Some((event["corrects"].as_i64()?, taken, at)))
     {
         let of = evidence.broadcasts.values().filter(|of| (of.incident, of.number) == (taken.incident, wrong));
-        let released = of.filter_map(|of| Some((of.id, since_start(of.released?)))).find(|(_, released)| released > at);
+        let released = of
+            .filter_map(|of| Some((of.id, since_start(of.released?))))
+            .find(|(_, released)| *released > *at + evidence.known.slack());
         found.holds(5, released.is_none(), || {
             format!("update {wrong} was corrected at {at:?}, and {released:?} is released")
         });
@@ -61,7 +63,7 @@ fn may_have_told(evidence: &Evidence<'_>, seen: &Seen) -> bool {
     // What was begun before an end, nobody knows.
     decided.is_some_and(|(at, _)| evidence.known.ended_within(*at, seen.at))
         || matches!(seen.answer, Answer::Accepted | Answer::Unknown)
-        || evidence.known.lost(seen.answered)
+        || evidence.known.lost(seen)
 }
 
 /// Whom one of these broadcasts told before another was released, and nothing was reported about that: also where the process died
@@ -71,10 +73,9 @@ fn surely(evidence: &Evidence<'_>, before: &Broadcast, by: &[i64]) -> BTreeSet<S
     let reported = |of: BroadcastId, who: SubscriberId| {
         evidence.known.reported.iter().any(|report| (report.id.broadcast, report.id.subscriber) == (of, who))
     };
-    let seen = evidence
-        .attempts
-        .iter()
-        .filter(|seen| seen.was(Answer::Accepted) && seen.answered.is_some_and(|at| at <= released));
+    let seen = evidence.attempts.iter().filter(|seen| {
+        seen.was(Answer::Accepted) && seen.answered.is_some_and(|at| at + evidence.known.slack() <= released)
+    });
     let told = seen.filter_map(|seen| seen.delivery).filter(|id| by.contains(&id.broadcast.0));
     told.filter(|id| !reported(id.broadcast, id.subscriber)).map(|id| id.subscriber).collect()
 }

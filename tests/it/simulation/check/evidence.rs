@@ -7,7 +7,7 @@ use std::time::Duration;
 use loudhailer::clock::Time;
 use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::ingest::Ingested;
-use loudhailer::store::{AttemptRow, Broadcast, BroadcastFilter, Counts, Decision, DeliveryFilter, DeliveryRow, Store};
+use loudhailer::store::{AttemptRow, Broadcast, BroadcastFilter, Counts, Decision, DeliveryFilter, DeliveryRow};
 
 use crate::simulation::known::Known;
 use crate::simulation::life::Life;

@@ -22,7 +22,7 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
         let row = seen.delivery.is_some_and(|id| evidence.rows.contains_key(&id));
         found.holds(1, row, || format!("{} was tried at {:?} and has no row", seen.id, seen.at));
         let decided = seen.delivery.and_then(|id| evidence.decided.get(&(id.broadcast, id.subscriber)));
-        let first = decided.is_none_or(|(at, _)| *at <= seen.at + Duration::from_millis(2));
+        let first = decided.is_none_or(|(at, _)| *at <= seen.at + Duration::from_millis(2) + evidence.known.slack());
         found.holds(1, first, || format!("{} begins at {:?}, and was decided later: {decided:?}", seen.id, seen.at));
     }
     for broadcast in evidence.broadcasts.values().filter(|broadcast| broadcast.released.is_some()) {
@@ -93,7 +93,12 @@ fn ends(evidence: &Evidence<'_>, found: &mut Found, broadcast: &Broadcast) {
             found.holds(1, lost.is_none(), || format!("{id} is done, and gave up {lost:?}"));
         }
         BroadcastState::Expired if broadcast.selection.mode == Mode::Real => {
-            found.holds(1, false, || format!("{id} has expired, though every way was open for hours"));
+            found.holds(1, false, || {
+                format!(
+                    "{id} has expired, though every way was open for hours: {counted:?}, shards {:#x} to read, rows {best:?}",
+                    broadcast.shards
+                )
+            });
         }
         _ => {}
     }

@@ -24,6 +24,13 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
             tried_again(evidence, found, earlier, seen);
         }
         before.push(seen);
+        let unleased = evidence.known.unleased.iter().find(|(node, lost)| *node == seen.node && lost.holds(seen.at));
+        found.holds(2, unleased.is_none(), || {
+            format!(
+                "{} begins at {:?} on node {}, whose shards are others' by now: {unleased:?}",
+                seen.id, seen.at, seen.node
+            )
+        });
         let ours = evidence.broadcast(seen).map(|broadcast| broadcast.id);
         found.holds(2, ours.is_some(), || format!("{} is no id of ours", seen.id));
         if let Some(broadcast) = ours {
@@ -49,7 +56,7 @@ fn tried_again(evidence: &Evidence<'_>, found: &mut Found, earlier: &Seen, later
     }
     let known = evidence.known;
     let again = later.delivery.is_some_and(|id| known.asked_again(id, earlier.at, later.at));
-    if again || known.lost(earlier.answered) {
+    if again || known.lost(earlier) {
         return;
     }
     let ended = match earlier.answer {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use loudhailer::id::IncidentId;
-use loudhailer::store::{Broadcast, BroadcastState, DeliveryState};
+use loudhailer::plan::Held;
+use loudhailer::store::{Broadcast, BroadcastState, DeliveryState, LEASE};
 
 use super::Found;
 use super::evidence::{Evidence, Seen, since_start};
@@ -22,8 +23,10 @@ fn one_at_a_time(evidence: &Evidence<'_>, found: &mut Found) {
     let mut last: BTreeMap<&str, &Seen> = BTreeMap::new();
     for seen in &evidence.attempts {
         if let Some(earlier) = last.insert(&seen.to, seen) {
-            let died = evidence.known.endings.iter().map(|(at, _)| *at).find(|at| *at >= earlier.at);
-            let ended = earlier.answered.or(died);
+            let died = evidence.known.end_after(earlier);
+            // Where its node has lost its shards, another goes on before it is answered.
+            let lost = died.filter(|_| evidence.known.apart.is_some());
+            let ended = lost.into_iter().chain(earlier.answered).min().or(died);
             found.holds(5, ended.is_some_and(|ended| seen.at >= ended), || {
                 format!(
                     "{} begins at {:?}, and {} has been under way since {:?}",
@@ -51,7 +54,14 @@ fn never_stale(evidence: &Evidence<'_>, found: &mut Found) {
     let known = evidence.known;
     let mut threads: BTreeMap<(IncidentId, &str), Vec<(i64, Duration)>> = BTreeMap::new();
     for broadcast in evidence.broadcasts.values() {
-        let Some(released) = broadcast.released.map(since_start) else { continue };
+        let Some(mut released) = broadcast.released.map(since_start) else { continue };
+        if known.apart.is_some() {
+            // By the calendar of one of the nodes; and the others obey when it is answered, or their leases have ended.
+            let answers = known.events.iter().filter(|(_, taken, _)| taken.broadcasts.contains(&broadcast.id));
+            let answered = answers.map(|(_, _, at)| *at).filter(|at| released <= *at + known.slack()).min();
+            let obeyed = released + known.slack() + LEASE + Duration::from_secs(2);
+            released = answered.filter(|_| broadcast.held == Held::Not).unwrap_or(obeyed).min(obeyed);
+        }
         // Nobody was answered where the disk stopped at the release.
         let lingers = if known.died_within(released, released + LINGERS) { LINGERS } else { Duration::ZERO };
         let from = released + lingers + Duration::from_millis(2);

@@ -10,7 +10,7 @@ use crate::simulation::world::Answer;
 
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     let known = evidence.known;
-    for seen in evidence.attempts.iter().filter(|seen| seen.was(Answer::Unknown) && !known.lost(seen.answered)) {
+    for seen in evidence.attempts.iter().filter(|seen| seen.was(Answer::Unknown) && !known.lost(seen)) {
         let Some(id) = seen.delivery else { continue };
         let state = evidence.rows.get(&id).map(|row| row.state);
         let tries = evidence.tries.get(&id).into_iter().flatten();
@@ -33,7 +33,7 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
         let bounced = known.reported.iter().any(|other| other.id == report.id && other.bounced);
         let replayed = known.replayed.iter().any(|(of, _)| *of == report.id);
         let tries = evidence.attempts.iter().filter(|seen| seen.delivery == Some(report.id));
-        let lost = tries.into_iter().any(|seen| seen.channel != report.channel || known.lost(seen.answered));
+        let lost = tries.into_iter().any(|seen| seen.channel != report.channel || known.lost(seen));
         let state = evidence.rows.get(&report.id).map(|row| row.state);
         if !bounced && !replayed && !lost {
             found.holds(9, state == Some(DeliveryState::Told), || {

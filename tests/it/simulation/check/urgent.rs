@@ -1,5 +1,6 @@
 //! Promise 3. The urgent goes first: only what is already on the wire goes before a critical delivery, and a place there is kept for it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use loudhailer::channel::Fault;
@@ -16,8 +17,15 @@ use crate::simulation::world::Answer;
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     for channel in &CHANNELS {
         let seen: Vec<&Seen> = evidence.attempts.iter().filter(|seen| seen.channel == channel.id).collect();
-        kept(evidence, found, channel, &seen);
-        first(evidence, found, channel, &seen);
+        let nodes: BTreeSet<usize> = seen.iter().map(|seen| seen.node).collect();
+        for node in nodes {
+            let of: Vec<&Seen> = seen.iter().copied().filter(|seen| seen.node == node).collect();
+            kept(evidence, found, channel, &of);
+        }
+        // Each node chooses among its own.
+        if evidence.known.apart.is_none() {
+            first(evidence, found, channel, &seen);
+        }
     }
 }
 
@@ -27,8 +35,7 @@ fn critical(evidence: &Evidence<'_>, seen: &Seen) -> bool {
 
 /// When an attempt was no longer on the wire.
 fn ended(evidence: &Evidence<'_>, seen: &Seen) -> Duration {
-    let died = evidence.known.endings.iter().map(|(at, _)| *at).find(|at| *at >= seen.at);
-    seen.answered.or(died).unwrap_or(Duration::MAX)
+    seen.answered.or(evidence.known.end_after(seen)).unwrap_or(Duration::MAX)
 }
 
 /// What is not critical never takes the last places.

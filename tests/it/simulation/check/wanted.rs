@@ -9,6 +9,8 @@ use super::Found;
 use super::evidence::{Evidence, Seen, since_start};
 use crate::simulation::world::START;
 
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(2);
+
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     let known = evidence.known;
     let (mut for_quiet, mut approvals) = (0, 0);
@@ -74,7 +76,7 @@ fn late_joiners(evidence: &Evidence<'_>, found: &mut Found) {
         for broadcast in evidence.broadcasts.values().filter(|broadcast| broadcast.audience == *audience) {
             let before = broadcast
                 .released
-                .is_some_and(|released| since_start(released) + std::time::Duration::from_millis(2) < *asked);
+                .is_some_and(|released| since_start(released) + MOMENT + evidence.known.slack() * 2 < *asked);
             if before {
                 let told = evidence.decided.contains_key(&(broadcast.id, *who));
                 found.holds(7, !told, || {
