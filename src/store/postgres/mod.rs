@@ -3,8 +3,10 @@
 //! it is known not to have been written (`transaction.rs`). Any number of nodes send from one database, each what it owns (`node.rs`).
 
 mod announced;
+mod backup;
 mod block;
 mod broadcast;
+mod carry;
 mod confirm;
 mod connection;
 mod delivery;
@@ -20,6 +22,7 @@ mod query;
 mod receipt;
 mod recipient;
 mod replay;
+mod restore;
 mod retention;
 mod rows;
 mod server;
@@ -40,6 +43,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::NOW;
 use self::node::Node;
+pub use self::restore::{Restored, Restoring};
 use self::rows::first;
 pub use self::server::Server;
 use self::transaction::{Marks, read, write};

@@ -67,4 +67,8 @@ impl Database {
     pub async fn number(&self, sql: &str) -> i64 {
         self.connect(&self.name).await.query_one(sql, &[]).await.expect("runs").get(0)
     }
+
+    pub async fn rows(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        self.connect(&self.name).await.query(sql, &[]).await.expect("runs")
+    }
 }
