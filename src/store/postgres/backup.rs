@@ -45,6 +45,9 @@ pub async fn backup(store: &Postgres, to: &Path, watch: Watch) -> Result<Vec<Sum
 /// All that is there, in the order of keys, by which a file is filled from one end to the other.
 async fn rows(db: &Db, parts: mpsc::Sender<Part>, watch: &Watch) -> Result<Vec<Summed>> {
     let closed = |_| StoreError::Failed("the file is not written any more".into());
+    // Before the first look, which is at the moment that all others are at: from here on no table goes away.
+    let tables: Vec<String> = TABLES.iter().map(|table| format!("\"{}\"", table.name)).collect();
+    db.batch(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", tables.join(", "))).await?;
     unhurried(db).await?;
     let mut sums = Vec::with_capacity(TABLES.len());
     for table in TABLES {

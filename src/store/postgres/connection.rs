@@ -228,7 +228,9 @@ fn parameters<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
 /// With what the server says; the library's own words name only the kind.
 pub fn said(error: &tokio_postgres::Error) -> String {
     let mut said = match error.as_db_error() {
-        Some(db) => format!("PostgreSQL: {}", db.message()),
+        Some(db) => {
+            format!("PostgreSQL: {}{}", db.message(), db.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())
+        }
         None => format!("PostgreSQL: {error}"),
     };
     let mut source = std::error::Error::source(error).filter(|_| error.as_db_error().is_none());

@@ -335,6 +335,32 @@ async fn what_does_not_read_to_its_end_leaves_the_store_as_it_was() {
     store.close().await.expect("closes");
 }
 
+/// What changes, and what is to be dropped, while a backup is being taken is in it as it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_postgres_is_as_all_was_at_one_moment() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let (folder, file, there) = backed_up().await;
+    into(&database, &file).await;
+    let store = Postgres::visit(&database.server()).await.expect("opens");
+    let (reached, mut reaches) = tokio::sync::mpsc::unbounded_channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let watch = Arc::new(move |step: Step| {
+        if step.table == "meta" && reached.send(()).is_ok() {
+            let _ = wait.lock().expect("not poisoned").recv();
+        }
+    });
+    let copy = folder.path().join("b.backup");
+    let backing_up = tokio::spawn(async move { store.backup(&copy, watch).await });
+    reaches.recv().await.expect("it has begun");
+    drop(reaches);
+    let drops = "SET lock_timeout = '200ms'; DROP TABLE delivery_0, attempt_0, manifest_0";
+    assert!(database.refuses(drops).await.contains("lock timeout"), "recipients go away while they are read");
+    database.execute("DELETE FROM delivery; UPDATE progress SET told = 0; DELETE FROM token").await;
+    drop(go);
+    assert_eq!(backing_up.await.expect("no panic").expect("backed up"), there);
+}
+
 /// It is done when it was looked at, not when it was sent: here a database changes what is written to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_otherwise_than_it_was_is_noticed_before_it_counts() {
