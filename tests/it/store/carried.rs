@@ -347,7 +347,8 @@ async fn a_backup_of_postgres_is_as_all_was_at_one_moment() {
     let wait = std::sync::Mutex::new(wait);
     let watch = Arc::new(move |step: Step| {
         if step.table == "meta" && reached.send(()).is_ok() {
-            let _ = wait.lock().expect("not poisoned").recv();
+            let waits = || wait.lock().expect("not poisoned").recv();
+            let _ = tokio::task::block_in_place(waits);
         }
     });
     let copy = folder.path().join("b.backup");
