@@ -11,6 +11,7 @@ mod demo;
 mod explain;
 mod export;
 mod import;
+mod restore;
 mod send;
 mod serve;
 mod show;
@@ -91,7 +92,7 @@ enum Command {
     /// Writes the whole store into one file, also beside a running server.
     Backup(backup::Backup),
     /// Puts a backup in the store's place.
-    Restore(backup::Restore),
+    Restore(restore::Restore),
 }
 
 /// What a command ends with when it does not succeed.
@@ -134,7 +135,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(config, args),
         Command::Bench(args) => bench::run(config, &args),
         Command::Backup(args) => backup::backup(config, args),
-        Command::Restore(args) => backup::restore(config, args),
+        Command::Restore(args) => restore::restore(config, args),
     })
 }
 

@@ -2,7 +2,9 @@
 //! decide alike stands here. Whatever a method says is done is synced to disk when it returns.
 
 mod announced;
+mod beside;
 mod broadcast;
+pub mod carried;
 mod decisions;
 mod delivery;
 mod drawn;
@@ -34,6 +36,7 @@ use async_trait::async_trait;
 
 pub use self::announced::{Announced, Payload};
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
+use self::carried::{Summed, Watch};
 pub use self::delivery::{
     Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, PERHAPS, QUIET,
     ReceiptFact, Replayed, Reported, Try, UNCONFIRMED, UNDECIDED, Written,
@@ -214,7 +217,9 @@ pub trait Store: Send + Sync + 'static {
     async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>>;
     async fn remove_token(&self, name: &str) -> Result<bool>;
     async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>>;
-    async fn backup(&self, to: &std::path::Path) -> Result<()>;
+    /// Writes all that is kept into a new file of SQLite's schema, whatever this store is, as it is at one moment, while others go on
+    /// writing. Answers what is in the file, read again and found to be what was in the store.
+    async fn backup(&self, to: &std::path::Path, watch: Watch) -> Result<Vec<Summed>>;
     /// Deletes what is older than the times given: incidents ended, events, journal, receipts, past subscribers.
     async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;
     async fn ready(&self) -> Result<()>;

@@ -295,6 +295,13 @@ async fn what_is_exported_imports_unchanged_and_a_backup_restores() {
     let restored = run(here, None, &["restore", "copy.db", "--force"], "").await;
     assert_eq!(restored.code, Some(0), "{restored:?}");
     assert_eq!(run(here, None, &["export", "subscribers"], "").await.out, export.out);
+    // A line a table, and the same for programs.
+    let backup = run(here, None, &["backup", "again.db", "--json"], "").await.json();
+    for table in backup["tables"].as_array().expect("tables") {
+        let [name, checksum] = ["table", "checksum"].map(|field| table[field].as_str().expect("a text"));
+        assert!(restored.out.contains(&format!("{name}\t{}\t{checksum}\n", table["rows"])), "{restored:?} {table}");
+    }
+    assert!(restored.out.contains("subscriber\t1\t"), "{restored:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ mod clock;
 mod disk;
 mod killed;
 mod mails;
+mod moved;
 mod nodes;
 mod postgres;
 pub mod process;

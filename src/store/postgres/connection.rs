@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use bytes::Bytes;
 use deadpool_postgres::Object;
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CopyInSink, CopyOutStream, Row};
 
 use super::line;
 use super::registry::says;
@@ -75,7 +76,7 @@ impl Db {
         }
     }
 
-    fn failed(&self, error: tokio_postgres::Error) -> StoreError {
+    pub fn failed(&self, error: tokio_postgres::Error) -> StoreError {
         self.trouble.store(trouble(&error) as u8, Ordering::Relaxed);
         StoreError::Failed(said(&error))
     }
@@ -90,6 +91,20 @@ impl Db {
         let client = self.client()?;
         let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
         client.execute(&statement, &parameters(values)).await.map_err(|error| self.failed(error))
+    }
+
+    /// Of the columns that it answers.
+    pub async fn types(&self, sql: &str) -> Result<Vec<Type>> {
+        let statement = self.client()?.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        Ok(statement.columns().iter().map(|column| column.type_().clone()).collect())
+    }
+
+    pub async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>> {
+        self.client()?.copy_in(sql).await.map_err(|error| self.failed(error))
+    }
+
+    pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream> {
+        self.client()?.copy_out(sql).await.map_err(|error| self.failed(error))
     }
 
     /// Statements without values, for what cannot be prepared.
@@ -213,7 +228,9 @@ fn parameters<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
 /// With what the server says; the library's own words name only the kind.
 pub fn said(error: &tokio_postgres::Error) -> String {
     let mut said = match error.as_db_error() {
-        Some(db) => format!("PostgreSQL: {}", db.message()),
+        Some(db) => {
+            format!("PostgreSQL: {}{}", db.message(), db.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())
+        }
         None => format!("PostgreSQL: {error}"),
     };
     let mut source = std::error::Error::source(error).filter(|_| error.as_db_error().is_none());

@@ -12,9 +12,9 @@ use crate::id::{BroadcastId, IncidentId};
 use crate::store::Result;
 
 /// Of all advisory locks of two numbers, ours have this one first: "loud".
-pub const OURS: i32 = 0x6c6f_7564;
+const OURS: i32 = 0x6c6f_7564;
 /// Of whoever changes the schema.
-pub const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 2;
 const SUBSCRIBERS: i32 = 3;
 const BLOCKS: i32 = 4;
 const RECEIPTS: i32 = 5;
@@ -67,6 +67,11 @@ pub async fn recipients(db: &Db, of: impl IntoIterator<Item = (BroadcastId, u8)>
 /// All who write subscribers take turns: whose an address or a key is, is decided by reading before writing.
 pub async fn subscribers(db: &Db) -> Result<()> {
     run(db, "SELECT pg_advisory_xact_lock($1::int, $2::int)", values![OURS, SUBSCRIBERS]).await.map(drop)
+}
+
+/// Nobody else opens the store until the end of the transaction.
+pub async fn schema(db: &Db) -> Result<()> {
+    run(db, "SELECT pg_advisory_xact_lock($1::int, $2::int)", values![OURS, SCHEMA]).await.map(drop)
 }
 
 pub async fn blocks(db: &Db) -> Result<()> {

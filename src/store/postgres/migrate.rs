@@ -4,7 +4,7 @@
 use ring::digest::{SHA256, digest};
 
 use super::connection::Db;
-use super::lock::{OURS, SCHEMA};
+use super::lock;
 use super::rows::{all, exists, run};
 use super::value::values;
 use crate::store::{Result, StoreError};
@@ -14,7 +14,7 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 /// Within a transaction. What was applied is known by its digest, so that a database of another program's, or of a development
 /// version's, is not taken for ours.
 pub async fn migrate(db: &Db) -> Result<()> {
-    run(db, "SELECT pg_advisory_xact_lock($1::int, $2::int)", values![OURS, SCHEMA]).await?;
+    lock::schema(db).await?;
     if !exists(db, "SELECT 1 FROM pg_class WHERE oid = to_regclass('migration')", values![]).await? {
         if exists(db, "SELECT 1 FROM pg_tables WHERE schemaname = current_schema() LIMIT 1", values![]).await? {
             return Err(StoreError::Failed(

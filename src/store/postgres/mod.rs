@@ -2,8 +2,10 @@
 //! outlives the server's restarts; every write is a transaction that locks what it is about (`lock.rs`), and is repeated only where
 //! it is known not to have been written (`transaction.rs`). Any number of nodes send from one database, each what it owns (`node.rs`).
 
+mod backup;
 mod block;
 mod broadcast;
+mod carry;
 mod confirm;
 mod connection;
 mod delivery;
@@ -19,6 +21,7 @@ mod receipt;
 mod recipient;
 mod registry;
 mod replay;
+mod restore;
 mod retention;
 mod rows;
 mod server;
@@ -38,6 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection::NOW;
+pub use self::restore::{Restored, Restoring};
 use self::rows::first;
 pub use self::server::Server;
 use self::transaction::{Marks, read, write};

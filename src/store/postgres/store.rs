@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::transaction::{read, snapshot, write};
 use super::{
-    Postgres, block, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
-    retention, signal, subscriber, upkeep,
+    Postgres, backup, block, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient,
+    replay, retention, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -22,13 +22,14 @@ use crate::incident::Incident;
 use crate::ingest::DeadRecord;
 use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
+use crate::store::carried::{Summed, Watch};
 use crate::store::node::Node;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
-    Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
+    Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
     SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
@@ -356,10 +357,8 @@ impl Store for Postgres {
         read!(self, db => upkeep::journal(db, after, limit))
     }
 
-    async fn backup(&self, _: &Path) -> Result<()> {
-        Err(StoreError::Failed(
-            "a store on PostgreSQL is backed up by PostgreSQL's own means: pg_dump, or an archive of its log".into(),
-        ))
+    async fn backup(&self, to: &Path, watch: Watch) -> Result<Vec<Summed>> {
+        backup::backup(self, to, watch).await
     }
 
     async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64> {

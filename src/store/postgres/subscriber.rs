@@ -94,7 +94,7 @@ pub async fn at_version(db: &Db, id: SubscriberId, version: i64) -> Result<Optio
         return Ok(current);
     }
     let sql = "SELECT id, version, NULL::text, flags, name, locale, zone, quiet, severity, interests, addresses
-         FROM subscriber_past WHERE id = $1 AND version = $2";
+         FROM subscriber_past WHERE id = $1 AND version = $2 AND interests IS NOT NULL";
     first(db, sql, values![id.0, version], read).await
 }
 

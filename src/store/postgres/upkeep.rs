@@ -24,7 +24,9 @@ pub async fn frozen(db: &Db, digest: &[u8; 32]) -> Result<Option<Vec<u8>>> {
 
 pub async fn dead(db: &Db, record: &DeadRecord, now: Time) -> Result<()> {
     let sql = "INSERT INTO dead_record VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-    let values = values![&record.topic, record.partition, record.offset, now.0, &record.reason, record.body.as_ref()];
+    // A tombstone has no body, and is kept all the same.
+    let body = record.body.as_deref().unwrap_or_default();
+    let values = values![&record.topic, record.partition, record.offset, now.0, &record.reason, body];
     run(db, sql, values).await.map(drop)
 }
 

@@ -208,7 +208,7 @@ pub trait Column: Sized {
 }
 
 /// A number of any width.
-struct Number(i64);
+pub struct Number(pub i64);
 
 impl<'a> FromSql<'a> for Number {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Number, Wrong> {

@@ -9,6 +9,7 @@ use ring::hmac;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use super::carry::still;
 use super::writer::failed;
 use super::{OWNER, Sqlite, shard};
 use crate::store::{Result, StoreError, installation};
@@ -46,23 +47,41 @@ impl Sqlite {
         }
     }
 
-    /// Whether a file is a whole store that this program can read.
-    pub fn check(path: &Path) -> Result<()> {
+    /// A file has to be a whole store that this program can read. Answers whether it is of this program's schema, or of an older one.
+    pub fn check(path: &Path) -> Result<bool> {
         let wrong = |why: String| StoreError::Failed(format!("{}: {why}", path.display()));
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags).map_err(|error| wrong(error.to_string()))?;
+        let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?.len();
+        let log = std::fs::metadata(format!("{}-wal", path.display()));
+        if log.is_ok_and(|log| log.len() > 0) {
+            let why = "has a log beside it, so it is a store and no backup: take one with loudhailer backup";
+            return Err(wrong(why.into()));
+        }
+        let db = still(path)?;
         let text = |sql: &str| db.query_row(sql, [], |row| row.get::<_, String>(0)).map_err(|e| wrong(e.to_string()));
         match text("PRAGMA quick_check(1)")?.as_str() {
-            "ok" => {}
+            "ok" if length > 0 => {}
+            "ok" => return Err(wrong("is empty".into())),
             damage => return Err(wrong(format!("is damaged: {damage}"))),
         }
         text("SELECT value FROM meta WHERE name = 'key'").map_err(|_| wrong("is no store of loudhailer's".into()))?;
         let version: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-        match version as usize <= MIGRATIONS.len() {
-            true => Ok(()),
-            false => Err(wrong("was written by a newer program".into())),
+        match MIGRATIONS.len().checked_sub(version as usize) {
+            Some(behind) => Ok(behind == 0),
+            None => Err(wrong(format!(
+                "was written by a newer program: its schema is {version}, and this program knows {}",
+                MIGRATIONS.len()
+            ))),
         }
     }
+}
+
+/// Brings a file that nobody uses to this program's schema.
+pub(super) fn bring_up(path: &Path) -> Result<()> {
+    let db = Connection::open(path).map_err(failed)?;
+    // What is left in the log of a store that was copied as it was is in the file then.
+    db.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
+    migrate(&db)?;
+    db.close().map_err(|(_, error)| failed(error))
 }
 
 /// The connection that writes, on a file of this program's schema.
@@ -106,7 +125,7 @@ fn prepare(connection: &Connection) -> Result<()> {
 }
 
 /// Brings the schema to this version, in one transaction. It changes tables only: an upgrade tells nobody anything.
-fn migrate(connection: &Connection) -> Result<()> {
+pub(super) fn migrate(connection: &Connection) -> Result<()> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     let version = version as usize;
     if version > MIGRATIONS.len() {

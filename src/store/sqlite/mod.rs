@@ -1,7 +1,9 @@
 //! The embedded store: SQLite, WAL, `synchronous=FULL`, one writer thread with group commit, a small pool of readers,
 //! checkpoints elsewhere.
 
+pub mod backup;
 mod broadcast;
+pub mod carry;
 mod checkpoint;
 mod confirm;
 mod delivery;

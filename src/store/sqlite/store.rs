@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::writing::Writing;
 use super::{
-    Sqlite, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay, retention,
-    shard, signal, subscriber, upkeep,
+    Sqlite, backup, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
+    retention, shard, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -23,6 +23,7 @@ use crate::incident::Incident;
 use crate::ingest::DeadRecord;
 use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
+use crate::store::carried::{Summed, Watch};
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
@@ -376,9 +377,9 @@ impl Store for Sqlite {
         self.read(move |db| upkeep::journal(db, after, limit)).await
     }
 
-    async fn backup(&self, to: &Path) -> Result<()> {
+    async fn backup(&self, to: &Path, watch: Watch) -> Result<Vec<Summed>> {
         let (from, to) = (self.path.clone(), to.to_path_buf());
-        tokio::task::spawn_blocking(move || upkeep::backup(&from, &to))
+        tokio::task::spawn_blocking(move || backup::backup(&from, &to, &watch))
             .await
             .map_err(|_| StoreError::Failed("the backup panicked".into()))?
     }

@@ -1,17 +1,13 @@
-//! Keys, tokens, words, channels, breakers and backups.
-
-use std::path::Path;
+//! Keys, tokens, words, channels, breakers.
 
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
 
 use super::rows::{all, digest, first, json, parsed, run};
-use super::writer::failed;
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, StoreError, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, TokenRow, Wording, WordingKey};
 
 pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
     run(db, "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)", (&frozen.digest[..], frozen.kind, &frozen.bytes))
@@ -153,19 +149,4 @@ pub fn journal(db: &Connection, after: i64, limit: usize) -> Result<Vec<JournalR
         (after, limit as i64),
         |row| Ok(JournalRow { sequence: row.get(0)?, at: Time(row.get(1)?), kind: row.get(2)?, body: parsed(row, 3)? }),
     )
-}
-
-/// A consistent copy while the broker runs, page by page.
-pub fn backup(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        return Err(StoreError::Failed(format!("{} exists; name a file that does not", to.display())));
-    }
-    let source = Connection::open_with_flags(from, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
-    let mut target = Connection::open(to).map_err(failed)?;
-    let copy = Backup::new(&source, &mut target).map_err(failed)?;
-    copy.run_to_completion(4096, std::time::Duration::ZERO, None).map_err(failed)?;
-    drop(copy);
-    target.execute_batch("PRAGMA journal_mode = DELETE").map_err(failed)?;
-    target.close().map_err(|(_, error)| failed(error))?;
-    std::fs::File::open(to).and_then(|file| file.sync_all()).map_err(|error| StoreError::Failed(error.to_string()))
 }

@@ -67,4 +67,14 @@ impl Database {
     pub async fn number(&self, sql: &str) -> i64 {
         self.connect(&self.name).await.query_one(sql, &[]).await.expect("runs").get(0)
     }
+
+    /// Why a statement past the store fails.
+    pub async fn refuses(&self, sql: &str) -> String {
+        let error = self.connect(&self.name).await.batch_execute(sql).await.expect_err("it is refused");
+        error.as_db_error().map_or_else(|| error.to_string(), |db| db.message().to_string())
+    }
+
+    pub async fn rows(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        self.connect(&self.name).await.query(sql, &[]).await.expect("runs")
+    }
 }

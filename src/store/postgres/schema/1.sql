@@ -107,7 +107,8 @@ CREATE TABLE subscriber (
 );
 CREATE TABLE subscriber_past (
   id BIGINT NOT NULL, version BIGINT NOT NULL, name TEXT, locale TEXT NOT NULL, zone TEXT NOT NULL, addresses BYTEA NOT NULL,
-  at BIGINT NOT NULL, flags BIGINT NOT NULL, quiet BIGINT NOT NULL, severity SMALLINT NOT NULL, interests BYTEA NOT NULL,
+  -- NULL where a store that was moved here had kept them before it kept these.
+  at BIGINT NOT NULL, flags BIGINT, quiet BIGINT, severity SMALLINT, interests BYTEA,
   PRIMARY KEY (id, version)
 );
 CREATE INDEX subscriber_past_at ON subscriber_past (at);
@@ -138,7 +139,7 @@ CREATE TABLE journal_end (sequence BIGINT NOT NULL);
 INSERT INTO journal_end VALUES (0);
 CREATE TABLE dead_record (
   topic TEXT COLLATE "C" NOT NULL, partition BIGINT NOT NULL, "offset" BIGINT NOT NULL, at BIGINT NOT NULL, reason TEXT NOT NULL,
-  body BYTEA, PRIMARY KEY (topic, partition, "offset")
+  body BYTEA NOT NULL, PRIMARY KEY (topic, partition, "offset")
 );
 CREATE INDEX dead_record_at ON dead_record (at);
 CREATE TABLE token (

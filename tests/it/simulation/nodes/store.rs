@@ -17,6 +17,7 @@ use loudhailer::incident::Incident;
 use loudhailer::ingest::DeadRecord;
 use loudhailer::ingest::event::Event;
 use loudhailer::plan::{Priority, Thread};
+use loudhailer::store::carried::{Summed, Watch};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
@@ -332,7 +333,7 @@ quietly! {
     tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
     remove_token(name: &str) -> Result<bool>;
     journal(after: i64, limit: usize) -> Result<Vec<JournalRow>>;
-    backup(to: &Path) -> Result<()>;
+    backup(to: &Path, watch: Watch) -> Result<Vec<Summed>>;
     retain(incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;
     ready() -> Result<()>;
 }
