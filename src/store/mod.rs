@@ -10,6 +10,7 @@ mod installation;
 mod leases;
 mod manifest;
 mod notice;
+mod outcomes;
 pub mod pack;
 mod packed;
 pub mod postgres;
@@ -38,6 +39,7 @@ pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::leases::{Leases, SHARDS};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
 pub use self::notice::{Heard, Notice, Notices};
+pub use self::outcomes::{OUTCOMES, OutcomeRow};
 pub use self::recipient::Recipient;
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
@@ -207,7 +209,8 @@ pub trait Store: Send + Sync + 'static {
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>>;
     async fn remove_token(&self, name: &str) -> Result<bool>;
-    async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>>;
+    /// Its rows after that one; what deliveries came to among them where it is asked for.
+    async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     async fn backup(&self, to: &std::path::Path) -> Result<()>;
     /// Deletes what is older than the times given: incidents ended, events, journal, receipts, past subscribers.
     async fn retain(&self, incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ring::hmac;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{all, first, run};
+use super::rows::{all, first, journal_outcomes, run};
 use super::{manifest, receipt, subscriber};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
+use crate::store::outcomes::Outcomes;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, Try, UNDECIDED, Written};
 
@@ -23,38 +24,52 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
   WHERE excluded.state >= delivery.state OR delivery.state = 1
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 
-pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
+pub fn record(
+    db: &Connection,
+    key: &hmac::Key,
+    facts: &[Fact],
+    closed: &[ManifestKey],
+    mut outcomes: Outcomes,
+) -> Result<Written> {
     let mut tally = Tally::new();
     let mut suppressed = BTreeSet::new();
     let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
-    let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
+    let sql = if outcomes.wanted() { &format!("{UPSERT} RETURNING state") } else { UPSERT };
+    let mut upsert = db.prepare_cached(sql).map_err(super::failed)?;
     for fact in facts {
         let DeliveryId { broadcast, subscriber, place } = fact.delivery;
         let before = if fact.sole.is_some() { Ending::default() } else { ending(db, broadcast, subscriber)? };
-        upsert
-            .execute(rusqlite::params![
-                broadcast.0,
-                subscriber.0,
-                place,
-                fact.state as i64,
-                fact.channel.0,
-                fact.began.0,
-                fact.ended.0,
-                fact.tries,
-                fact.detail,
-                fact.reference,
-                fact.priority.rank(),
-                fact.lane.0,
-                fact.due.0,
-                fact.reopens,
-                fact.entered.unwrap_or(0)
-            ])
-            .map_err(super::failed)?;
+        let values = rusqlite::params![
+            broadcast.0,
+            subscriber.0,
+            place,
+            fact.state as i64,
+            fact.channel.0,
+            fact.began.0,
+            fact.ended.0,
+            fact.tries,
+            fact.detail,
+            fact.reference,
+            fact.priority.rank(),
+            fact.lane.0,
+            fact.due.0,
+            fact.reopens,
+            fact.entered.unwrap_or(0)
+        ];
+        // As it stands then, where this fact was merged.
+        let state = match outcomes.wanted() {
+            true => upsert.query_row(values, |row| row.get::<_, i64>(0)).optional(),
+            false => upsert.execute(values).map(|_| None),
+        };
+        let state = state.map_err(super::failed)?;
         let after = match fact.sole.is_some() {
             true => Ending::sole(fact),
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
+        if let Some(state) = state {
+            outcomes.came(fact, DeliveryState::from_number(state), before, after);
+        }
         for made in Try::of(fact) {
             attempt(db, fact, &made)?;
         }
@@ -69,10 +84,11 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended)?;
             suppressed.insert(subscriber);
         }
-        if early && receipt::catch_up(db, key, fact, &mut tally)? {
+        if early && receipt::catch_up(db, key, fact, &mut tally, &mut outcomes)? {
             suppressed.insert(subscriber);
         }
     }
+    journal_outcomes(db, &mut outcomes)?;
     for ManifestKey { broadcast, shard, number } in closed {
         run(
             db,

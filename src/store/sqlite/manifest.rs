@@ -13,6 +13,7 @@ use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
 use crate::store::decisions::{is_open, omitted, pack, still_allowed, unpack};
+use crate::store::outcomes::Outcomes;
 use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
 
 /// The next members of an audience in some shards, and whether they end with them. Who joined after the release gets the next
@@ -103,6 +104,7 @@ pub fn decide(
     manifests: &[Manifest],
     rows: &[Fact],
     wordings: &[Wording],
+    mut outcomes: Outcomes,
 ) -> Result<()> {
     let current =
         first(db, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'epoch'", [], |row| row.get::<_, i64>(0))?;
@@ -132,7 +134,8 @@ pub fn decide(
         )?;
     }
     move_cursors(db, own, manifests)?;
-    delivery::record(db, key, rows, &[]).map(drop)
+    manifests.iter().for_each(|manifest| outcomes.left_out(manifest));
+    delivery::record(db, key, rows, &[], outcomes).map(drop)
 }
 
 /// Each shard is decided up to the last of its manifest, and read where that is its end.

@@ -45,6 +45,7 @@ pub struct Sqlite {
     key: hmac::Key,
     epoch: i64,
     leases: Arc<Leases>,
+    outcomes: bool,
     /// Ends the checkpointing thread.
     checkpoints: Option<std::sync::mpsc::Sender<()>>,
     /// Held by the process that sends.
@@ -111,9 +112,16 @@ impl Sqlite {
             key,
             epoch,
             leases: Arc::new(Leases::forever(epoch)),
+            outcomes: false,
             checkpoints,
             _owned: owned,
         })
+    }
+
+    /// What deliveries come to stands in the journal, too, where somebody asks for it.
+    pub fn noting_outcomes(mut self, wanted: bool) -> Sqlite {
+        self.outcomes = wanted;
+        self
     }
 
     /// For simulation: from here on every write fails, or none does any more.
