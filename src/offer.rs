@@ -92,6 +92,8 @@ impl Offer {
         let mut failures = 0;
         let mut leases = self.leases.changes();
         loop {
+            // Before the look: what happens after it is for another one.
+            let ends = last.is_cancelled();
             self.happenings.mark_unchanged();
             leases.mark_unchanged();
             let turn = match self.leads() {
@@ -122,7 +124,7 @@ impl Offer {
                     Some(wait)
                 }
             };
-            if last.is_cancelled() {
+            if ends {
                 return;
             }
             let woken = async {
