@@ -2,7 +2,7 @@
 
 mod kept;
 mod nodes;
-mod noted;
+pub mod noted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

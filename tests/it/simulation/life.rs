@@ -60,7 +60,7 @@ impl Life {
     async fn begin(world: &Arc<World>, path: &Path, seed: u64) -> Life {
         let base = *lock(&world.passed);
         let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
-        let store = Arc::new(Sqlite::inline(path).expect("opens"));
+        let store = Arc::new(Sqlite::inline(path).expect("opens").noting_outcomes(true));
         let lanes = lanes(world, &clock, base);
         static CONFIG: OnceLock<Config> = OnceLock::new();
         let small = format!("[engine]\nlane = 4\npage = {PAGE}\nattempt_room = 16");
