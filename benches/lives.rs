@@ -163,6 +163,7 @@ fn fact(subscriber: SubscriberId, tries: u32, state: DeliveryState) -> Fact {
             (_, true) => Some(("accepted", None)),
             (_, false) => None,
         },
+        fault: None,
         sole: (!again).then_some(1),
         suppress: false,
         reopens: false,

@@ -21,6 +21,7 @@ use loudhailer::incident::Incident;
 use loudhailer::ingest::event::Event;
 use loudhailer::ingest::{DeadRecord, Ingested};
 use loudhailer::plan::{Priority, Thread};
+use loudhailer::store::carried::{Summed, Watch};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
@@ -177,8 +178,8 @@ forwarded! {
     add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
     remove_token(name: &str) -> Result<bool>;
-    journal(after: i64, limit: usize) -> Result<Vec<JournalRow>>;
-    backup(to: &Path) -> Result<()>;
+    journal(after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
+    backup(to: &Path, watch: Watch) -> Result<Vec<Summed>>;
     retain(incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;
     ready() -> Result<()>;
     close() -> Result<()>;

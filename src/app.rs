@@ -26,6 +26,7 @@ use crate::config::{Config, ConfigError, Place};
 use crate::dispatch::{self, Engine, lane};
 use crate::ingest::kafka::{Health, Kafka};
 use crate::ingest::source::{Formats, Sources};
+use crate::offer;
 use crate::plan::{self, Confirms, Plan, Plans};
 use crate::render::{Templates, clearances};
 use crate::store::postgres::Postgres;
@@ -78,11 +79,12 @@ impl App {
 
     /// The store, for the process that sends from it.
     pub async fn own_store(config: &Config, clock: &Arc<Clock>) -> anyhow::Result<Arc<dyn Store>> {
-        let room = config.server.queue;
+        let (room, outcomes) = (config.server.queue, config.kafka.offers());
         Ok(match place(config)? {
-            Place::File(path) => Arc::new(Sqlite::own(&path, room)?),
+            Place::File(path) => Arc::new(Sqlite::own(&path, room)?.noting_outcomes(outcomes)),
             Place::Server(server) => {
-                Arc::new(Postgres::own(&server, clock.clone(), config.store.connections, room).await?)
+                let store = Postgres::own(&server, clock.clone(), config.store.connections, room).await?;
+                Arc::new(store.noting_outcomes(outcomes))
             }
         })
     }
@@ -108,6 +110,7 @@ impl App {
                 config.server.listen
             );
         }
+        offer::begin(&config.kafka, &*store).await?;
         let plans = load_plans(&config)?;
         let (lanes, channels) = App::channels(&config, &clock, &*store).await?;
         for (_, said) in unconfirmable(&plans.all, channels.iter().map(|(_, channel)| channel)) {
@@ -238,6 +241,7 @@ impl Built {
         let watching = app.watchers.start(&app);
         let upkeep = tokio::spawn(upkeep::retention(app.clone()));
         let settings = tokio::spawn(upkeep::settings(app.clone()));
+        let offering = upkeep::offering(&app);
         let sums = tokio::spawn(crate::telemetry::sum_up());
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
@@ -260,6 +264,9 @@ impl Built {
         upkeep.abort();
         settings.abort();
         sums.abort();
+        if let Some(offering) = offering {
+            offering.finish().await;
+        }
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
         if app.engine.broken.is_cancelled() {

@@ -59,6 +59,9 @@ pub mod channel;
 /// What a platform says later about a delivery.
 pub mod receipt;
 
+/// What happened, offered to others as CloudEvents.
+pub mod offer;
+
 /// Why somebody was told, or not.
 pub mod explain;
 

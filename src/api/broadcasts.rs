@@ -68,19 +68,9 @@ fn with_unread(mut counts: Counts, unread: i64, state: BroadcastState) -> Counts
 
 /// Recipients by how they ended; `open` are those still to be told. What is open when a broadcast ends ends as it does.
 pub fn shown(broadcast: &Broadcast, counts: &Counts) -> Value {
-    let mut counts = *counts;
-    let mut open = counts.open();
-    let into = match broadcast.state {
-        BroadcastState::Cancelled | BroadcastState::Done => Some(&mut counts.cancelled),
-        BroadcastState::Superseded => Some(&mut counts.superseded),
-        BroadcastState::Expired => Some(&mut counts.expired),
-        _ => None,
-    };
-    if let Some(ended) = into {
-        *ended += std::mem::take(&mut open);
-    }
+    let counts = counts.in_broadcast(broadcast.state);
     let mut told = json!(counts);
-    told["open"] = json!(open);
+    told["open"] = json!(counts.open());
     let held_until = match broadcast.held {
         Held::Until(due) if broadcast.state == BroadcastState::Held => Some(due),
         _ => None,

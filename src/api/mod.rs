@@ -1,6 +1,7 @@
 //! The machine's door: JSON over HTTP under `/v1`, health, metrics, and the links that messages carry. Errors are problem
 //! documents; ids are prefixed; times are RFC 3339 in UTC. Every request passes `gate` first.
 
+pub mod asyncapi;
 mod body;
 pub mod broadcasts;
 mod cap;
@@ -105,6 +106,7 @@ fn routes(places: &mut Places<'_>) {
     places.add("/v1/receipts/{channel}", [post(receipts::take), get(receipts::take)]);
     subscribers(places);
     places.add("/openapi.json", [get(openapi::show)]);
+    places.add("/asyncapi.json", [get(asyncapi::show)]);
     places.add("/healthz", [get(health::alive)]);
     places.add("/readyz", [get(health::ready)]);
     places.add("/metrics", [get(health::metrics)]);

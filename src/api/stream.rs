@@ -101,7 +101,7 @@ impl Reader {
     async fn piece(&mut self) -> Result<String, Problem> {
         let store = &self.door.app.store;
         let mut piece = String::new();
-        let rows = store.journal(self.after, ROWS).await?;
+        let rows = store.journal(self.after, ROWS, false).await?;
         if rows.len() == ROWS {
             self.happenings.mark_changed(); // there is more
         }

@@ -119,6 +119,7 @@ async fn over(
             lane: row.lane,
             due: row.due,
             attempt: None,
+            fault: None,
             sole: None,
             suppress: false,
             reopens: false,
@@ -174,10 +175,11 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
         let at = engine.clock.calendar();
         let row =
             |place, channel, lane, due| open_row(live, found.row.delivery.subscriber, place, channel, lane, due, at);
+        let faulted = found.fault(place);
         let (tried, perhaps) = (found.row.tries, found.row.perhaps.then_some(found.row.channel));
         let ended = |state| {
             let fact = row(place, found.row.channel, found.row.lane, found.row.due);
-            Fact { state, tries: tried, perhaps, ..fact }
+            Fact { state, tries: tried, perhaps, fault: faulted.filter(|_| state == DeliveryState::Rejected), ..fact }
         };
         match decision {
             Afresh::End(state) => facts.push(ended(state)),

@@ -288,6 +288,7 @@ pub(super) fn open_row(
         lane,
         due,
         attempt: None,
+        fault: None,
         sole: None,
         suppress: false,
         reopens: false,

@@ -255,6 +255,7 @@ fn fact(engine: &Engine, lane: &Lane, delivery: &Delivery, state: DeliveryState,
         lane: at,
         due,
         attempt: None,
+        fault: None,
         // Where it was begun by somebody else before, an answer to them may have been written.
         sole: delivery.manifest.as_ref().filter(|_| !delivery.recovered).map(|_| delivery.epoch),
         suppress: false,
@@ -327,5 +328,6 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
     // A first try that ends it needs no row of its own: the delivery's row says all.
     let ends_at_once = tries == 1 && state != DeliveryState::Open;
     fact.attempt = (!ends_at_once).then_some((word, fault));
+    fact.fault = fault;
     fact
 }

@@ -85,6 +85,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
             lane,
             due: engine.clock.steady(),
             attempt: None,
+            fault: None,
             // An answer to the one who was cut off may have been written since.
             sole: None,
             suppress: false,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use clients::KafkaSetup;
+pub use clients::{KafkaSetup, Quiet, offering};
 pub use health::{Health, Status};
 
 use super::Intake;

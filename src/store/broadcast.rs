@@ -87,6 +87,35 @@ impl Counts {
         let ended = self.told + self.unknown + self.unreachable + self.skipped;
         self.selected - ended - self.superseded - self.cancelled - self.expired
     }
+
+    /// What is open when a broadcast ends ends as it does.
+    pub fn in_broadcast(mut self, state: BroadcastState) -> Counts {
+        let open = self.open();
+        let into = match state {
+            BroadcastState::Cancelled | BroadcastState::Done => &mut self.cancelled,
+            BroadcastState::Superseded => &mut self.superseded,
+            BroadcastState::Expired => &mut self.expired,
+            BroadcastState::Held | BroadcastState::Running | BroadcastState::Paused => return self,
+        };
+        *into += open;
+        self
+    }
+}
+
+/// What the journal says of a broadcast that ends, with its counts as they are then: reports that come later may still move them.
+/// Members whom no page had read are not among them.
+pub(super) fn ending(
+    id: BroadcastId,
+    incident: IncidentId,
+    audience: &str,
+    state: BroadcastState,
+    counts: Counts,
+    by: &str,
+) -> serde_json::Value {
+    serde_json::json!({
+        "broadcast": id, "incident": incident, "audience": audience, "state": state,
+        "counts": counts.in_broadcast(state), "by": by,
+    })
 }
 
 #[derive(Debug, Clone, Copy, Default)]

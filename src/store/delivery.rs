@@ -57,6 +57,8 @@ pub struct Fact {
     pub due: Time,
     /// The outcome's word and fault, where this try gets a row of its own.
     pub attempt: Option<(&'static str, Option<&'static str>)>,
+    /// What a channel that rejects it finds fault with.
+    pub fault: Option<&'static str>,
     /// The recipient has no other delivery in this broadcast, and this is its first row: the epoch of its shard under which that is
     /// so. Under a later one another owner may have written one.
     pub sole: Option<i64>,
@@ -143,6 +145,15 @@ pub struct Again {
     /// All rows of the recipient in this broadcast, and whether each has been confirmed.
     pub rows: Vec<(u16, DeliveryState, ChannelId, bool)>,
     pub attempts: Vec<AttemptRow>,
+}
+
+impl Again {
+    /// What the last channel that rejected an address found fault with.
+    pub fn fault(&self, place: u16) -> Option<&'static str> {
+        let mut latest = self.attempts.iter().rev();
+        let rejected = latest.find(|attempt| attempt.place == place && attempt.outcome == "rejected")?;
+        rejected.fault.as_deref()?.parse::<Fault>().ok().map(Fault::word)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]

@@ -14,6 +14,7 @@ mod leases;
 mod manifest;
 mod node;
 mod notice;
+mod outcomes;
 pub mod pack;
 mod packed;
 pub mod postgres;
@@ -46,6 +47,7 @@ pub use self::leases::{Leases, SHARDS};
 pub use self::manifest::{Decided, Decision, Manifest, ManifestKey, Member, Unfinished};
 pub use self::node::{LEASE, Node};
 pub use self::notice::{Heard, Notice, Notices};
+pub use self::outcomes::{OUTCOMES, OutcomeRow};
 pub use self::recipient::Recipient;
 pub use self::registry::{Line, Registry};
 pub use self::signal::Signal;
@@ -216,7 +218,8 @@ pub trait Store: Send + Sync + 'static {
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>>;
     async fn remove_token(&self, name: &str) -> Result<bool>;
-    async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>>;
+    /// Its rows after that one; what deliveries came to among them where it is asked for.
+    async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     /// Writes all that is kept into a new file of SQLite's schema, whatever this store is, as it is at one moment, while others go on
     /// writing. Answers what is in the file, read again and found to be what was in the store.
     async fn backup(&self, to: &std::path::Path, watch: Watch) -> Result<Vec<Summed>>;

@@ -56,7 +56,7 @@ pub fn promised(change: &Change) -> Option<Time> {
 
 /// Its row of the journal.
 pub fn noted(change: &Change, incident: IncidentId, broadcasts: &[BroadcastId]) -> Value {
-    json!({ "incident": incident, "key": change.incident.key, "number": change.update.number, "status": change.after.status,
+    json!({ "incident": incident, "key": change.incident.key, "number": change.update.number, "mode": change.incident.mode, "status": change.after.status,
             "severity": change.after.severity, "occasion": change.occasion, "late": change.update.late, "broadcasts": broadcasts })
 }
 

@@ -35,6 +35,11 @@ impl Ending {
         }
     }
 
+    /// How somebody stands from now on who stood otherwise before: `open` is who is to be told yet, or again.
+    pub fn changed(before: Ending, after: Ending) -> Option<&'static str> {
+        (before.counter != after.counter).then(|| after.counter.unwrap_or("open"))
+    }
+
     /// By the first row of somebody who has no other.
     pub fn sole(fact: &Fact) -> Ending {
         Ending { counter: counter(fact.state), open: fact.lane == CONFIRMS }

@@ -5,6 +5,6 @@ mod door;
 mod events;
 mod held;
 mod looks;
-mod schema;
+pub mod schema;
 mod sending;
 mod subscribers;

@@ -1,13 +1,14 @@
 //! The real binary, its sinks in another process, and what may happen to a process: SIGKILL, SIGTERM, a disk that must be
 //! waited for, that is full, that somebody else writes to; sinks that fail in every way; a calendar that is set.
 
-mod catcher;
+pub mod catcher;
 mod clock;
 mod disk;
 mod killed;
 mod mails;
 mod moved;
 mod nodes;
+mod offered;
 mod postgres;
 pub mod process;
 mod sinks;
@@ -35,7 +36,7 @@ const PRESS: usize = 3;
 const KILLS: usize = 5;
 
 /// One broadcast to everyone, and small ones beside it; a plan of the same name replaces the one that ships.
-const PLANS: &[(&str, &str)] = &[
+pub const PLANS: &[(&str, &str)] = &[
     (
         "outage.toml",
         "title = \"Everyone\"\n[match]\nseverity = [\"critical\"]\n[[step]]\nname = \"businesses\"\n\
@@ -49,7 +50,7 @@ const PLANS: &[(&str, &str)] = &[
 ];
 
 /// Half of them by webhook, half by mail, and a few of the press.
-fn people(catcher: &Catcher, count: usize) -> String {
+pub fn people(catcher: &Catcher, count: usize) -> String {
     let mut text = String::from("key,audiences,url,email\n");
     for n in 0..count {
         match n % 2 {
@@ -75,7 +76,7 @@ fn addresses<'a>(file: &'a str, audience: &str) -> Vec<&'a str> {
 }
 
 /// Imports the file with the binary; the receivers of webhooks know their secret.
-async fn import(place: &Place, file: &str) {
+pub async fn import(place: &Place, file: &str) {
     read_in(place, file);
     let store = Sqlite::own(&place.path("loudhailer.db"), 64).expect("opens");
     sign(&store).await;
@@ -110,7 +111,7 @@ fn now() -> Time {
     Time(jiff::Timestamp::now().as_millisecond())
 }
 
-fn happening(key: &str, severity: &str) -> Value {
+pub fn happening(key: &str, severity: &str) -> Value {
     let at = now();
     let next = at.plus(Duration::from_secs(3600));
     let over = json!({ "incident": key, "severity": severity, "at": at, "started_at": at, "next_update_at": next,
@@ -119,12 +120,12 @@ fn happening(key: &str, severity: &str) -> Value {
 }
 
 /// The broadcasts of an event that was taken, or of one that had been taken before.
-async fn send(host: &str, event: &Value) -> Option<(u16, Value)> {
+pub async fn send(host: &str, event: &Value) -> Option<(u16, Value)> {
     let (status, text) = ask(host, "POST", "/v1/events", &event.to_string()).await?;
     Some((status, serde_json::from_str(&text).ok()?))
 }
 
-fn broadcast(answer: &Value) -> String {
+pub fn broadcast(answer: &Value) -> String {
     let [id] = &answer["broadcasts"].as_array().expect("broadcasts")[..] else { panic!("one broadcast: {answer}") };
     id.as_str().expect("an id").to_string()
 }

@@ -28,6 +28,7 @@ mod leaving;
 mod licences;
 mod limit;
 mod log;
+mod offer;
 mod once;
 mod peers;
 mod press;

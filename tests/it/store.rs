@@ -3,6 +3,7 @@
 mod carried;
 mod kept;
 mod nodes;
+pub mod noted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -107,6 +108,7 @@ async fn suite(store: &dyn Store) {
     kept::said_of_components(store).await;
     kept::remembered(store).await;
     kept::looked_at(store, &people).await;
+    noted::outcomes(store, &people).await;
 }
 
 async fn subscribers(store: &dyn Store) -> Vec<SubscriberId> {
@@ -200,6 +202,7 @@ fn fact(broadcast: BroadcastId, subscriber: SubscriberId, state: DeliveryState) 
         lane: ChannelId(1),
         due: NOW,
         attempt: None,
+        fault: None,
         sole: None,
         suppress: false,
         reopens: false,
@@ -404,10 +407,11 @@ async fn forgotten(store: &dyn Store) {
     assert!(store.incident_by_key("web").await.expect("read").is_some());
     while store.retain(keep(9), keep(9), keep(9), keep(9)).await.expect("deleted") > 0 {}
     assert!(store.known("suite", "1", "web", None).await.expect("read").seen.is_none(), "the event is still there");
+    noted::numbered_on(store).await;
 }
 
 fn open(path: &Path) -> Sqlite {
-    Sqlite::own(path, 64).expect("opens")
+    Sqlite::own(path, 64).expect("opens").noting_outcomes(true)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -540,7 +544,7 @@ fn clock() -> Arc<Clock> {
 }
 
 async fn own(database: &Database) -> Postgres {
-    Postgres::own(&database.server(), clock(), 4, 64).await.expect("opens")
+    Postgres::own(&database.server(), clock(), 4, 64).await.expect("opens").noting_outcomes(true)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -621,7 +625,7 @@ async fn what_is_written_at_once_on_postgres_is_as_if_one_wrote_it() {
         tokio::spawn(async move {
             let (mut after, mut read) = (0, 0);
             while read < 16 + 40 {
-                for row in store.journal(after, 1000).await.expect("read") {
+                for row in store.journal(after, 1000, true).await.expect("read") {
                     read += usize::from(row.kind == "receipt" || row.kind == "update");
                     after = row.sequence;
                 }

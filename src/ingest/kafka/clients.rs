@@ -108,6 +108,15 @@ pub(super) fn producer(config: &config::Kafka, clock: Arc<Clock>) -> Result<Futu
     client.create_with_context(context).map_err(|error| KafkaSetup::of(&error))
 }
 
+/// Of what is offered to others. A record waits as long as it takes: one that was given up could be repeated only after those that
+/// came later.
+pub fn offering(config: &config::Kafka, clock: Arc<Clock>) -> Result<FutureProducer<Quiet>, KafkaSetup> {
+    let mut client = base(config);
+    client.set("message.timeout.ms", "0").set("enable.idempotence", "true").set("acks", "all");
+    let context = Quiet { clock, noise: Mutex::default() };
+    client.create_with_context(context).map_err(|error| KafkaSetup::of(&error))
+}
+
 fn base(config: &config::Kafka) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set_log_level(RDKafkaLogLevel::Warning);
@@ -130,7 +139,7 @@ fn set_unless(client: &mut ClientConfig, config: &config::Kafka, key: &str, valu
 }
 
 /// The producer's context: log lines alone.
-pub(super) struct Quiet {
+pub struct Quiet {
     clock: Arc<Clock>,
     noise: Mutex<Noise>,
 }
@@ -243,6 +252,7 @@ mod tests {
             topics: vec!["t".into()],
             urgent_topics: vec![],
             dead_suffix: ".dead".into(),
+            outcomes: String::new(),
             settings: [(key.to_string(), Secret::new(value))].into(),
         }
     }

@@ -7,12 +7,13 @@ use serde_json::json;
 use super::connection::Db;
 use super::rows::{all, digest, exists, first, json, next_id, parsed, run, word};
 use super::value::{Row, values};
-use super::{block, lock};
+use super::{block, lock, query};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::plan::{self, Draw, Held, Priority, Selection};
+use crate::store::broadcast::ending;
 use crate::store::drawn::{Drawn, inherit, remembered, reminder, runs_from};
-use crate::store::{Broadcast, BroadcastState, Cursor, Notice, Result, Timer, TimerKind};
+use crate::store::{Broadcast, BroadcastState, Counts, Cursor, Notice, Result, Timer, TimerKind};
 
 pub async fn insert(db: &Db, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
     let id = BroadcastId(next_id(db, "broadcast").await?);
@@ -33,13 +34,8 @@ pub async fn insert(db: &Db, at: &Drawn<'_>, draw: &Draw) -> Result<Broadcast> {
         Held::Not => release(db, &mut broadcast, at.now).await?,
         Held::Until(due) => {
             // What was held off before waits no longer for its own sake: this one says the newer thing at the same time.
-            run(
-                db,
-                "UPDATE broadcast SET state = $4, ended = $5 WHERE incident = $1 AND audience = $2 AND id < $3 AND state = 0
-                 AND held LIKE '{\"until\"%'",
-                values![at.incident.0, audience, id.0, BroadcastState::Superseded.number(), at.now.0],
-            )
-            .await?;
+            let held = "id < $3 AND held LIKE '{\"until\"%'";
+            supersede_held(db, at.incident, audience, held, id.0, at.now).await?;
             set_timer(db, TimerKind::Release, id.0, due).await?;
         }
         Held::Approval => {}
@@ -106,21 +102,10 @@ async fn release(db: &Db, broadcast: &mut Broadcast, now: Time) -> Result<()> {
     .await?;
     for (old, inherited, rank) in older {
         inherit(broadcast, &inherited, rank);
-        end(db, BroadcastId(old), BroadcastState::Superseded, now).await?;
+        end(db, BroadcastId(old), BroadcastState::Superseded, now, NEWER).await?;
     }
     // What was held before a newer word of the same thread was released would say the older thing.
-    run(
-        db,
-        "UPDATE broadcast SET state = $4, ended = $5 WHERE incident = $1 AND audience = $2 AND version < $3 AND state = 0",
-        values![
-            broadcast.incident.0,
-            &broadcast.audience,
-            broadcast.version,
-            BroadcastState::Superseded.number(),
-            now.0
-        ],
-    )
-    .await?;
+    supersede_held(db, broadcast.incident, &broadcast.audience, "version < $3", broadcast.version, now).await?;
     runs_from(broadcast, now);
     let before: Option<Vec<Time>> = first(
         db,
@@ -195,10 +180,12 @@ pub async fn change_state(
     }
     db.notice(Notice::Broadcasts(vec![id.0]));
     match to.live() {
-        true => run(db, "UPDATE broadcast SET state = $2 WHERE id = $1", values![id.0, to.number()]).await.map(drop)?,
-        false => end(db, id, to, now).await?,
+        true => {
+            run(db, "UPDATE broadcast SET state = $2 WHERE id = $1", values![id.0, to.number()]).await?;
+            db.journal(now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
+        }
+        false => end(db, id, to, now, by).await?,
     }
-    db.journal(now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
     one(db, id).await
 }
 
@@ -232,15 +219,43 @@ pub async fn end_held(
     let held = all(db, &sql, values![incident.0, number], read).await?;
     for broadcast in &held {
         db.notice(Notice::Broadcasts(vec![broadcast.id.0]));
-        end(db, broadcast.id, state, now).await?;
-        db.journal(now, "broadcast", &json!({ "broadcast": broadcast.id, "state": state, "by": "a correction" }))?;
+        end(db, broadcast.id, state, now, "a correction").await?;
     }
     Ok(held.into_iter().map(|broadcast| Broadcast { state, ended: Some(now), ..broadcast }).collect())
 }
 
+/// By what is older of its thread ends.
+const NEWER: &str = "a newer broadcast";
+
+/// Ends what is held of a thread, as far as `which` says by `than`. Their timers end when they are due.
+async fn supersede_held(
+    db: &Db,
+    incident: IncidentId,
+    audience: &str,
+    which: &str,
+    than: i64,
+    now: Time,
+) -> Result<()> {
+    let superseded = BroadcastState::Superseded;
+    let sql = format!(
+        "UPDATE broadcast SET state = $4, ended = $5 WHERE incident = $1 AND audience = $2 AND state = 0 AND {which} RETURNING id"
+    );
+    let values = values![incident.0, audience, than, superseded.number(), now.0];
+    for id in all(db, &sql, values, |row| row.get::<i64>(0)).await? {
+        let row = ending(BroadcastId(id), incident, audience, superseded, Counts::default(), NEWER);
+        db.journal(now, "broadcast", &row)?;
+    }
+    Ok(())
+}
+
 /// Ending costs one write: what is open or unread derives its state from this one.
-async fn end(db: &Db, id: BroadcastId, state: BroadcastState, now: Time) -> Result<()> {
-    run(db, "UPDATE broadcast SET state = $2, ended = $3 WHERE id = $1", values![id.0, state.number(), now.0]).await?;
+async fn end(db: &Db, id: BroadcastId, state: BroadcastState, now: Time, by: &str) -> Result<()> {
+    let sql = "UPDATE broadcast SET state = $2, ended = $3 WHERE id = $1 RETURNING incident, audience";
+    let of = first(db, sql, values![id.0, state.number(), now.0], |row| Ok((row.get(0)?, row.get::<String>(1)?)));
+    if let Some((incident, audience)) = of.await? {
+        let counts = query::counts(db, id).await?;
+        db.journal(now, "broadcast", &ending(id, IncidentId(incident), &audience, state, counts, by))?;
+    }
     for kind in [TimerKind::Release, TimerKind::Deadline] {
         clear_timer(db, kind, id.0).await?;
     }
@@ -251,10 +266,11 @@ async fn end(db: &Db, id: BroadcastId, state: BroadcastState, now: Time) -> Resu
 }
 
 /// Done to running: somebody is to be told anew.
-pub async fn run_again(db: &Db, id: BroadcastId, deadline: Time) -> Result<()> {
-    let running = BroadcastState::Running.number();
+pub async fn run_again(db: &Db, id: BroadcastId, deadline: Time, now: Time, by: &str) -> Result<()> {
+    let running = BroadcastState::Running;
     db.notice(Notice::Broadcasts(vec![id.0]));
-    run(db, "UPDATE broadcast SET state = $2, ended = NULL WHERE id = $1", values![id.0, running]).await?;
+    run(db, "UPDATE broadcast SET state = $2, ended = NULL WHERE id = $1", values![id.0, running.number()]).await?;
+    db.journal(now, "broadcast", &json!({ "broadcast": id, "state": running, "by": by }))?;
     set_timer(db, TimerKind::Deadline, id.0, deadline).await
 }
 

@@ -16,6 +16,7 @@ use super::registry::says;
 use super::rows::json;
 use super::value::{Value, values};
 use crate::clock::Time;
+use crate::store::outcomes::{OUTCOMES, Outcomes};
 use crate::store::{Notice, Result, StoreError};
 
 /// What stood in the way of the last statement that failed.
@@ -138,6 +139,11 @@ impl Db {
         let row = (at.0, kind.to_string(), json(body)?);
         self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(row);
         Ok(())
+    }
+
+    /// What deliveries came to, before anything that follows from it.
+    pub fn journal_outcomes(&self, outcomes: &mut Outcomes) -> Result<()> {
+        outcomes.rows().iter().try_for_each(|(at, body)| self.journal(*at, OUTCOMES, body))
     }
 
     /// Whoever numbers rows of the journal has the counter until the commit, so that the rows become visible in their order and a

@@ -12,6 +12,7 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
+use crate::store::outcomes::Outcomes;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{
     Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, Notice, OpenRow, Result, Try, UNDECIDED, Written,
@@ -43,7 +44,14 @@ pub const OWN: &str = "EXISTS (SELECT 1 FROM shard s WHERE s.id = (d.subscriber 
 
 /// What `node` has to say. Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is
 /// then no longer known, and their owner hears of what is to be tried again.
-pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
+pub async fn record(
+    db: &Db,
+    key: &hmac::Key,
+    node: i64,
+    facts: &[Fact],
+    closed: &[ManifestKey],
+    mut outcomes: Outcomes,
+) -> Result<Written> {
     if facts.iter().any(|fact| fact.indexed && fact.reference.is_some()) {
         lock::no_receipts(db).await?;
     }
@@ -64,7 +72,7 @@ pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed:
     while !left.is_empty() {
         let mut seen = BTreeSet::new();
         let (round, later): (Vec<&Fact>, Vec<&Fact>) = left.into_iter().partition(|fact| seen.insert(recipient(fact)));
-        write(db, &round, &mut tally).await?;
+        write(db, &round, &mut tally, &mut outcomes).await?;
         for fact in round.iter().filter(|fact| fact.suppress) {
             let DeliveryId { subscriber, place, .. } = fact.delivery;
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended).await?;
@@ -72,6 +80,7 @@ pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed:
         }
         if early {
             for fact in receipt::awaited(db, &round).await? {
+                db.journal_outcomes(&mut outcomes)?;
                 if receipt::catch_up(db, key, fact, &mut tally).await? {
                     suppressed.insert(fact.delivery.subscriber);
                 }
@@ -79,6 +88,7 @@ pub async fn record(db: &Db, key: &hmac::Key, node: i64, facts: &[Fact], closed:
         }
         left = later;
     }
+    db.journal_outcomes(&mut outcomes)?;
     manifest::close(db, closed).await?;
     Ok(Written { ended: count(db, &tally).await?, suppressed })
 }
@@ -96,12 +106,13 @@ async fn owners(db: &Db, facts: &[Fact]) -> Result<BTreeMap<u8, (i64, i64)>> {
 }
 
 /// Facts about as many recipients: rows, counters, attempts, references.
-async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
+async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally, outcomes: &mut Outcomes) -> Result<()> {
     let known: Vec<Recipient> = facts.iter().filter(|fact| fact.sole.is_none()).map(|fact| recipient(fact)).collect();
     let before = endings(db, &known).await?;
+    let mut states = BTreeMap::new();
     for reopens in [false, true] {
         let facts: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.reopens == reopens).collect();
-        upsert(db, &facts, reopens).await?;
+        states.extend(upsert(db, &facts, reopens, outcomes.wanted()).await?);
     }
     let after = endings(db, &known).await?;
     for fact in facts {
@@ -110,6 +121,9 @@ async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally) -> Result<()> {
         let (before, after) =
             if fact.sole.is_some() { (Ending::default(), Ending::sole(fact)) } else { (of(&before), of(&after)) };
         moved(tally, broadcast, subscriber, before, after);
+        if let Some(state) = states.get(&fact.delivery) {
+            outcomes.came(fact, *state, before, after);
+        }
     }
     attempted(db, facts).await?;
     refer(db, facts).await
@@ -123,9 +137,10 @@ fn texts(facts: &[&Fact], of: impl Fn(&Fact) -> Option<&str>) -> Vec<Option<Stri
     facts.iter().map(|fact| of(fact).map(str::to_string)).collect()
 }
 
-async fn upsert(db: &Db, facts: &[&Fact], reopens: bool) -> Result<()> {
+/// Answers, where it is `asked`, how each stands then that was merged.
+async fn upsert(db: &Db, facts: &[&Fact], reopens: bool, asked: bool) -> Result<Vec<(DeliveryId, DeliveryState)>> {
     if facts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let values = values![
         each(facts, |fact| fact.delivery.broadcast.0),
@@ -144,7 +159,12 @@ async fn upsert(db: &Db, facts: &[&Fact], reopens: bool) -> Result<()> {
         each(facts, |fact| fact.entered.unwrap_or(0)),
         reopens
     ];
-    run(db, UPSERT, values).await.map(drop)
+    if !asked {
+        run(db, UPSERT, values).await?;
+        return Ok(Vec::new());
+    }
+    let sql = format!("{UPSERT} RETURNING d.broadcast, d.subscriber, d.place, d.state");
+    all(db, &sql, values, |row| Ok((delivery_id(row)?, DeliveryState::from_number(row.get(3)?)))).await
 }
 
 /// The first tries of facts about as many recipients, then the second ones: what is written in one statement does not see itself.

@@ -12,6 +12,7 @@ use super::{delivery, lock, subscriber, upkeep};
 use crate::clock::Time;
 use crate::id::{BroadcastId, SubscriberId};
 use crate::store::decisions::{is_open, omitted, pack, still_allowed, unpack};
+use crate::store::outcomes::Outcomes;
 use crate::store::{
     Broadcast, Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording,
 };
@@ -86,6 +87,7 @@ pub async fn decide(
     manifests: &[Manifest],
     rows: &[Fact],
     wordings: &[Wording],
+    mut outcomes: Outcomes,
 ) -> Result<()> {
     let shards: Vec<i64> = manifests.iter().map(|manifest| manifest.key.shard.into()).collect();
     let sql = "SELECT id, epoch FROM shard WHERE id = ANY($1::bigint[]) ORDER BY id FOR SHARE";
@@ -120,7 +122,8 @@ pub async fn decide(
     )
     .await?;
     move_cursors(db, manifests).await?;
-    delivery::record(db, key, node, rows, &[]).await.map(drop)
+    manifests.iter().for_each(|manifest| outcomes.left_out(manifest));
+    delivery::record(db, key, node, rows, &[], outcomes).await.map(drop)
 }
 
 /// What is decided moves in a shard.

@@ -64,6 +64,7 @@ pub struct Postgres {
     /// `None`: nothing is sent from here.
     node: Option<Node>,
     leases: Arc<Leases>,
+    outcomes: bool,
 }
 
 impl Postgres {
@@ -76,6 +77,12 @@ impl Postgres {
     /// Opens it beside its nodes, for a command that sends nothing.
     pub async fn visit(server: &Server) -> Result<Postgres> {
         Postgres::open(server, 2, 1024, None).await
+    }
+
+    /// What deliveries come to stands in the journal, too, where somebody asks for it.
+    pub fn noting_outcomes(mut self, wanted: bool) -> Postgres {
+        self.outcomes = wanted;
+        self
     }
 
     async fn open(server: &Server, connections: usize, room: usize, node: Option<Arc<Clock>>) -> Result<Postgres> {
@@ -97,6 +104,7 @@ impl Postgres {
             places: Arc::new(Semaphore::new(room)),
             node: None,
             leases: Arc::new(Leases::none()),
+            outcomes: false,
         };
         store.synced().await?;
         write!(store, db => migrate::migrate(db))?;

@@ -14,7 +14,7 @@ use crate::audience::route::ChannelId;
 use crate::channel::Fault;
 use crate::clock::Time;
 use crate::id::DeliveryId;
-use crate::store::tally::{Tally, moved};
+use crate::store::tally::{Ending, Tally, moved};
 use crate::store::{BroadcastState, DeliveryState, Fact, Matching, Notice, ReceiptFact, Reported, Result, UNCONFIRMED};
 
 /// Answers what it changed.
@@ -193,11 +193,13 @@ async fn apply(
             db.notice(Notice::Confirmed(broadcast.0, who.0));
         }
     }
-    moved(tally, broadcast, who, before, ending(db, broadcast, who).await?);
+    let after = ending(db, broadcast, who).await?;
+    moved(tally, broadcast, who, before, after);
     db.journal(
         receipt.at,
         "receipt",
-        &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "channel": receipt.channel.0 }),
+        &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "fault": receipt.fault,
+            "channel": receipt.channel.0, "recipient": Ending::changed(before, after) }),
     )?;
     Ok(Some(applied))
 }
@@ -277,7 +279,7 @@ async fn try_on(db: &Db, delivery: DeliveryId, receipt: &ReceiptFact) -> Result<
     .await?;
     confirm::open(db, broadcast, who, receipt.at, priority).await?;
     if BroadcastState::from_number(state) == BroadcastState::Done {
-        broadcast::run_again(db, broadcast, deadline).await?;
+        broadcast::run_again(db, broadcast, deadline, receipt.at, "a report").await?;
     }
     Ok(true)
 }

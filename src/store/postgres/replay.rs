@@ -9,7 +9,7 @@ use super::value::values;
 use super::{broadcast, lock, query};
 use crate::clock::Time;
 use crate::id::DeliveryId;
-use crate::store::tally::{Tally, moved};
+use crate::store::tally::{Ending, Tally, moved};
 use crate::store::{BroadcastState, DeliveryState, Notice, Replayed, Result};
 
 pub async fn replay(db: &Db, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
@@ -43,11 +43,17 @@ pub async fn replay(db: &Db, id: DeliveryId, due: Time, now: Time, by: &str) -> 
     .await?;
     db.notice(Notice::Rows);
     let mut tally = Tally::new();
-    moved(&mut tally, id.broadcast, id.subscriber, before, ending(db, id.broadcast, id.subscriber).await?);
+    let after = ending(db, id.broadcast, id.subscriber).await?;
+    moved(&mut tally, id.broadcast, id.subscriber, before, after);
     let reopened = count(db, &tally).await?.values().sum::<i64>() < 0;
     if of.state == BroadcastState::Done {
-        broadcast::run_again(db, id.broadcast, of.deadline).await?;
+        broadcast::run_again(db, id.broadcast, of.deadline, now, by).await?;
     }
-    db.journal(now, "replayed", &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "by": by }))?;
+    db.journal(
+        now,
+        "replayed",
+        &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "place": id.place,
+            "recipient": Ending::changed(before, after), "by": by }),
+    )?;
     Ok(Replayed::Open { channel: row.channel, priority: of.priority, reopened })
 }

@@ -33,7 +33,12 @@ pub async fn retain(db: &Db, incidents: Time, events: Time, journal: Time, recei
                (SELECT topic, partition, \"offset\" FROM dead_record WHERE at < $1 LIMIT $2)",
             events,
         ),
-        ("DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE at < $1 LIMIT $2)", journal),
+        // The last row stays: it says where the journal ends.
+        (
+            "DELETE FROM journal WHERE sequence IN
+               (SELECT sequence FROM journal WHERE at < $1 AND sequence < (SELECT max(sequence) FROM journal) LIMIT $2)",
+            journal,
+        ),
         (
             "DELETE FROM receipt WHERE (channel, ref, status) IN
                (SELECT channel, ref, status FROM receipt WHERE at < $1 LIMIT $2)",

@@ -24,6 +24,7 @@ use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
 use crate::store::carried::{Summed, Watch};
 use crate::store::node::Node;
+use crate::store::outcomes::Outcomes;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
@@ -135,11 +136,11 @@ impl Store for Postgres {
     }
 
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
-        write!(self, db => manifest::decide(db, &self.key, self.id(), &manifests, &rows, &wordings))
+        write!(self, db => manifest::decide(db, &self.key, self.id(), &manifests, &rows, &wordings, Outcomes::new(self.outcomes)))
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
-        write!(self, db => delivery::record(db, &self.key, self.id(), &facts, &closed))
+        write!(self, db => delivery::record(db, &self.key, self.id(), &facts, &closed, Outcomes::new(self.outcomes)))
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
@@ -353,8 +354,8 @@ impl Store for Postgres {
         write!(self, db => upkeep::remove_token(db, name))
     }
 
-    async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
-        read!(self, db => upkeep::journal(db, after, limit))
+    async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {
+        read!(self, db => upkeep::journal(db, after, limit, outcomes))
     }
 
     async fn backup(&self, to: &Path, watch: Watch) -> Result<Vec<Summed>> {

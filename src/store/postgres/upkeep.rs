@@ -193,9 +193,10 @@ pub async fn remove_token(db: &Db, name: &str) -> Result<bool> {
     Ok(run(db, "DELETE FROM token WHERE name = $1", values![name]).await? == 1)
 }
 
-pub async fn journal(db: &Db, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
-    let sql = "SELECT sequence, at, kind, body FROM journal WHERE sequence > $1 ORDER BY sequence LIMIT $2";
-    all(db, sql, values![after, limit as i64], |row| {
+pub async fn journal(db: &Db, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {
+    let sql = "SELECT sequence, at, kind, body FROM journal WHERE sequence > $1 AND ($3::boolean OR kind <> 'outcomes')
+         ORDER BY sequence LIMIT $2";
+    all(db, sql, values![after, limit as i64, outcomes], |row| {
         Ok(JournalRow { sequence: row.get(0)?, at: Time(row.get(1)?), kind: row.get(2)?, body: parsed(row, 3)? })
     })
     .await

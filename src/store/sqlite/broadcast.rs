@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 use serde_json::json;
 
+use super::query;
 use super::rows::{all, digest, first, journal, json, parsed, run, word};
 use super::writing::Writing;
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::plan::{self, Draw, Held, Priority, Selection, Thread};
+use crate::store::broadcast::ending;
 use crate::store::drawn::{Drawn, inherit, remembered, reminder, runs_from};
 use crate::store::{Broadcast, BroadcastState, Cursor, Result, Timer, TimerKind};
 
@@ -122,8 +124,7 @@ fn unended(db: &Connection, broadcast: &Broadcast) -> Result<Vec<Unended>> {
 
 /// Its timers end when they are due: they find that it is not held any more.
 fn supersede_held(db: &Connection, id: BroadcastId, now: Time) -> Result<()> {
-    let superseded = BroadcastState::Superseded.number();
-    run(db, "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1", (id.0, superseded, now.0)).map(drop)
+    ends(db, id, BroadcastState::Superseded, now, NEWER)
 }
 
 /// A thread of which nothing has been released.
@@ -147,7 +148,7 @@ fn release(db: &Connection, broadcast: &mut Broadcast, thread: &mut Thread, now:
             BroadcastState::Held => supersede_held(db, older.id, now)?,
             _ => {
                 inherit(broadcast, &older.selection, older.rank);
-                end(db, older.id, BroadcastState::Superseded, now)?;
+                end(db, older.id, BroadcastState::Superseded, now, NEWER)?;
             }
         }
     }
@@ -217,10 +218,12 @@ pub fn change_state(
         return Ok(None);
     }
     match to.live() {
-        true => run(db, "UPDATE broadcast SET state = ?2 WHERE id = ?1", (id.0, to.number())).map(drop)?,
-        false => end(db, id, to, now)?,
+        true => {
+            run(db, "UPDATE broadcast SET state = ?2 WHERE id = ?1", (id.0, to.number()))?;
+            journal(db, now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
+        }
+        false => end(db, id, to, now, by)?,
     }
-    journal(db, now, "broadcast", &json!({ "broadcast": id, "state": to, "by": by }))?;
     one(db, id)
 }
 
@@ -255,20 +258,38 @@ pub fn end_held(
         read,
     )?;
     for broadcast in &held {
-        end(db, broadcast.id, state, now)?;
-        journal(db, now, "broadcast", &json!({ "broadcast": broadcast.id, "state": state, "by": "a correction" }))?;
+        end(db, broadcast.id, state, now, "a correction")?;
     }
     Ok(held.into_iter().map(|broadcast| Broadcast { state, ended: Some(now), ..broadcast }).collect())
 }
 
+/// By what is older of its thread ends.
+const NEWER: &str = "a newer broadcast";
+
 /// Ending costs one write: what is open or unread derives its state from this one.
-fn end(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time) -> Result<()> {
-    run(db, "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1", (id.0, state.number(), now.0))?;
+fn ends(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time, by: &str) -> Result<()> {
+    let sql = "UPDATE broadcast SET state = ?2, ended = ?3 WHERE id = ?1 RETURNING incident, audience";
+    let of = first(db, sql, (id.0, state.number(), now.0), |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let Some((incident, audience)) = of else { return Ok(()) };
+    let counts = query::counts(db, id)?;
+    journal(db, now, "broadcast", &ending(id, IncidentId(incident), &audience, state, counts, by))
+}
+
+fn end(db: &Connection, id: BroadcastId, state: BroadcastState, now: Time, by: &str) -> Result<()> {
+    ends(db, id, state, now, by)?;
     let reminds = !matches!(state, BroadcastState::Superseded | BroadcastState::Cancelled);
     let last = if reminds { TimerKind::Deadline } else { TimerKind::Reminder };
     let kinds = [TimerKind::Release, TimerKind::Deadline, last].map(TimerKind::word);
     let sql = "DELETE FROM timer WHERE kind IN (?2, ?3, ?4) AND subject = ?1";
     run(db, sql, (id.0, kinds[0], kinds[1], kinds[2])).map(drop)
+}
+
+/// Done to running: somebody is to be told anew.
+pub fn run_again(db: &Connection, id: BroadcastId, deadline: Time, now: Time, by: &str) -> Result<()> {
+    let running = BroadcastState::Running;
+    run(db, "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1", (id.0, running.number()))?;
+    set_timer(db, TimerKind::Deadline, id.0, deadline, "")?;
+    journal(db, now, "broadcast", &json!({ "broadcast": id, "state": running, "by": by }))
 }
 
 pub fn threads(db: &Connection, incident: IncidentId) -> Result<Vec<Thread>> {

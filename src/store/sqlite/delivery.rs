@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ring::hmac;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
-use super::rows::{all, first, run};
+use super::rows::{all, first, journal_outcomes, run};
 use super::shard::{OWN, PERHAPS};
 use super::{manifest, receipt, shard, subscriber};
 use crate::audience::route::ChannelId;
@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
 use crate::plan::{Priority, Selection};
+use crate::store::outcomes::Outcomes;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{
     Again, AttemptRow, DeliveryState, Fact, ManifestKey, OpenRow, Result, SHARDS, Try, UNDECIDED, Written,
@@ -28,11 +29,18 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
     OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
 
 /// Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is then no longer known.
-pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[ManifestKey]) -> Result<Written> {
+pub fn record(
+    db: &Connection,
+    key: &hmac::Key,
+    facts: &[Fact],
+    closed: &[ManifestKey],
+    mut outcomes: Outcomes,
+) -> Result<Written> {
     let mut tally = Tally::new();
     let mut suppressed = BTreeSet::new();
     let early = !facts.is_empty() && first(db, "SELECT 1 FROM receipt LIMIT 1", [], |_| Ok(()))?.is_some();
-    let mut upsert = db.prepare_cached(UPSERT).map_err(super::failed)?;
+    let sql = if outcomes.wanted() { &format!("{UPSERT} RETURNING state") } else { UPSERT };
+    let mut upsert = db.prepare_cached(sql).map_err(super::failed)?;
     let mut epochs = [None; SHARDS as usize];
     for fact in facts {
         let DeliveryId { broadcast, subscriber, place } = fact.delivery;
@@ -47,30 +55,37 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             _ => false,
         };
         let before = if sole { Ending::default() } else { ending(db, broadcast, subscriber)? };
-        upsert
-            .execute(rusqlite::params![
-                broadcast.0,
-                subscriber.0,
-                place,
-                fact.state as i64,
-                fact.channel.0,
-                fact.began.0,
-                fact.ended.0,
-                fact.tries,
-                fact.detail,
-                fact.reference,
-                fact.priority.rank(),
-                fact.lane.0,
-                fact.due.0,
-                fact.reopens,
-                fact.entered.unwrap_or(0)
-            ])
-            .map_err(super::failed)?;
+        let values = rusqlite::params![
+            broadcast.0,
+            subscriber.0,
+            place,
+            fact.state as i64,
+            fact.channel.0,
+            fact.began.0,
+            fact.ended.0,
+            fact.tries,
+            fact.detail,
+            fact.reference,
+            fact.priority.rank(),
+            fact.lane.0,
+            fact.due.0,
+            fact.reopens,
+            fact.entered.unwrap_or(0)
+        ];
+        // As it stands then, where this fact was merged.
+        let state = match outcomes.wanted() {
+            true => upsert.query_row(values, |row| row.get::<_, i64>(0)).optional(),
+            false => upsert.execute(values).map(|_| None),
+        };
+        let state = state.map_err(super::failed)?;
         let after = match sole {
             true => Ending::sole(fact),
             false => ending(db, broadcast, subscriber)?,
         };
         moved(&mut tally, broadcast, subscriber, before, after);
+        if let Some(state) = state {
+            outcomes.came(fact, DeliveryState::from_number(state), before, after);
+        }
         for made in Try::of(fact) {
             attempt(db, fact, &made)?;
         }
@@ -85,10 +100,11 @@ pub fn record(db: &Connection, key: &hmac::Key, facts: &[Fact], closed: &[Manife
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended)?;
             suppressed.insert(subscriber);
         }
-        if early && receipt::catch_up(db, key, fact, &mut tally)? {
+        if early && receipt::catch_up(db, key, fact, &mut tally, &mut outcomes)? {
             suppressed.insert(subscriber);
         }
     }
+    journal_outcomes(db, &mut outcomes)?;
     for ManifestKey { broadcast, shard, number } in closed {
         run(
             db,

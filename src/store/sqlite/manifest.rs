@@ -14,6 +14,7 @@ use crate::fault::{self, Fault};
 use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
 use crate::store::decisions::{is_open, omitted, pack, still_allowed, unpack};
+use crate::store::outcomes::Outcomes;
 use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
 
 /// The next members of an audience in some shards, and whether they end with them. Who joined after the release gets the next
@@ -105,6 +106,7 @@ pub fn decide(
     manifests: &[Manifest],
     rows: &[Fact],
     wordings: &[Wording],
+    mut outcomes: Outcomes,
 ) -> Result<()> {
     let mut stale = false;
     for manifest in manifests {
@@ -135,7 +137,8 @@ pub fn decide(
         )?;
     }
     move_cursors(db, manifests)?;
-    delivery::record(db, key, rows, &[]).map(drop)
+    manifests.iter().for_each(|manifest| outcomes.left_out(manifest));
+    delivery::record(db, key, rows, &[], outcomes).map(drop)
 }
 
 /// Each shard is decided up to the last of its manifest, and read where that is its end.

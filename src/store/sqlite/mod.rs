@@ -52,6 +52,7 @@ pub struct Sqlite {
     /// Whose shards are its own; 0: nothing is sent from here.
     node: Arc<AtomicI64>,
     leases: Arc<Leases>,
+    outcomes: bool,
     /// Ends the checkpointing thread.
     checkpoints: Option<std::sync::mpsc::Sender<()>>,
     /// Held by the process that sends.
@@ -99,6 +100,7 @@ impl Sqlite {
             key: self.key.clone(),
             node,
             leases,
+            outcomes: self.outcomes,
             checkpoints: None,
             _owned: None,
         }
@@ -148,9 +150,16 @@ impl Sqlite {
             key,
             node: Arc::new(AtomicI64::new(if sends { OWNER } else { 0 })),
             leases: Arc::new(Leases::forever(epoch)),
+            outcomes: false,
             checkpoints,
             _owned: owned,
         })
+    }
+
+    /// What deliveries come to stands in the journal, too, where somebody asks for it.
+    pub fn noting_outcomes(mut self, wanted: bool) -> Sqlite {
+        self.outcomes = wanted;
+        self
     }
 
     /// For simulation: from here on every write fails, or none does any more.

@@ -4,18 +4,17 @@ use ring::hmac;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::broadcast::set_timer;
+use super::broadcast::run_again;
 use super::delivery::{count, ending};
-use super::rows::{all, first, journal, run};
+use super::rows::{all, first, journal, journal_outcomes, run};
 use super::{confirm, subscriber};
 use crate::audience::route::ChannelId;
 use crate::channel::Fault;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
-use crate::store::tally::{Tally, moved};
-use crate::store::{
-    BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, TimerKind, UNCONFIRMED,
-};
+use crate::store::outcomes::Outcomes;
+use crate::store::tally::{Ending, Tally, moved};
+use crate::store::{BroadcastState, DeliveryState, Fact, Matching, ReceiptFact, Reported, Result, UNCONFIRMED};
 
 /// Answers what it changed.
 pub fn take(db: &Connection, key: &hmac::Key, receipt: &ReceiptFact) -> Result<Option<Reported>> {
@@ -72,7 +71,13 @@ fn unreported(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> R
 }
 
 /// Receipts that came before this outcome; answers whether one of them suppressed the address.
-pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally) -> Result<bool> {
+pub fn catch_up(
+    db: &Connection,
+    key: &hmac::Key,
+    fact: &Fact,
+    tally: &mut Tally,
+    outcomes: &mut Outcomes,
+) -> Result<bool> {
     let mut suppressed = false;
     let mut names = vec![Matching::Delivery(fact.delivery).name()];
     names.extend(fact.reference.clone());
@@ -92,6 +97,9 @@ pub fn catch_up(db: &Connection, key: &hmac::Key, fact: &Fact, tally: &mut Tally
                 })
             },
         )?;
+        if !waiting.is_empty() {
+            journal_outcomes(db, outcomes)?;
+        }
         for receipt in waiting {
             if let Some(applied) = apply(db, key, fact.delivery, &receipt, tally)? {
                 suppressed |= applied.suppressed;
@@ -179,12 +187,14 @@ fn apply(
         confirm::confirmed(db, broadcast, who)?;
         applied.late = confirm::given_up(db, broadcast, who)?;
     }
-    moved(tally, broadcast, who, before, ending(db, broadcast, who)?);
+    let after = ending(db, broadcast, who)?;
+    moved(tally, broadcast, who, before, after);
     journal(
         db,
         receipt.at,
         "receipt",
-        &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "channel": receipt.channel.0 }),
+        &json!({ "broadcast": broadcast, "subscriber": who, "place": place, "status": receipt.status, "fault": receipt.fault,
+            "channel": receipt.channel.0, "recipient": Ending::changed(before, after) }),
     )?;
     Ok(Some(applied))
 }
@@ -241,12 +251,7 @@ fn try_on(db: &Connection, delivery: DeliveryId, receipt: &ReceiptFact) -> Resul
         (broadcast.0, who.0, receipt.at.0, priority),
     )?;
     if BroadcastState::from_number(state) == BroadcastState::Done {
-        run(
-            db,
-            "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1",
-            (broadcast.0, BroadcastState::Running.number()),
-        )?;
-        set_timer(db, TimerKind::Deadline, broadcast.0, deadline, "")?;
+        run_again(db, broadcast, deadline, receipt.at, "a report")?;
     }
     Ok(true)
 }

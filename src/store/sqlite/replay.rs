@@ -8,8 +8,8 @@ use super::rows::{first, journal, run};
 use super::{broadcast, query};
 use crate::clock::Time;
 use crate::id::DeliveryId;
-use crate::store::tally::{Tally, moved};
-use crate::store::{BroadcastState, DeliveryState, Replayed, Result, TimerKind};
+use crate::store::tally::{Ending, Tally, moved};
+use crate::store::{BroadcastState, DeliveryState, Replayed, Result};
 
 pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -> Result<Replayed> {
     let Some((row, _)) = query::delivery(db, id)? else { return Ok(Replayed::NotThere) };
@@ -45,16 +45,18 @@ pub fn replay(db: &Connection, id: DeliveryId, due: Time, now: Time, by: &str) -
         (at.0, at.1, at.2, due.0),
     )?;
     let mut tally = Tally::new();
-    moved(&mut tally, id.broadcast, id.subscriber, before, ending(db, id.broadcast, id.subscriber)?);
+    let after = ending(db, id.broadcast, id.subscriber)?;
+    moved(&mut tally, id.broadcast, id.subscriber, before, after);
     let reopened = count(db, &tally)?.values().sum::<i64>() < 0;
     if of.state == BroadcastState::Done {
-        run(
-            db,
-            "UPDATE broadcast SET state = ?2, ended = NULL WHERE id = ?1",
-            (id.broadcast.0, BroadcastState::Running.number()),
-        )?;
-        broadcast::set_timer(db, TimerKind::Deadline, id.broadcast.0, of.deadline, "")?;
+        broadcast::run_again(db, id.broadcast, of.deadline, now, by)?;
     }
-    journal(db, now, "replayed", &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "by": by }))?;
+    journal(
+        db,
+        now,
+        "replayed",
+        &json!({ "broadcast": id.broadcast, "subscriber": id.subscriber, "place": id.place,
+            "recipient": Ending::changed(before, after), "by": by }),
+    )?;
     Ok(Replayed::Open { channel: row.channel, priority: of.priority, reopened })
 }

@@ -24,7 +24,12 @@ pub fn retain(db: &Connection, incidents: Time, events: Time, journal: Time, rec
                (SELECT topic, partition, offset FROM dead_record WHERE at < ?1 LIMIT ?2)",
             events,
         ),
-        ("DELETE FROM journal WHERE sequence IN (SELECT sequence FROM journal WHERE at < ?1 LIMIT ?2)", journal),
+        // The last row stays: the next one is numbered after it, and nobody who follows takes it for one that was before.
+        (
+            "DELETE FROM journal WHERE sequence IN
+               (SELECT sequence FROM journal WHERE at < ?1 AND sequence < (SELECT max(sequence) FROM journal) LIMIT ?2)",
+            journal,
+        ),
         (
             "DELETE FROM receipt WHERE (channel, ref, status) IN
                (SELECT channel, ref, status FROM receipt WHERE at < ?1 LIMIT ?2)",

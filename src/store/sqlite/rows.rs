@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use super::writer::failed;
 use crate::clock::Time;
+use crate::store::outcomes::{OUTCOMES, Outcomes};
 use crate::store::{Result, StoreError};
 
 pub fn run(db: &Connection, sql: &str, params: impl Params) -> Result<usize> {
@@ -91,6 +92,11 @@ pub fn next_ids(db: &Connection, kind: &str, count: i64) -> Result<std::ops::Ran
 
 pub fn journal(db: &Connection, at: Time, kind: &str, body: &serde_json::Value) -> Result<()> {
     run(db, "INSERT INTO journal (at, kind, body) VALUES (?1, ?2, ?3)", (at.0, kind, json(body)?)).map(drop)
+}
+
+/// What deliveries came to, before anything that follows from it.
+pub fn journal_outcomes(db: &Connection, outcomes: &mut Outcomes) -> Result<()> {
+    outcomes.rows().iter().try_for_each(|(at, body)| journal(db, *at, OUTCOMES, body))
 }
 
 #[cfg(test)]

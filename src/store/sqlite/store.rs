@@ -24,6 +24,7 @@ use crate::ingest::DeadRecord;
 use crate::ingest::event::Event;
 use crate::plan::{Priority, Thread};
 use crate::store::carried::{Summed, Watch};
+use crate::store::outcomes::Outcomes;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
@@ -146,7 +147,12 @@ impl Store for Sqlite {
             let before = manifests.clone();
             self.write(move |db| manifest::move_cursors(db, &before)).await?;
         }
-        self.write(move |db| manifest::decide(db, &key, &manifests, &rows, &wordings)).await
+        let outcomes = self.outcomes;
+        self.write(move |db| {
+            let outcomes = Outcomes::new(outcomes);
+            manifest::decide(db, &key, &manifests, &rows, &wordings, outcomes)
+        })
+        .await
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
@@ -161,7 +167,8 @@ impl Store for Sqlite {
                 return Ok(Written::default());
             }
         }
-        self.write(move |db| delivery::record(db, &key, &facts, &closed)).await
+        let outcomes = self.outcomes;
+        self.write(move |db| delivery::record(db, &key, &facts, &closed, Outcomes::new(outcomes))).await
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
@@ -373,8 +380,8 @@ impl Store for Sqlite {
         self.write(move |db| upkeep::remove_token(db, &name)).await
     }
 
-    async fn journal(&self, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
-        self.read(move |db| upkeep::journal(db, after, limit)).await
+    async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {
+        self.read(move |db| upkeep::journal(db, after, limit, outcomes)).await
     }
 
     async fn backup(&self, to: &Path, watch: Watch) -> Result<Vec<Summed>> {

@@ -142,11 +142,12 @@ pub fn remove_token(db: &Connection, name: &str) -> Result<bool> {
     run(db, "DELETE FROM token WHERE name = ?1", [name]).map(|removed| removed == 1)
 }
 
-pub fn journal(db: &Connection, after: i64, limit: usize) -> Result<Vec<JournalRow>> {
+pub fn journal(db: &Connection, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {
     all(
         db,
-        "SELECT sequence, at, kind, body FROM journal WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
-        (after, limit as i64),
+        "SELECT sequence, at, kind, body FROM journal WHERE sequence > ?1 AND (?3 OR kind <> 'outcomes')
+         ORDER BY sequence LIMIT ?2",
+        (after, limit as i64, outcomes),
         |row| Ok(JournalRow { sequence: row.get(0)?, at: Time(row.get(1)?), kind: row.get(2)?, body: parsed(row, 3)? }),
     )
 }

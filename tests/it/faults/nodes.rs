@@ -14,24 +14,24 @@ use super::process::{Place, Process, ask, until};
 use super::{PLANS, addresses, broadcast, happening, people, read_in, send, sign};
 use crate::harness::Database;
 
-const RECIPIENTS: usize = 12_000;
-const NODES: usize = 3;
+pub const RECIPIENTS: usize = 12_000;
+pub const NODES: usize = 3;
 /// Longer than a node owns anything without saying that it is there, and than others take to see that.
 const STALL: Duration = Duration::from_secs(9);
 
 /// What is under way: nodes that tell many, whose ids and addresses are checked at the end.
-struct Telling {
+pub struct Telling {
     catcher: Catcher,
-    database: Database,
+    pub database: Database,
     expected: BTreeSet<String>,
-    broadcast: String,
+    pub broadcast: String,
     nodes: Vec<(Process, Place)>,
     _folder: tempfile::TempDir,
 }
 
 impl Telling {
     /// `settings` are more of the channel of webhooks.
-    async fn begin(database: Database, settings: &str) -> Telling {
+    pub async fn begin(database: Database, settings: &str) -> Telling {
         let folder = tempfile::tempdir().expect("a folder");
         let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
         let place = || {
@@ -64,9 +64,26 @@ impl Telling {
         Telling { catcher, database, expected, broadcast, nodes, _folder: folder }
     }
 
-    async fn told(&self, share: usize) {
+    pub async fn told(&self, share: usize) {
         let goal = (RECIPIENTS / 10 * share) as u64;
         until("so many had come", async || (self.catcher.seen().await >= goal).then_some(())).await;
+    }
+
+    /// The number of the node that does for all what one does.
+    pub async fn leader(&self) -> i64 {
+        self.database.number("SELECT node FROM shard WHERE id = 0").await
+    }
+
+    pub fn kill_and_restart(&mut self, node: usize) {
+        let (process, place) = self.nodes.remove(node);
+        process.kill();
+        self.nodes.insert(node, (Process::serve(&place), place));
+    }
+
+    pub async fn settled(&self) {
+        for (node, _) in &self.nodes {
+            node.settled().await;
+        }
     }
 
     /// Nothing is answered, and nothing begins or ends any more; answers what each node has on the wire.
@@ -93,7 +110,7 @@ impl Telling {
     }
 
     /// Everyone is told under one id, and is counted as told by every node; answers how many came again.
-    async fn end(mut self) -> usize {
+    pub async fn end(mut self) -> usize {
         for (node, _) in &self.nodes {
             node.settled().await;
             let shown = node.get(&format!("/v1/broadcasts/{}", self.broadcast)).await.expect("it is there");

@@ -120,6 +120,7 @@ pub fn section(brokers: &str, topic: &str, settings: &[(&str, &str)]) -> config:
         topics: vec![topic.into()],
         urgent_topics: vec![format!("{topic}.urgent")],
         dead_suffix: ".dead".into(),
+        outcomes: String::new(),
         settings: settings.iter().map(|(key, value)| (key.to_string(), config::Secret::new(*value))).collect(),
     }
 }

@@ -63,7 +63,7 @@ impl Life {
     async fn begin(world: &Arc<World>, path: &Path, seed: u64) -> Life {
         let base = *lock(&world.passed);
         let clock = Arc::new(Clock::from(Time(START + base.as_millis() as i64)));
-        let store = Arc::new(Sqlite::inline(path).expect("opens"));
+        let store = Arc::new(Sqlite::inline(path).expect("opens").noting_outcomes(true));
         let lanes = lanes(world, &clock, base, None);
         let app = started_small(&world.variety, &clock, store.clone(), lanes, seed).await.expect("assembles");
         Life { app, store: store.clone(), disk: store, clock, base }

@@ -211,7 +211,7 @@ pub async fn looked_at(store: &dyn Store, people: &[SubscriberId]) {
     assert_eq!(address.map(|subscriber| subscriber.id), Some(people[1]));
 
     let end = store.journal_end().await.expect("read");
-    let journal = store.journal(0, 10_000).await.expect("read");
+    let journal = store.journal(0, 10_000, true).await.expect("read");
     assert_eq!(journal.last().map(|row| row.sequence), Some(end));
     assert!(journal.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
     assert!(journal.iter().any(|row| row.kind == "replayed"));

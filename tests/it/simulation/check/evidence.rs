@@ -14,6 +14,7 @@ use crate::simulation::life::Life;
 use crate::simulation::people::Person;
 use crate::simulation::variety::Variety;
 use crate::simulation::world::{Answer, Attempt, START, World, lock};
+use crate::store::noted::{Followed, followed};
 
 /// An attempt and the delivery that its id names, if that is one of ours.
 pub struct Seen {
@@ -48,6 +49,8 @@ pub struct Evidence<'a> {
     /// For each event that was answered: what the store says of it today.
     pub events: Vec<(String, Option<Ingested>, &'a Ingested)>,
     pub live: Vec<Broadcast>,
+    /// How everybody stands by the journal alone.
+    pub followed: Followed,
 }
 
 /// When, since the world began.
@@ -76,6 +79,7 @@ impl<'a> Evidence<'a> {
             decided: BTreeMap::new(),
             events: Vec::new(),
             live: store.live().await.expect("reads"),
+            followed: followed(&**store).await,
         };
         for (broadcast, counts) in store.broadcasts(BroadcastFilter::default(), ALL).await.expect("reads") {
             let id = broadcast.id;

@@ -10,6 +10,7 @@ use loudhailer::store::{Broadcast, BroadcastState, Counts, Decision, DeliverySta
 use super::Found;
 use super::evidence::Evidence;
 use crate::simulation::life::PAGE;
+use crate::store::noted;
 
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     for (id, today, answered) in &evidence.events {
@@ -80,6 +81,8 @@ fn ends(evidence: &Evidence<'_>, found: &mut Found, broadcast: &Broadcast) {
     found.holds(1, compared.iter().all(|(said, is)| said == is), || {
         format!("{id} ({}) counts {counted:?}, and its rows are {recounted:?}", broadcast.state)
     });
+    let followed = noted::counted(&evidence.followed, id, counted.selected);
+    found.holds(1, followed == counted, || format!("{id} counts {counted:?}, and the journal says {followed:?}"));
     match broadcast.state {
         BroadcastState::Done => {
             found.holds(1, counted.open() == 0 && broadcast.shards == 0, || format!("{id} is done with {counted:?}"));

@@ -204,7 +204,7 @@ async fn lived(seed: u64, world: &Arc<World>, path: &Path) -> Report {
         let unverified = person.wanted.addresses.iter().filter(|address| !address.verified);
         outside.known.unverified.extend(unverified.map(|address| (address.value.clone(), None)));
     }
-    let disk = Arc::new(Sqlite::inline(path).expect("opens"));
+    let disk = Arc::new(Sqlite::inline(path).expect("opens").noting_outcomes(true));
     let cluster = Arc::new(Cluster::new(disk, world.clone()));
     // Quiet hours are looked at to the second.
     let apart = if world.variety.quiet || world.percent(40) { Duration::ZERO } else { APART };

@@ -332,7 +332,7 @@ quietly! {
     add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
     remove_token(name: &str) -> Result<bool>;
-    journal(after: i64, limit: usize) -> Result<Vec<JournalRow>>;
+    journal(after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     backup(to: &Path, watch: Watch) -> Result<Vec<Summed>>;
     retain(incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;
     ready() -> Result<()>;
