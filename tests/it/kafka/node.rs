@@ -96,6 +96,11 @@ impl Node {
         ids
     }
 
+    /// Its consumers have not ended.
+    pub fn runs(&self) -> bool {
+        !self.running.is_finished()
+    }
+
     pub async fn stop(self) {
         self.stop.cancel();
         within("the stop", self.running).await.expect("no panic");
