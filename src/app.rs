@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::reports::NotKept;
 use self::words::FrozenWords;
+use crate::api::certificate::{self, Certificate};
 use crate::audience::route::ChannelId;
 use crate::channel::platforms::Platforms;
 use crate::channel::registry::{self, Channel};
@@ -49,6 +50,8 @@ pub struct App {
     muting: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
+    /// `None`: the listener speaks plain HTTP.
+    pub certificate: Option<Arc<Certificate>>,
     /// `None`: no brokers are configured.
     pub kafka: Option<Health>,
     pub stop: CancellationToken,
@@ -98,6 +101,7 @@ impl App {
     pub async fn build(mut config: Config, clock: Arc<Clock>) -> anyhow::Result<Built> {
         // Every TLS connection uses the one provider; a second call, as in tests, changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let certificate = Certificate::load(&config.server)?;
         let listener = TcpListener::bind(config.server.listen)
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
@@ -123,6 +127,7 @@ impl App {
         app.channels = channels;
         app.sources = sources;
         app.watchers = watchers;
+        app.certificate = certificate;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
@@ -182,6 +187,7 @@ impl App {
         store.freeze(frozen).await?;
         let app = App {
             max_event_age: config.events.max_event_age.0,
+            certificate: None,
             kafka: None,
             plans: ArcSwap::from_pointee(plans),
             templates: ArcSwap::new(templates),
@@ -239,6 +245,7 @@ impl Built {
         let upkeep = tokio::spawn(upkeep::retention(app.clone()));
         let settings = tokio::spawn(upkeep::settings(app.clone()));
         let sums = tokio::spawn(crate::telemetry::sum_up());
+        let following = tokio::spawn(certificate::follow(app.clone()));
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
@@ -260,6 +267,7 @@ impl Built {
         upkeep.abort();
         settings.abort();
         sums.abort();
+        following.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
         if app.engine.broken.is_cancelled() {

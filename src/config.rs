@@ -4,6 +4,7 @@
 pub mod files;
 mod place;
 mod secret;
+mod server;
 mod store;
 pub mod watcher;
 
@@ -13,11 +14,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::incident::{Clearance, Severity, Text};
-use crate::quantity::{Limit, Size, Span};
+use crate::quantity::{Limit, Span};
 
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
+pub use self::server::Server;
 pub use self::store::{Place, Store};
 
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -47,18 +49,6 @@ pub struct Config {
     pub sources: BTreeMap<String, Source>,
     #[serde(default)]
     pub watchers: BTreeMap<String, watcher::Watcher>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub listen: std::net::SocketAddr,
-    pub public_url: String,
-    pub trusted_proxies: Vec<String>,
-    pub body_limit: Size,
-    pub rate: Limit,
-    pub workers: usize,
-    pub queue: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -263,6 +253,10 @@ impl Config {
             let place = place_of(text, name, &["signals".into(), "origins".into()]);
             return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
         }
+        config.server.check().map_err(|(key, why)| {
+            let place = place_of(text, name, &["server".into(), key.into()]);
+            wrong(place, format!("server.{key}: {why}"))
+        })?;
         crate::watch::check(&config).map_err(|(watcher, misfit)| {
             let path = ["watchers", &watcher, misfit.key].map(String::from);
             wrong(place_of(text, name, &path), format!("watchers.{watcher}.{misfit}"))
@@ -277,7 +271,7 @@ impl Config {
 
     pub fn public_url(&self) -> String {
         match self.server.public_url.as_str() {
-            "" => format!("http://{}", self.server.listen),
+            "" => format!("{}://{}", self.server.scheme(), self.server.listen),
             url => url.trim_end_matches('/').to_string(),
         }
     }

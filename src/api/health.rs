@@ -62,6 +62,10 @@ pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
         let waited = oldest.map_or(0.0, |due| app.clock.steady().since(due).as_secs_f64());
         metrics::gauge!("loudhailer_oldest_waiting_seconds", "priority" => priority.word()).set(waited);
     }
+    if let Some(certificate) = &app.certificate {
+        let expires = certificate.expires().0 as f64 / 1000.0;
+        metrics::gauge!("loudhailer_certificate_expires_at_seconds").set(expires);
+    }
     if let Some(kafka) = &app.kafka {
         metrics::gauge!("loudhailer_kafka_ready").set(f64::from(u8::from(kafka.ready())));
     }
