@@ -1,6 +1,9 @@
 //! Composition root: the only place that knows all parts. `build` reads everything and fails early; nothing is sent before
 //! `run_until_stopped`.
 
+mod door;
+pub mod heartbeat;
+mod readiness;
 mod reports;
 mod upkeep;
 mod words;
@@ -16,6 +19,7 @@ use arc_swap::ArcSwap;
 use ring::hmac;
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeat::Heartbeat;
 pub use self::reports::NotKept;
 use self::words::FrozenWords;
 use crate::api::certificate::{self, Certificate};
@@ -54,6 +58,8 @@ pub struct App {
     pub certificate: Option<Arc<Certificate>>,
     /// `None`: no brokers are configured.
     pub kafka: Option<Health>,
+    /// `None`: nobody is told that we live.
+    pub heartbeat: Option<Heartbeat>,
     pub stop: CancellationToken,
 }
 
@@ -102,6 +108,7 @@ impl App {
         // Every TLS connection uses the one provider; a second call, as in tests, changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let certificate = Certificate::load(&config.server)?;
+        let heartbeat = Heartbeat::build(&config.heartbeat)?;
         let listener = TcpListener::bind(config.server.listen)
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
@@ -128,6 +135,7 @@ impl App {
         app.sources = sources;
         app.watchers = watchers;
         app.certificate = certificate;
+        app.heartbeat = heartbeat;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
@@ -189,6 +197,7 @@ impl App {
             max_event_age: config.events.max_event_age.0,
             certificate: None,
             kafka: None,
+            heartbeat: None,
             plans: ArcSwap::from_pointee(plans),
             templates: ArcSwap::new(templates),
             channels: Vec::new(),
@@ -249,6 +258,7 @@ impl Built {
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
+        let beating = tokio::spawn(heartbeat::run(app.clone()));
         tokio::select! {
             () = app.stop.cancelled() => {}
             () = app.engine.broken.cancelled() => app.stop.cancel(),
@@ -268,6 +278,7 @@ impl Built {
         settings.abort();
         sums.abort();
         following.abort();
+        beating.abort();
         app.store.close().await?;
         let _ = tokio::time::timeout(Duration::from_secs(5), serving).await;
         if app.engine.broken.is_cancelled() {

@@ -2,6 +2,7 @@
 //! environment. Unknown keys are refused with their place and the nearest right name.
 
 pub mod files;
+mod heartbeat;
 mod place;
 mod secret;
 mod server;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::incident::{Clearance, Severity, Text};
 use crate::quantity::{Limit, Span};
 
+pub use self::heartbeat::Heartbeat;
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
@@ -34,6 +36,7 @@ pub struct Config {
     pub signals: Signals,
     pub kafka: Kafka,
     pub engine: Engine,
+    pub heartbeat: Heartbeat,
     pub retention: Retention,
     pub paths: Paths,
     pub log: Log,
@@ -253,9 +256,11 @@ impl Config {
             let place = place_of(text, name, &["signals".into(), "origins".into()]);
             return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
         }
-        config.server.check().map_err(|(key, why)| {
-            let place = place_of(text, name, &["server".into(), key.into()]);
-            wrong(place, format!("server.{key}: {why}"))
+        let checked = config.server.check().map_err(|(key, why)| ("server", key, why));
+        let checked = checked.and_then(|()| config.heartbeat.check().map_err(|(key, why)| ("heartbeat", key, why)));
+        checked.map_err(|(section, key, why)| {
+            let place = place_of(text, name, &[section.into(), key.into()]);
+            wrong(place, format!("{section}.{key}: {why}"))
         })?;
         crate::watch::check(&config).map_err(|(watcher, misfit)| {
             let path = ["watchers", &watcher, misfit.key].map(String::from);

@@ -16,13 +16,11 @@ pub async fn alive() -> HttpResponse {
 
 /// 503 names what is not ready. Kafka away keeps HTTP working: it is named, and not ready.
 pub async fn ready(door: web::Data<Door>) -> HttpResponse {
-    let store = door.app.store.ready().await;
-    let kafka = door.app.kafka.as_ref().map(|kafka| kafka.ready());
-    let stopping = door.app.stop.is_cancelled();
-    let ready = store.is_ok() && kafka != Some(false) && !stopping && !door.app.engine.broken.is_cancelled();
+    let readiness = door.app.readiness().await;
+    let ready = readiness.ready();
     let document = json!({
-        "ready": ready, "store": if store.is_ok() { "ok" } else { "failed" }, "stopping": stopping,
-        "kafka": match kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },
+        "ready": ready, "store": if readiness.store { "ok" } else { "failed" }, "stopping": readiness.stopping,
+        "kafka": match readiness.kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },
     });
     match ready {
         true => HttpResponse::Ok().json(document),

@@ -20,6 +20,7 @@ mod people;
 mod reports;
 mod resumption;
 mod run;
+mod turning;
 mod variety;
 mod wordless;
 mod words;

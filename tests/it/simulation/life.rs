@@ -18,6 +18,7 @@ use super::act::{Outside, act, last_word};
 use super::channels::lanes;
 use super::known::{Ending, LINGERS};
 use super::reports::reports;
+use super::turning;
 use super::variety::Variety;
 use super::words::{DEADLINE, plans, templates};
 use super::world::{START, World, lock};
@@ -67,6 +68,9 @@ impl Life {
         let config =
             CONFIG.get_or_init(|| Config::from_toml(&small, "small", std::iter::empty()).expect("a configuration"));
         let app = started_with(config.clone(), plans(&world.variety), &clock, &store, lanes, seed).await;
+        if world.watched {
+            tokio::spawn(turning::watch(world.clone(), app.clone()));
+        }
         Life { app, store, clock, base }
     }
 }
