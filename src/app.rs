@@ -1,6 +1,9 @@
 //! Composition root: the only place that knows all parts. `build` reads everything and fails early; nothing is sent before
 //! `run_until_stopped`.
 
+mod door;
+pub mod heartbeat;
+mod readiness;
 mod reports;
 mod upkeep;
 mod words;
@@ -16,8 +19,10 @@ use arc_swap::ArcSwap;
 use ring::hmac;
 use tokio_util::sync::CancellationToken;
 
+use self::heartbeat::Heartbeat;
 pub use self::reports::NotKept;
 use self::words::FrozenWords;
+use crate::api::certificate::{self, Certificate};
 use crate::audience::route::ChannelId;
 use crate::channel::platforms::Platforms;
 use crate::channel::registry::{self, Channel};
@@ -50,8 +55,12 @@ pub struct App {
     muting: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
+    /// `None`: the listener speaks plain HTTP.
+    pub certificate: Option<Arc<Certificate>>,
     /// `None`: no brokers are configured.
     pub kafka: Option<Health>,
+    /// `None`: nobody is told that we live.
+    pub heartbeat: Option<Heartbeat>,
     pub stop: CancellationToken,
 }
 
@@ -100,6 +109,8 @@ impl App {
     pub async fn build(mut config: Config, clock: Arc<Clock>) -> anyhow::Result<Built> {
         // Every TLS connection uses the one provider; a second call, as in tests, changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let certificate = Certificate::load(&config.server)?;
+        let heartbeat = Heartbeat::build(&config.heartbeat)?;
         let listener = TcpListener::bind(config.server.listen)
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
@@ -126,6 +137,8 @@ impl App {
         app.channels = channels;
         app.sources = sources;
         app.watchers = watchers;
+        app.certificate = certificate;
+        app.heartbeat = heartbeat;
         app.kafka = kafka.as_ref().map(Kafka::health);
         Ok(Built { app: Arc::new(app), listener, outcomes, kafka })
     }
@@ -185,7 +198,9 @@ impl App {
         store.freeze(frozen).await?;
         let app = App {
             max_event_age: config.events.max_event_age.0,
+            certificate: None,
             kafka: None,
+            heartbeat: None,
             plans: ArcSwap::from_pointee(plans),
             templates: ArcSwap::new(templates),
             channels: Vec::new(),
@@ -243,9 +258,11 @@ impl Built {
         let settings = tokio::spawn(upkeep::settings(app.clone()));
         let offering = upkeep::offering(&app);
         let sums = tokio::spawn(crate::telemetry::sum_up());
+        let following = tokio::spawn(certificate::follow(app.clone()));
         let server = crate::api::serve(app.clone(), listener)?;
         let handle = server.handle();
         let serving = tokio::spawn(server);
+        let beating = tokio::spawn(heartbeat::run(app.clone()));
         tokio::select! {
             () = app.stop.cancelled() => {}
             () = app.engine.broken.cancelled() => app.stop.cancel(),
@@ -264,6 +281,8 @@ impl Built {
         upkeep.abort();
         settings.abort();
         sums.abort();
+        following.abort();
+        beating.abort();
         if let Some(offering) = offering {
             offering.finish().await;
         }

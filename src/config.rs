@@ -2,8 +2,10 @@
 //! environment. Unknown keys are refused with their place and the nearest right name.
 
 pub mod files;
+mod heartbeat;
 mod place;
 mod secret;
+mod server;
 mod store;
 pub mod watcher;
 
@@ -13,11 +15,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::incident::{Clearance, Severity, Text};
-use crate::quantity::{Limit, Size, Span};
+use crate::quantity::{Limit, Span};
 
+pub use self::heartbeat::Heartbeat;
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
+pub use self::server::Server;
 pub use self::store::{Place, Store};
 
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -32,6 +36,7 @@ pub struct Config {
     pub signals: Signals,
     pub kafka: Kafka,
     pub engine: Engine,
+    pub heartbeat: Heartbeat,
     pub retention: Retention,
     pub paths: Paths,
     pub log: Log,
@@ -47,18 +52,6 @@ pub struct Config {
     pub sources: BTreeMap<String, Source>,
     #[serde(default)]
     pub watchers: BTreeMap<String, watcher::Watcher>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub listen: std::net::SocketAddr,
-    pub public_url: String,
-    pub trusted_proxies: Vec<String>,
-    pub body_limit: Size,
-    pub rate: Limit,
-    pub workers: usize,
-    pub queue: usize,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -285,6 +278,12 @@ impl Config {
             let place = place_of(text, name, &["signals".into(), "origins".into()]);
             return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
         }
+        let checked = config.server.check().map_err(|(key, why)| ("server", key, why));
+        let checked = checked.and_then(|()| config.heartbeat.check().map_err(|(key, why)| ("heartbeat", key, why)));
+        checked.map_err(|(section, key, why)| {
+            let place = place_of(text, name, &[section.into(), key.into()]);
+            wrong(place, format!("{section}.{key}: {why}"))
+        })?;
         crate::watch::check(&config).map_err(|(watcher, misfit)| {
             let path = ["watchers", &watcher, misfit.key].map(String::from);
             wrong(place_of(text, name, &path), format!("watchers.{watcher}.{misfit}"))
@@ -300,7 +299,7 @@ impl Config {
 
     pub fn public_url(&self) -> String {
         match self.server.public_url.as_str() {
-            "" => format!("http://{}", self.server.listen),
+            "" => format!("{}://{}", self.server.scheme(), self.server.listen),
             url => url.trim_end_matches('/').to_string(),
         }
     }

@@ -16,13 +16,11 @@ pub async fn alive() -> HttpResponse {
 
 /// 503 names what is not ready. Kafka away keeps HTTP working: it is named, and not ready.
 pub async fn ready(door: web::Data<Door>) -> HttpResponse {
-    let store = door.app.store.ready().await;
-    let kafka = door.app.kafka.as_ref().map(|kafka| kafka.ready());
-    let stopping = door.app.stop.is_cancelled();
-    let ready = store.is_ok() && kafka != Some(false) && !stopping && !door.app.engine.broken.is_cancelled();
+    let readiness = door.app.readiness().await;
+    let ready = readiness.ready();
     let document = json!({
-        "ready": ready, "store": if store.is_ok() { "ok" } else { "failed" }, "stopping": stopping,
-        "kafka": match kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },
+        "ready": ready, "store": if readiness.store { "ok" } else { "failed" }, "stopping": readiness.stopping,
+        "kafka": match readiness.kafka { None => "not configured", Some(true) => "connected", Some(false) => "away" },
     });
     match ready {
         true => HttpResponse::Ok().json(document),
@@ -61,6 +59,10 @@ pub async fn metrics(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
         let oldest = app.store.oldest_due(*priority).await?;
         let waited = oldest.map_or(0.0, |due| app.clock.steady().since(due).as_secs_f64());
         metrics::gauge!("loudhailer_oldest_waiting_seconds", "priority" => priority.word()).set(waited);
+    }
+    if let Some(certificate) = &app.certificate {
+        let expires = certificate.expires().0 as f64 / 1000.0;
+        metrics::gauge!("loudhailer_certificate_expires_at_seconds").set(expires);
     }
     if let Some(kafka) = &app.kafka {
         metrics::gauge!("loudhailer_kafka_ready").set(f64::from(u8::from(kafka.ready())));

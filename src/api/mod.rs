@@ -5,6 +5,7 @@ pub mod asyncapi;
 mod body;
 pub mod broadcasts;
 mod cap;
+pub mod certificate;
 pub mod channels;
 mod deliveries;
 mod events;
@@ -35,6 +36,7 @@ mod withdraw;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -45,9 +47,15 @@ use places::{Places, delete, get, patch, post};
 pub use problem::Problem;
 pub use token::{Caller, Scope, hash as token_hash};
 
+/// A client that has not finished its TLS handshake by then is let go …
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// … and so many of a worker's may be at it at one time, so that many slow ones do not keep the others out.
+const HANDSHAKES: usize = 4096;
+
 /// The server over a bound listener; it runs when it is awaited.
 pub fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     let workers = app.config.server.workers.max(1);
+    let certificate = app.certificate.clone();
     let door = gate::Door::new(app).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
     let door = web::Data::new(door);
     let server = HttpServer::new(move || {
@@ -59,8 +67,14 @@ pub fn serve(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     })
     .workers(workers)
     .disable_signals()
-    .shutdown_timeout(10)
-    .listen(listener)?;
+    .shutdown_timeout(10);
+    let server = match certificate {
+        None => server.listen(listener)?,
+        Some(certificate) => server
+            .tls_handshake_timeout(HANDSHAKE)
+            .max_connection_rate(HANDSHAKES)
+            .listen_rustls_0_23(listener, certificate.config().map_err(std::io::Error::other)?)?,
+    };
     Ok(server.run())
 }
 

@@ -1,9 +1,13 @@
 //! TLS of a channel: the machine's trust store and, where the operator names one, a file of further authorities.
 
+/// One certificate and no other.
+mod exactly;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, crypto};
@@ -12,9 +16,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use self::exactly::Exactly;
+
 #[derive(Default)]
 pub struct Tls {
     authorities: Vec<CertificateDer<'static>>,
+    /// Trusts nobody else.
+    exactly: Option<CertificateDer<'static>>,
     /// For a protocol that ALPN has no name for; else it is HTTP/1.1.
     nameless: bool,
     /// Made at the first need: a machine without a trust store can still speak plain HTTP.
@@ -23,15 +31,17 @@ pub struct Tls {
 
 impl Tls {
     pub fn with_authorities(file: &Path) -> Result<Tls, String> {
-        let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        let authorities = CertificateDer::pem_file_iter(file)
-            .map_err(|error| wrong(&error))?
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| wrong(&error))?;
-        match authorities.is_empty() {
-            true => Err(wrong(&"no certificate in it")),
-            false => Ok(Tls { authorities, ..Tls::default() }),
-        }
+        Ok(Tls { authorities: certificates(file)?, ..Tls::default() })
+    }
+
+    /// For a server whose certificate is known.
+    pub fn exactly(certificate: CertificateDer<'static>) -> Tls {
+        Tls { exactly: Some(certificate), ..Tls::default() }
+    }
+
+    /// The same, where a file has it: its first one.
+    pub fn exactly_in(file: &Path) -> Result<Tls, String> {
+        Ok(Tls { exactly: certificates(file)?.into_iter().next(), ..Tls::default() })
     }
 
     pub fn without_alpn(self) -> Tls {
@@ -73,14 +83,17 @@ impl Tls {
     /// For a protocol that brings its own connections.
     pub fn config(&self) -> Result<ClientConfig, rustls::Error> {
         let provider = Arc::new(crypto::ring::default_provider());
-        let verifier = match self.authorities.is_empty() {
-            true => Verifier::new(provider.clone())?,
-            false => Verifier::new_with_extra_roots(self.authorities.iter().cloned(), provider.clone())?,
+        let verifier: Arc<dyn ServerCertVerifier> = match (&self.exactly, self.authorities.is_empty()) {
+            (Some(certificate), _) => Arc::new(Exactly::new(certificate.clone())),
+            (None, true) => Arc::new(Verifier::new(provider.clone())?),
+            (None, false) => {
+                Arc::new(Verifier::new_with_extra_roots(self.authorities.iter().cloned(), provider.clone())?)
+            }
         };
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         if !self.nameless {
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -95,5 +108,18 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth())
+    }
+}
+
+/// Those in a file of PEM: one at the least.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let certificates = CertificateDer::pem_file_iter(file)
+        .map_err(|error| wrong(&error))?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&error))?;
+    match certificates.is_empty() {
+        true => Err(wrong(&"no certificate in it")),
+        false => Ok(certificates),
     }
 }

@@ -62,7 +62,7 @@ async fn bench(config: Config, beside: &std::path::Path, args: &Args) -> Result<
     let built = App::build(config, Arc::new(Clock::system())).await?;
     let app = built.app.clone();
     let client = Client::new(
-        &Server { server: Some(format!("http://{}", app.config.server.listen)), token: None },
+        &Server { server: Some(format!("http://{}", app.config.server.listen)), token: None, ca_file: None },
         &app.config,
     )?;
     let broker = tokio::spawn(built.run_until_stopped());

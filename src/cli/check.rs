@@ -8,6 +8,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::{Failure, show};
+use crate::api::certificate::Certificate;
 use crate::app;
 use crate::channel::{kit, registry};
 use crate::clock::Clock;
@@ -39,6 +40,9 @@ pub fn run(config: Config, args: Args) -> Result<(), Failure> {
             found.push(Found { level: Level::Block, place: place.into(), message: line.trim().into() });
         }
     };
+    if let Err(error) = Certificate::load(&config.server) {
+        block("", error.to_string());
+    }
     let mut plans = Vec::new();
     match app::load_plans(&config) {
         Ok(loaded) => {

@@ -1,5 +1,6 @@
 //! A small HTTP client for the commands: one connection a request, the token beside it, problems as people read them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -28,6 +29,9 @@ pub struct Server {
     /// The running server, such as https://status.example; by default server.listen of the configuration.
     #[arg(long, global = true, value_name = "URL", env = "LOUDHAILER_SERVER")]
     pub server: Option<String>,
+    /// A file of PEM with the authority of its certificate, beside those that this machine trusts.
+    #[arg(long, global = true, value_name = "FILE", env = "LOUDHAILER_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
     /// The token that it knows you by.
     #[arg(long, global = true, env = "LOUDHAILER_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -38,6 +42,7 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub struct Client {
     base: Url,
     token: Option<String>,
+    tls: Tls,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -47,18 +52,21 @@ impl Client {
     pub fn new(server: &Server, config: &Config) -> Result<Client, Failure> {
         let text = match &server.server {
             Some(text) => text.clone(),
-            None => {
-                let mut listen = config.server.listen;
-                if listen.ip().is_unspecified() {
-                    listen.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-                }
-                format!("http://{listen}")
-            }
+            None => format!("{}://{}", config.server.scheme(), config.server.near()),
         };
         let base = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let base = base
             .ok_or_else(|| Failure::Wrong(format!("--server: {text:?} is not a URL such as https://status.example")))?;
-        Ok(Client { base, token: server.token.clone() })
+        let tls = match (&server.ca_file, &server.server) {
+            (Some(file), _) => {
+                Tls::with_authorities(file).map_err(|why| Failure::Wrong(format!("--ca-file: {why}")))?
+            }
+            // Its certificate is for the name by which others find it, and not for this address.
+            (None, None) if base.scheme() == "https" => Tls::exactly_in(&config.server.certificate)
+                .map_err(|why| Failure::Wrong(format!("server.certificate: {why}")))?,
+            (None, _) => Tls::default(),
+        };
+        Ok(Client { base, token: server.token.clone(), tls })
     }
 
     pub async fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -136,9 +144,8 @@ impl Client {
             to.with_context(|| format!("{}: nobody answers; is loudhailer serve running there?", self.base))?;
         match self.base.scheme() {
             "https" => {
-                let stream =
-                    Tls::default().connect(&host, stream).await.map_err(|why| anyhow!("{}: {why}", self.base))?;
-                Ok(Box::new(stream))
+                let stream = self.tls.connect(&host, stream).await;
+                Ok(Box::new(stream.map_err(|why| anyhow!("{}: {why} (--ca-file names an authority)", self.base))?))
             }
             _ => Ok(Box::new(stream)),
         }

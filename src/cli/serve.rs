@@ -18,7 +18,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
         let built = App::build(config, clock).await.map_err(failure)?;
         let app = built.app.clone();
         tracing::info!(listen = %app.config.server.listen, public_url = app.config.public_url(), "ready");
-        show::line(&format!("listening on http://{}", app.config.server.listen))?;
+        show::line(&format!("listening on {}://{}", app.config.server.scheme(), app.config.server.listen))?;
         let stop = app.stop.clone();
         let mut terminate = signal(SignalKind::terminate()).map_err(anyhow::Error::from)?;
         tokio::spawn(async move {

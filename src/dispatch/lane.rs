@@ -29,6 +29,7 @@ use super::live::Delivery;
 use super::lock;
 use super::observed::Observed;
 use super::permit::Reserved;
+use super::progress::Turns;
 use super::slow_start::SlowStart;
 use crate::audience::route::{Blocked, Candidate, ChannelId};
 use crate::channel::registry::Rates;
@@ -95,6 +96,7 @@ pub struct Lane {
     /// Some of what waits may belong to broadcasts that have ended.
     stale: AtomicBool,
     turn: Arc<Notify>,
+    pub(super) turns: Turns,
 }
 
 struct Inner {
@@ -176,6 +178,7 @@ impl Lane {
             down: AtomicBool::new(false),
             stale: AtomicBool::new(false),
             turn: Arc::new(Notify::new()),
+            turns: Turns::default(),
             meters: Meters::new(&settings.name),
             settings,
         }
@@ -215,7 +218,7 @@ impl Lane {
             queue.push_back(delivery);
         }
         drop(inner);
-        self.turn.notify_one();
+        self.wake();
     }
 
     pub fn barrier(&self) {
@@ -223,6 +226,7 @@ impl Lane {
     }
 
     pub fn wake(&self) {
+        self.turns.called();
         self.turn.notify_one();
     }
 

@@ -29,6 +29,7 @@ pub mod pace;
 pub mod page;
 pub mod permit;
 pub mod planner;
+pub mod progress;
 mod quota;
 pub mod recorder;
 pub mod recovery;
@@ -43,7 +44,7 @@ mod ways;
 pub mod wordings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -56,6 +57,7 @@ pub use self::brake::Resumed;
 use self::changed::Changed;
 use self::lane::Lane;
 use self::live::Live;
+use self::progress::Turns;
 use self::recorder::Entry;
 pub(crate) use self::reopen::whole;
 pub use self::start::{Parts, Settings};
@@ -85,6 +87,7 @@ pub struct Engine {
     /// The epochs of our shards of which everything is taken up.
     pub(crate) adopted: Mutex<[i64; SHARDS as usize]>,
     pub lanes: BTreeMap<ChannelId, Arc<Lane>>,
+    pub(crate) turns: Parted,
     pub(crate) threads: Mutex<threads::Threads>,
     pub(crate) live: Mutex<BTreeMap<BroadcastId, Arc<Live>>>,
     pub(crate) down: Mutex<down::Down>,
@@ -125,6 +128,16 @@ pub struct Engine {
     pub broken: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) attempts: TaskTracker,
+}
+
+/// The turns of the parts that there are one of.
+#[derive(Default)]
+pub(crate) struct Parted {
+    planner: Turns,
+    ticker: Turns,
+    /// A turn for each entry.
+    recorder: Turns,
+    entered: AtomicU64,
 }
 
 pub(crate) struct Attempting {
@@ -194,6 +207,7 @@ impl Engine {
 
     pub(crate) fn enter(&self, entry: Entry) {
         // The recorder ends after everything else; what comes later belongs to attempts that were cut off.
+        self.turns.entered.fetch_add(1, Ordering::AcqRel);
         let _ = self.entries.send(entry);
     }
 

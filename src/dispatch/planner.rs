@@ -25,6 +25,9 @@ pub async fn run(engine: Arc<Engine>) {
             () = engine.stop.cancelled() => return,
             next = next(&engine) => next,
         };
+        if next.is_ok() {
+            engine.turns.planner.made(1);
+        }
         match next {
             Ok(Next::More) => tokio::task::yield_now().await,
             Ok(Next::Wait(due)) => {
@@ -114,6 +117,16 @@ fn lanes_with_rows(engine: &Engine, priority: Priority) -> Vec<(ChannelId, Time)
     let hints = lock(&engine.hints);
     let of = hints.range((priority, UNDECIDED)..=(priority, ChannelId(u16::MAX)));
     of.map(|((_, lane), due)| (*lane, *due)).collect()
+}
+
+/// There is a unit of work that could be done now.
+pub(super) fn waited_for(engine: &Engine) -> bool {
+    let now = engine.clock.steady();
+    let roomy = |lane: &ChannelId, priority| engine.lanes.get(lane).is_none_or(|lane| lane.roomy(priority));
+    Priority::ALL.iter().any(|priority| {
+        lanes_with_rows(engine, *priority).iter().any(|(lane, due)| *due <= now && roomy(lane, *priority))
+            || matches!(next_broadcast(engine, *priority), Paging::Now(_))
+    })
 }
 
 enum Paging {

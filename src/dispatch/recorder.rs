@@ -61,7 +61,8 @@ pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry
                 entries.recv_many(&mut batch, more).await;
             }
         }
-        let mut recorded = Vec::with_capacity(batch.len());
+        let taken = batch.len();
+        let mut recorded = Vec::with_capacity(taken);
         let (mut taught, mut last) = (BTreeSet::new(), false);
         for entry in batch.drain(..) {
             match entry {
@@ -80,6 +81,7 @@ pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry
             let text = serde_json::to_string(&kept).unwrap_or_default();
             write(&engine, "what a platform taught", || engine.store.set_meta(&name, &text)).await;
         }
+        engine.turns.recorder.made(taken);
         if last {
             return;
         }
@@ -219,7 +221,7 @@ pub(super) fn leave(engine: &Engine, lane: &Lane, delivery: Delivery, why: Why, 
     let mut fact = fact(engine, lane, &delivery, state, at, due);
     // Another way may be taken; whoever asks whom it told has to know.
     fact.perhaps = (delivery.recovered && state == DeliveryState::Open).then_some(lane.settings.id);
-    let _ = engine.entries.send(Entry::Fact(Box::new(Recorded {
+    engine.enter(Entry::Fact(Box::new(Recorded {
         fact,
         manifest: delivery.manifest,
         ways,

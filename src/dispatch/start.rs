@@ -84,6 +84,7 @@ impl Engine {
             leases,
             adopted: Mutex::new([0; SHARDS as usize]),
             lanes,
+            turns: Default::default(),
             threads: Mutex::default(),
             live: Mutex::default(),
             down: Mutex::default(),
@@ -173,7 +174,7 @@ impl Engine {
         self.leases.leave();
         self.attempts.close();
         let _ = tokio::time::timeout(patience, self.attempts.wait()).await;
-        let _ = self.entries.send(Entry::Last);
+        self.enter(Entry::Last);
         self.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await;
     }

@@ -19,6 +19,7 @@ pub async fn run(engine: Arc<Engine>) {
     let mut shards = engine.leases.changes();
     loop {
         let woken = engine.tick.notified();
+        engine.turns.ticker.begins();
         if !engine.leases.lead(engine.clock.monotonic()) {
             // Another node's ticker acts.
             tokio::select! {
@@ -28,15 +29,20 @@ pub async fn run(engine: Arc<Engine>) {
             }
         }
         let next = match due(&engine).await {
-            Ok(next) => next,
+            Ok(next) => {
+                engine.turns.ticker.made(1);
+                next
+            }
             Err(error) => {
                 tracing::error!(%error, "timers can't be read; trying again");
                 Some(engine.clock.calendar().plus(Duration::from_secs(5)))
             }
         };
+        let next = next.map(|next| engine.clock.monotonic() + next.since(engine.clock.calendar()).min(AT_LEAST));
+        next.into_iter().for_each(|next| engine.turns.ticker.due(next));
         let sleep = async {
             match next {
-                Some(next) => engine.clock.sleep(next.since(engine.clock.calendar()).min(AT_LEAST)).await,
+                Some(next) => engine.clock.sleep_until(next).await,
                 None => std::future::pending().await,
             }
         };

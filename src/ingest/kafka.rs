@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use clients::{KafkaSetup, Quiet, offering};
+use health::Signs;
 pub use health::{Health, Status};
 
 use super::Intake;
@@ -57,7 +57,7 @@ pub struct Kafka {
 struct Reader {
     group: String,
     topics: Vec<String>,
-    status: watch::Sender<Status>,
+    signs: Signs,
     first: Client,
 }
 
@@ -70,13 +70,13 @@ impl Kafka {
         clients::check(config)?;
         let urgent = format!("{}.urgent", config.group);
         let kinds = [("urgent", urgent, &config.urgent_topics), ("incidents", config.group.clone(), &config.topics)];
-        let mut health = Health { consumers: Vec::new() };
+        let mut health = Health { consumers: Vec::new(), clock: clock.clone() };
         let mut readers = Vec::new();
         for (name, group, topics) in kinds.into_iter().filter(|(.., topics)| !topics.is_empty()) {
-            let (status, seen) = watch::channel(Status::default());
-            let first = clients::consumer(config, &group, topics, &status, &clock)?;
-            health.consumers.push((name, seen));
-            readers.push(Reader { group, topics: topics.clone(), status, first });
+            let signs = Signs::new(&clock);
+            let first = clients::consumer(config, &group, topics, &signs, &clock)?;
+            health.consumers.push((name, signs.seen()));
+            readers.push(Reader { group, topics: topics.clone(), signs, first });
         }
         let dead = Arc::new(DeadTopic::new(config, clock.clone())?);
         Ok(Some(Kafka { config: config.clone(), clock, readers, dead, health }))
@@ -99,7 +99,7 @@ impl Kafka {
 
 impl Reader {
     async fn run(self, config: config::Kafka, settler: Settler) {
-        let Reader { group, topics, status, first } = self;
+        let Reader { group, topics, signs, first } = self;
         let mut next = Some(first);
         loop {
             if let Some(client) = next.take() {
@@ -107,7 +107,7 @@ impl Reader {
                     End::Stopped => return,
                     End::Fatal(error) => {
                         tracing::error!(error, group, "the Kafka client gave up and is made anew");
-                        status.send_replace(Status { last_error: Some(error), ..Status::default() });
+                        signs.status.send_replace(Status { last_error: Some(error), ..Status::default() });
                     }
                 }
             }
@@ -116,7 +116,7 @@ impl Reader {
                 () = settler.stop.cancelled() => return,
                 () = settler.clock.sleep(AGAIN) => {}
             }
-            match clients::consumer(&config, &group, &topics, &status, &settler.clock) {
+            match clients::consumer(&config, &group, &topics, &signs, &settler.clock) {
                 Ok(fresh) => next = Some(fresh),
                 Err(error) => tracing::error!(%error, group, "the Kafka client could not be made"),
             }

@@ -2,8 +2,10 @@
 //! told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use loudhailer::clock::{Clock, Time};
 use loudhailer::config;
 use loudhailer::ingest::IngestError;
 use rdkafka::ClientConfig;
@@ -239,4 +241,25 @@ async fn urgent_events_pass_while_the_others_wait_for_the_store_and_none_of_thos
     assert_eq!(taken.len(), many);
     within("the resumption", node.health.until("incidents", |status| !status.paused)).await;
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_polls_no_more_is_not_ready_whatever_it_said_last() {
+    let (cluster, clock) = (Cluster::new(), Arc::new(Clock::manual(Time(0))));
+    let node = Node::by(clock.clone(), &cluster.section(), &[], &[]);
+    let health = node.health.clone();
+    for name in ["incidents", "urgent"] {
+        within("the connection", health.until(name, |status| status.connected)).await;
+    }
+    clock.advance(Duration::from_secs(60));
+    // Its statistics come every second, and say that it polls.
+    within("a poll", async {
+        while !health.ready() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    node.kill().await;
+    clock.advance(Duration::from_secs(60));
+    assert!(health.statuses().iter().all(|(_, status)| status.connected) && !health.ready());
 }

@@ -21,6 +21,8 @@ mod failover;
 mod faults;
 mod fuzz;
 mod harness;
+mod heartbeat;
+mod https;
 mod import;
 mod kafka;
 mod kubernetes;

@@ -21,6 +21,7 @@ mod people;
 mod reports;
 mod resumption;
 mod run;
+mod turning;
 mod variety;
 mod wordless;
 mod words;

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Apache Kafka, one broker in KRaft mode: a plain listener, one with SASL (SCRAM-SHA-512), one with TLS.
+# Apache Kafka, one broker in KRaft mode: a plain listener, one with SASL (SCRAM-SHA-512), one with TLS, one with both.
 # The jars come from Maven Central by kafka/pom.xml and stay in the target folder.
 
 kafka_jars=$target/peers/kafka-$(cksum <tests/peers/kafka/pom.xml | cut -d' ' -f1)
@@ -19,9 +19,9 @@ kafka_install() {
 }
 
 kafka_start() {
-  local dir=$peers_dir/kafka plain sasl tls controller
+  local dir=$peers_dir/kafka plain sasl tls both controller
   local java=(java -cp "$dir:$kafka_jars/*" -Dlog4j2.configurationFile=log4j2.properties)
-  free_port plain && free_port sasl && free_port tls && free_port controller
+  free_port plain && free_port sasl && free_port tls && free_port both && free_port controller
   mkdir -p "$dir"
   cat tests/peers/kafka/log4j2.properties >"$dir/log4j2.properties"
   cat "$peers_dir/tls/server.key" "$peers_dir/tls/server.pem" >"$dir/server.pem"
@@ -30,12 +30,13 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAIN://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAIN://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls
-listener.security.protocol.map=PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT
+listeners=PLAIN://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls,BOTH://127.0.0.1:$both,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAIN://127.0.0.1:$plain,SASL://127.0.0.1:$sasl,TLS://127.0.0.1:$tls,BOTH://127.0.0.1:$both
+listener.security.protocol.map=PLAIN:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,BOTH:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAIN
 sasl.enabled.mechanisms=SCRAM-SHA-512
 listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.both.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PEM
 ssl.keystore.location=$dir/server.pem
 log.dirs=$dir/data
@@ -65,6 +66,7 @@ exec java -cp '$dir:$kafka_jars/*' -Dlog4j2.configurationFile=log4j2.properties 
 END
   chmod 755 "$dir/produce"
   export PEER_KAFKA=127.0.0.1:$plain PEER_KAFKA_SASL=127.0.0.1:$sasl PEER_KAFKA_TLS=127.0.0.1:$tls
+  export PEER_KAFKA_SASL_TLS=127.0.0.1:$both
   export PEER_KAFKA_USER=loudhailer PEER_KAFKA_PASSWORD=secret PEER_KAFKA_PRODUCE=$dir/produce
 }
 

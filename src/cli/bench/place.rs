@@ -51,6 +51,8 @@ impl Place {
         let mail = channel("smtp", slots("smtp"), &format!("url = \"smtp://{}\"\ntls = \"none\"\n", sinks.mail))?;
         config.channels = [("bench-webhook".into(), hooks), ("bench-mail".into(), mail)].into();
         config.server.listen = ([127, 0, 0, 1], 0).into();
+        (config.server.certificate, config.server.key) = Default::default();
+        config.heartbeat.url = Default::default();
         config.server.rate = "100000/s".parse().map_err(|error| anyhow!("{error}"))?;
         config.store.url = format!("sqlite:{}", self.0.path().join("store.db").display());
         config.kafka.brokers = String::new();

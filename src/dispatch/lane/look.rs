@@ -48,6 +48,7 @@ impl Lane {
     /// The most urgent delivery that may go now. Nothing is awaited between the look and the permit. The planner hears of it where
     /// this leaves half of the lane free, which was not so before.
     pub(super) fn look(&self, engine: &Engine) -> Look {
+        self.turns.begins();
         let mut inner = lock(&self.inner);
         inner.limits.looks();
         let before = inner.lengths();
@@ -58,6 +59,10 @@ impl Lane {
         }
         if matches!(look, Look::Until(_) | Look::Nothing) {
             inner.limits.found_nobody(self.settings.id);
+        }
+        self.turns.made(1);
+        if let Look::Until(due) = look {
+            self.turns.due(due);
         }
         look
     }

@@ -45,7 +45,11 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
     let woken = lane.turn.notified();
     let now = engine.clock.monotonic();
     let ways = engine.ways();
-    match lane.look(engine) {
+    let look = lane.look(engine);
+    if !matches!(look, Look::Until(_) | Look::Nothing) {
+        lane.turns.called(); // there may be more
+    }
+    match look {
         Look::Go(delivery) => crate::pipeline::deliver(engine, lane, *delivery, room),
         Look::Out(delivery, why) => recorder::leave(engine, lane, *delivery, why, ways),
         Look::Until(due) => {

@@ -12,7 +12,7 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::statistics::Statistics;
 use tokio::sync::watch;
 
-use super::health::{self, Noise, Status};
+use super::health::{self, Noise, Signs, Status};
 use super::progress::Progress;
 use crate::clock::{Clock, Instant};
 use crate::config;
@@ -70,13 +70,13 @@ pub(super) fn consumer(
     config: &config::Kafka,
     group: &str,
     topics: &[String],
-    status: &watch::Sender<Status>,
+    signs: &Signs,
     clock: &Arc<Clock>,
 ) -> Result<Client, KafkaSetup> {
     let context = Context {
         group: group.into(),
         clock: clock.clone(),
-        status: status.clone(),
+        signs: signs.clone(),
         progress: Arc::default(),
         last: Arc::new(Mutex::new(clock.monotonic())),
         noise: Mutex::default(),
@@ -96,7 +96,7 @@ pub(super) fn consumer(
         client.create_with_context(context).map_err(|error| KafkaSetup::of(&error))?;
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     stream.subscribe(&names).map_err(|error| KafkaSetup::of(&error))?;
-    Ok(Client { stream, progress, last, status: status.clone() })
+    Ok(Client { stream, progress, last, status: signs.status.clone() })
 }
 
 pub(super) fn producer(config: &config::Kafka, clock: Arc<Clock>) -> Result<FutureProducer<Quiet>, KafkaSetup> {
@@ -169,7 +169,7 @@ fn log(noise: &Mutex<Noise>, now: Instant, level: RDKafkaLogLevel, facility: &st
 pub(super) struct Context {
     group: String,
     clock: Arc<Clock>,
-    status: watch::Sender<Status>,
+    signs: Signs,
     progress: Arc<Mutex<Progress>>,
     /// When the last record came, by the monotonic clock.
     last: Arc<Mutex<Instant>>,
@@ -186,10 +186,13 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let (connected, partitions, lag) = health::read(&statistics);
-        let quiet = self.clock.monotonic().saturating_sub(*lock(&self.last));
+        let now = self.clock.monotonic();
+        // They come to who polls, every second.
+        self.signs.polls(now);
+        let quiet = now.saturating_sub(*lock(&self.last));
         let stalled = connected && lag > 0 && lock(&self.progress).open() == 0 && quiet >= STALL;
         metrics::gauge!("loudhailer_kafka_lag", "group" => self.group.clone()).set(lag as f64);
-        self.status.send_if_modified(|status| {
+        self.signs.status.send_if_modified(|status| {
             let before = status.clone();
             if stalled && !status.stalled {
                 tracing::error!(lag, "records wait in Kafka but none has come for {} s", quiet.as_secs());
@@ -207,7 +210,7 @@ impl ClientContext for Context {
         let text = format!("{error}: {reason}");
         log(&self.noise, self.clock.monotonic(), RDKafkaLogLevel::Warning, "ERROR", &text);
         let away = error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::AllBrokersDown);
-        self.status.send_modify(|status| {
+        self.signs.status.send_modify(|status| {
             status.connected &= !away;
             // It comes after the reason why, a refused password for instance, which says more.
             if !away || status.last_error.is_none() {

@@ -1,12 +1,14 @@
 //! Is Kafka well? Enters: librdkafka's statistics and errors. Leaves: a Status that readiness shows and that can be waited for,
 //! and log lines of which no fault can make more than a few a minute.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rdkafka::statistics::Statistics;
 use tokio::sync::watch;
 
-use crate::clock::Instant;
+use crate::clock::{Clock, Instant};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
@@ -23,28 +25,66 @@ pub struct Status {
     pub last_error: Option<String>,
 }
 
+/// A consumer that has not polled for so long hangs, whatever it said last.
+const POLLS: Duration = Duration::from_secs(30);
+
+/// What a consumer shows of itself.
+#[derive(Clone)]
+pub(super) struct Signs {
+    pub status: watch::Sender<Status>,
+    /// When it last polled, in milliseconds.
+    polled: Arc<AtomicU64>,
+}
+
+impl Signs {
+    pub fn new(clock: &Clock) -> Signs {
+        let signs = Signs { status: watch::Sender::default(), polled: Arc::default() };
+        signs.polls(clock.monotonic());
+        signs
+    }
+
+    pub fn polls(&self, now: Instant) {
+        self.polled.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    pub fn seen(&self) -> Seen {
+        Seen { status: self.status.subscribe(), polled: self.polled.clone() }
+    }
+}
+
+/// The same, for who looks on.
+#[derive(Clone)]
+pub(super) struct Seen {
+    status: watch::Receiver<Status>,
+    polled: Arc<AtomicU64>,
+}
+
 /// The Status of every consumer, by name: `urgent`, `incidents`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Health {
-    pub(super) consumers: Vec<(&'static str, watch::Receiver<Status>)>,
+    pub(super) consumers: Vec<(&'static str, Seen)>,
+    pub(super) clock: Arc<Clock>,
 }
 
 impl Health {
     pub fn statuses(&self) -> Vec<(&'static str, Status)> {
-        self.consumers.iter().map(|(name, status)| (*name, status.borrow().clone())).collect()
+        self.consumers.iter().map(|(name, seen)| (*name, seen.status.borrow().clone())).collect()
     }
 
+    /// Each is connected, polls, and is given what waits for it.
     pub fn ready(&self) -> bool {
-        self.consumers.iter().all(|(_, status)| {
-            let status = status.borrow();
-            status.connected && !status.stalled
+        let now = self.clock.monotonic();
+        self.consumers.iter().all(|(_, seen)| {
+            let polled = Duration::from_millis(seen.polled.load(Ordering::Acquire));
+            let status = seen.status.borrow();
+            status.connected && !status.stalled && now.saturating_sub(polled) < POLLS
         })
     }
 
     /// Returns when the consumer of that name is as `wanted`; at once when there is none, or it has ended.
     pub async fn until(&self, name: &str, wanted: impl Fn(&Status) -> bool) {
-        for (_, status) in self.consumers.iter().filter(|(known, _)| *known == name) {
-            drop(status.clone().wait_for(&wanted).await);
+        for (_, seen) in self.consumers.iter().filter(|(known, _)| *known == name) {
+            drop(seen.status.clone().wait_for(&wanted).await);
         }
     }
 }

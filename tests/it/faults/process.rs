@@ -127,7 +127,8 @@ impl Process {
             if process.output.read_line(&mut line).expect("read") == 0 {
                 panic!("it ended: {}", std::fs::read_to_string(place.path("log")).unwrap_or_default());
             }
-            if let Some(host) = line.trim().strip_prefix("listening on http://") {
+            let at = line.trim().strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+            if let Some((_, host)) = at {
                 process.host = host.to_string();
                 return process;
             }

@@ -1,8 +1,10 @@
 //! Apache Kafka: records of librdkafka and of Kafka's own producer, read over each kind of listener.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use loudhailer::config::{self, Config};
 use loudhailer::ingest::IngestError;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -145,4 +147,57 @@ async fn tls_settings_pass_through() {
     let mut node = Node::start(&section(&kafka, &topic, &settings), &[], &failures);
     assert_eq!(node.taken(3).await, ["native", "structured", "binary"]);
     node.stop().await;
+}
+
+/// The section as docs/CONFIGURATION.md shows it for a broker that wants TLS and a login.
+fn secured(brokers: &str, topic: &str, authority: &Path, user: &str, password: &Path) -> config::Kafka {
+    let text = format!(
+        "[kafka]\nbrokers = {brokers:?}\ngroup = \"loudhailer-{topic}\"\ntopics = [{topic:?}]\nurgent_topics = []\n\
+         [kafka.settings]\n\"security.protocol\" = \"SASL_SSL\"\n\"ssl.ca.location\" = {authority:?}\n\
+         \"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = {user:?}\n\
+         \"sasl.password\" = {{ file = {password:?} }}\n"
+    );
+    Config::from_toml(&text, "loudhailer.toml", std::iter::empty()).expect("a configuration").kafka
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_taken_over_tls_with_a_login_by_scram_sha_512() {
+    let names = ["kafka", "kafka_sasl_tls", "ca", "kafka_user", "kafka_password"];
+    let Some([plain, kafka, authority, user, password]) = peers(names) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("password");
+    std::fs::write(&file, format!("{password}\n")).expect("written");
+    let topic = topic("both");
+    produce(&plain, &topic).await;
+    let mut node = Node::start(&secured(&kafka, &topic, Path::new(&authority), &user, &file), &[], &[]);
+    assert_eq!(node.taken(3).await, ["native", "structured", "binary"]);
+    within("the connection", node.health.until("incidents", |status| status.connected)).await;
+    assert!(node.health.ready());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_a_wrong_authority_and_a_wrong_password_are_told_by_health_and_end_nothing() {
+    let names = ["kafka_sasl_tls", "ca", "kafka_user", "kafka_password"];
+    let Some([kafka, authority, user, password]) = peers(names) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_string()]).expect("a certificate");
+    let other = written("other.pem", &other.cert.pem());
+    let (right, wrong) = (written("right", &password), written("wrong", "not-the-password"));
+    let authority = Path::new(&authority);
+    for (authority, password, why) in
+        [(other.as_path(), right.as_path(), "certificate verify failed"), (authority, wrong.as_path(), "uthentication")]
+    {
+        let node = Node::start(&secured(&kafka, &topic("refused"), authority, &user, password), &[], &[]);
+        let told = |error: &String| error.contains(why) && !error.contains("not-the-password");
+        let refused = node.health.until("incidents", |status| status.last_error.as_ref().is_some_and(told));
+        within("the refusal", refused).await;
+        assert!(!node.health.ready() && node.runs(), "{why}");
+        node.stop().await;
+    }
 }

@@ -69,7 +69,11 @@ pub struct Node {
 
 impl Node {
     pub fn start(config: &config::Kafka, hold: &[&str], failures: &[(&str, Vec<IngestError>)]) -> Node {
-        let kafka = Kafka::new(config, Arc::new(Clock::system())).expect("settings").expect("brokers");
+        Node::by(Arc::new(Clock::system()), config, hold, failures)
+    }
+
+    pub fn by(clock: Arc<Clock>, config: &config::Kafka, hold: &[&str], failures: &[(&str, Vec<IngestError>)]) -> Node {
+        let kafka = Kafka::new(config, clock).expect("settings").expect("brokers");
         let (seen_by, seen) = mpsc::unbounded_channel();
         let (held, holding) = watch::channel(hold.iter().map(|id| id.to_string()).collect());
         let failures = failures.iter().map(|(id, errors)| (id.to_string(), errors.clone().into())).collect();
@@ -94,6 +98,11 @@ impl Node {
             }
         }
         ids
+    }
+
+    /// Its consumers have not ended.
+    pub fn runs(&self) -> bool {
+        !self.running.is_finished()
     }
 
     pub async fn stop(self) {

@@ -18,6 +18,7 @@ use super::act::{Outside, act, last_word};
 use super::channels::lanes;
 use super::known::{Ending, LINGERS};
 use super::reports::reports;
+use super::turning;
 use super::variety::Variety;
 use super::words::{DEADLINE, plans, templates};
 use super::world::{START, World, lock};
@@ -66,6 +67,9 @@ impl Life {
         let store = Arc::new(Sqlite::inline(path).expect("opens").noting_outcomes(true));
         let lanes = lanes(world, &clock, base, None);
         let app = started_small(&world.variety, &clock, store.clone(), lanes, seed).await.expect("assembles");
+        if world.watched {
+            tokio::spawn(turning::watch(world.clone(), app.clone()));
+        }
         Life { app, store: store.clone(), disk: store, clock, base }
     }
 }

@@ -62,6 +62,10 @@ pub struct World {
     /// When platforms will report which attempts, by their numbers.
     due: Mutex<BTreeMap<Duration, usize>>,
     pub more_due: Notify,
+    /// Whether somebody watches that the engine turns, how often they have looked, and what they say hangs.
+    pub watched: bool,
+    pub looks: Mutex<usize>,
+    pub hanging: Mutex<Vec<String>>,
     /// Where somebody wants to read it.
     trace: Option<Mutex<Vec<String>>>,
 }
@@ -82,6 +86,9 @@ impl World {
             reported: Mutex::default(),
             due: Mutex::default(),
             more_due: Notify::new(),
+            watched: false,
+            looks: Mutex::default(),
+            hanging: Mutex::default(),
             trace: traced.then(Mutex::default),
         }
     }
