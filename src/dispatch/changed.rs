@@ -20,7 +20,9 @@ impl Changed {
         if self.versions.len() >= REMEMBERED_CHANGES {
             self.overflow();
         }
-        self.versions.insert(id, version);
+        // Whoever read an earlier version may come to say so later.
+        let known = self.versions.entry(id).or_insert(version);
+        *known = version.max(*known);
     }
 
     pub fn overflow(&mut self) {
@@ -59,5 +61,21 @@ impl Engine {
     pub(super) fn everyone_changed(&self) {
         lock(&self.changed).overflow();
         self.barrier();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_version_counts_whoever_says_it_first_and_nobody_is_sure_of_any_after_an_overflow() {
+        let mut changed = Changed::default();
+        let who = SubscriberId(7);
+        changed.note(who, 3);
+        changed.note(who, 2);
+        assert!(changed.since(who, 2, 0) && !changed.since(who, 3, 0), "an earlier version that is said later");
+        changed.overflow();
+        assert!(changed.since(who, 3, 0) && !changed.since(who, 3, 1));
     }
 }

@@ -140,6 +140,8 @@ impl Engine {
 
     /// The hand that somebody has put on a channel, and its breaker; of all channels, where none is named.
     async fn channels_heard(&self, only: Option<ChannelId>) -> Result<()> {
+        let known: BTreeMap<ChannelId, Option<u64>> =
+            self.lanes.iter().map(|(id, lane)| (*id, lane.breaker_known())).collect();
         let paused: BTreeMap<ChannelId, bool> =
             self.store.channels(Vec::new()).await?.into_iter().map(|(_, id, paused)| (id, paused)).collect();
         let breakers: BTreeMap<ChannelId, BreakerRow> = self
@@ -155,7 +157,7 @@ impl Engine {
             lane.compromise_heard(&*self.store).await?;
             lane.pause(paused.get(id).copied().unwrap_or(false) || lane.compromised().is_some());
             if let Some(row) = breakers.get(id) {
-                lane.breaker_heard(row, &self.clock);
+                lane.breaker_heard(row, known.get(id).copied().flatten(), &self.clock);
             }
             lane.barrier();
             lane.wake();

@@ -8,7 +8,7 @@ mod meters;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,8 @@ pub struct Lane {
     /// Attempts on the wire.
     on_wire: AtomicUsize,
     paused: AtomicBool,
+    /// How often its breaker has changed here, and how many of these changes are on disk.
+    breaker_changes: [AtomicU64; 2],
     /// Somebody else has its credentials; it is then paused, too.
     pub(super) compromised: Mutex<Option<Compromised>>,
     /// Some open incident says that what it depends on is down.
@@ -174,6 +176,7 @@ impl Lane {
             inner: Mutex::new(inner),
             on_wire: AtomicUsize::new(0),
             paused: AtomicBool::new(settings.paused),
+            breaker_changes: Default::default(),
             compromised: Mutex::default(),
             down: AtomicBool::new(false),
             stale: AtomicBool::new(false),
@@ -287,7 +290,11 @@ impl Lane {
     }
 
     /// What another node has seen: where it stopped, this one does; where it works again there, a trial says so here.
-    pub(super) fn breaker_heard(&self, row: &BreakerRow, clock: &Clock) {
+    /// `known`: what `breaker_known` said before the row was read. What has changed here since is newer.
+    pub(super) fn breaker_heard(&self, row: &BreakerRow, known: Option<u64>, clock: &Clock) {
+        if known.is_none() || known != self.breaker_known() {
+            return;
+        }
         let now = clock.monotonic();
         let mut inner = lock(&self.inner);
         match (row.state.as_str(), inner.breaker.state(now)) {
@@ -300,6 +307,20 @@ impl Lane {
             ("closed", State::Open) => inner.breaker = Breaker::restored(std::time::Duration::ZERO, now),
             _ => {}
         }
+    }
+
+    pub(super) fn breaker_changes(&self) {
+        self.breaker_changes[0].fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn breaker_written(&self) {
+        self.breaker_changes[1].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often its breaker has changed here; `None` where the store does not know of all of it yet.
+    pub(super) fn breaker_known(&self) -> Option<u64> {
+        let [changed, written] = [0, 1].map(|of| self.breaker_changes[of].load(Ordering::Acquire));
+        (changed == written).then_some(changed)
     }
 
     /// The name under which the store keeps what its platform taught.

@@ -67,7 +67,10 @@ pub async fn run(engine: Arc<Engine>, mut entries: mpsc::UnboundedReceiver<Entry
         for entry in batch.drain(..) {
             match entry {
                 Entry::Fact(fact) => recorded.push(*fact),
-                Entry::Breaker(row) => write(&engine, "a breaker", || engine.store.set_breaker(row.clone())).await,
+                Entry::Breaker(row) => {
+                    write(&engine, "a breaker", || engine.store.set_breaker(row.clone())).await;
+                    engine.lanes.get(&row.channel).into_iter().for_each(|lane| lane.breaker_written());
+                }
                 Entry::Lessons(channel) => {
                     taught.insert(channel);
                 }

@@ -32,6 +32,8 @@ pub async fn run(engine: &Arc<Engine>, shards: u64) {
 async fn manifests(engine: &Arc<Engine>, shards: u64) {
     let mut after = None;
     loop {
+        // Before it is read who may still be written to.
+        let overflows = lock(&engine.changed).overflows;
         let found = match engine.store.unfinished(shards, after).await {
             Ok(Some(found)) => found,
             Ok(None) => return,
@@ -42,7 +44,7 @@ async fn manifests(engine: &Arc<Engine>, shards: u64) {
             }
         };
         let key = found.key;
-        match finish(engine, found).await {
+        match finish(engine, found, overflows).await {
             Ok(()) => after = Some(key),
             Err(error) => {
                 tracing::error!(%error, "an open manifest can't be finished; trying again");
@@ -55,7 +57,7 @@ async fn manifests(engine: &Arc<Engine>, shards: u64) {
     }
 }
 
-async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result<()> {
+async fn finish(engine: &Arc<Engine>, found: Unfinished, overflows: u64) -> crate::store::Result<()> {
     let Unfinished { key, at, missing } = found;
     // Given away meanwhile: what is unknown of it is for its next owner to say.
     if engine.adopted(key.shard).is_none() {
@@ -104,7 +106,7 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished) -> crate::store::Result
         match stored(engine, live, &wording_key(&subscriber, lane)).await {
             Some(message) => {
                 let made =
-                    delivery(engine, live, &mut subscriber, way, message, at, u64::MAX, 0, Some(manifest.clone()));
+                    delivery(engine, live, &mut subscriber, way, message, at, overflows, 0, Some(manifest.clone()));
                 match made {
                     Some(mut delivery) => {
                         delivery.recovered = true;

@@ -79,8 +79,12 @@ impl Engine {
         }
         // Selection and priority are final once it is released; before that nothing in memory is its.
         let replaces = |known: &Live| known.broadcast.state == BroadcastState::Held && state != BroadcastState::Held;
+        let mut resumed = false;
         match (live.get(&id), state.live()) {
-            (Some(known), true) if !replaces(known) => known.set_state(state),
+            (Some(known), true) if !replaces(known) => {
+                resumed = (known.state(), state) == (BroadcastState::Paused, BroadcastState::Running);
+                known.set_state(state);
+            }
             (_, true) => drop(live.insert(id, Arc::new(Live::new(broadcast, self.leases.mask())))),
             (Some(known), false) => {
                 known.set_state(state);
@@ -89,6 +93,10 @@ impl Engine {
             (None, false) => {}
         }
         drop(live);
+        if resumed {
+            // On whatever node somebody has resumed it: what left its lane for the pause is decided again.
+            self.ways_changed();
+        }
         self.barrier();
     }
 
@@ -188,10 +196,9 @@ impl Engine {
                     lock(&self.undrawn).insert(id);
                 }
                 self.take(vec![broadcast]);
-                match to {
-                    BroadcastState::Running => self.ways_changed(),
+                if to != BroadcastState::Running {
                     // What waits for a permit leaves now, and counts as what it has become.
-                    _ => self.lanes.values().for_each(|lane| lane.lets_go()),
+                    self.lanes.values().for_each(|lane| lane.lets_go());
                 }
                 return Ok(true);
             }

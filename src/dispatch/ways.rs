@@ -38,6 +38,7 @@ impl Engine {
 
     pub(crate) fn breaker_changed(&self, lane: &Lane, row: BreakerRow) {
         tracing::warn!(channel = lane.settings.name, state = row.state, "a breaker changed");
+        lane.breaker_changes();
         self.enter(Entry::Breaker(row));
         lane.wake();
         self.ways_changed();

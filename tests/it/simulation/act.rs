@@ -136,7 +136,7 @@ async fn events(life: &Life, world: &World, outside: &mut Outside) {
         1 => Some(Some(event(life, world, outside))),
         _ => None,
     };
-    outside.known.asked += 1;
+    outside.known.asked = Some(asked);
     let (first, second) = tokio::join!(ingest(life, &told.event), async {
         match &other {
             None => None,
@@ -144,7 +144,7 @@ async fn events(life: &Life, world: &World, outside: &mut Outside) {
             Some(Some(other)) => Some(ingest(life, &other.event).await),
         }
     });
-    outside.known.asked -= 1;
+    outside.known.asked = None;
     match (second, other) {
         (Some(second), Some(Some(other))) if second.update < first.update => {
             note(life, world, &mut outside.known, other, second, asked);

@@ -71,8 +71,8 @@ pub struct Known {
     pub down: Vec<(String, String, Interval)>,
     /// The incidents of which it is known whether they are over.
     pub over: BTreeMap<&'static str, bool>,
-    /// Events that are being taken.
-    pub asked: usize,
+    /// Since when events are being taken.
+    pub asked: Option<Duration>,
     pub reported: Vec<Reported>,
     pub replayed: Vec<(DeliveryId, Duration)>,
     pub endings: Vec<(Duration, Ending)>,
@@ -99,12 +99,11 @@ impl Known {
         self.ended.push(node);
     }
 
-    /// Whoever was about to be answered is not: an event may have been taken, and what is down from here on nobody outside knows.
-    pub fn unanswered(&mut self, now: Duration) {
-        if std::mem::take(&mut self.asked) > 0 {
-            self.over.clear();
-            self.down.iter_mut().filter(|(_, _, down)| down.to.is_none()).for_each(|(_, _, down)| down.to = Some(now));
-        }
+    /// Whoever was about to be answered is not: an event may have been taken, and what is down since it was asked nobody outside knows.
+    pub fn unanswered(&mut self) {
+        let Some(asked) = self.asked.take() else { return };
+        self.over.clear();
+        self.down.iter_mut().filter(|(_, _, down)| down.to.is_none()).for_each(|(_, _, down)| down.to = Some(asked));
     }
 
     /// What calendars of several nodes may show at one moment is so far apart.

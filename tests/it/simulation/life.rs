@@ -12,7 +12,7 @@ use loudhailer::id::BroadcastId;
 use loudhailer::incident::Mode;
 use loudhailer::plan::{Held, Plans};
 use loudhailer::store::sqlite::{Crash, Sqlite};
-use loudhailer::store::{BroadcastState, Frozen, Manifest, ManifestKey, Store, StoreError, Upserted};
+use loudhailer::store::{Broadcast, BroadcastState, Frozen, Manifest, ManifestKey, Store, StoreError, Upserted};
 
 use super::act::{Outside, act, last_word};
 use super::channels::lanes;
@@ -195,7 +195,7 @@ pub async fn live(world: &Arc<World>, path: &Path, next: &Path, fate: Fate, outs
         () = reports(&life, world) => {}
     }
     let known = &mut outside.known;
-    known.unanswered(life.now());
+    known.unanswered();
     match fate {
         Fate::Last => {}
         Fate::HandOver(_) => {
@@ -260,6 +260,8 @@ pub async fn be_known(life: &Life, path: &Path, crowded: bool, apart: Option<&Wo
     };
     for people in outside.people.chunks_mut(together) {
         match apart {
+            // Around all shards: to the one before.
+            Some(world) if crowded && world.percent(70) => go_on_by(path, 63),
             Some(world) => go_on_by(path, world.pick(30) as i64 + 1),
             None if crowded => begin_again_at_the_first_shard(path),
             None => {}
@@ -292,6 +294,45 @@ fn go_on_by(path: &Path, shards: i64) {
 
 /// Nothing is in the way any more: everything has to come to its end.
 pub async fn settle(life: &Life, world: &World, outside: &mut Outside) {
+    calm(life, world, outside, Duration::from_secs(3600)).await;
+    if world.percent(60) {
+        last_word(life, world, outside, true).await;
+    }
+    life.clock.sleep(DEADLINE).await;
+    for _ in 0..20 {
+        if life.store.live().await.expect("reads").is_empty() {
+            break;
+        }
+        life.clock.sleep(Duration::from_secs(60)).await;
+    }
+}
+
+/// The same without waiting for deadlines, since several nodes have much to do in all that time: what only a person or the end of
+/// an exercise would end is stopped.
+pub async fn settle_soon(life: &Life, world: &World, outside: &mut Outside) {
+    // Nobody wants quiet any more by then.
+    let patience = if world.variety.quiet { 4500 } else { 1500 };
+    calm(life, world, outside, Duration::from_secs(patience)).await;
+    last_word(life, world, outside, true).await;
+    let waits = |b: &Broadcast| b.selection.mode == Mode::Exercise || b.state == BroadcastState::Held;
+    for _ in 0..20 {
+        life.clock.sleep(Duration::from_secs(60)).await;
+        if life.store.live().await.expect("reads").iter().all(waits) {
+            break;
+        }
+    }
+    for broadcast in life.store.live().await.expect("reads").iter().filter(|broadcast| waits(broadcast)) {
+        use BroadcastState::{Cancelled, Held, Paused, Running};
+        let from = vec![Held, Running, Paused];
+        life.app.engine.change_state(broadcast.id, from, Cancelled, "world").await.expect("stops");
+        outside.known.stopped.push((broadcast.id, life.now()));
+    }
+    // Others hear of it.
+    life.clock.sleep(Duration::from_secs(10)).await;
+}
+
+/// Channels accept everything, and for so long everything is given time; what runs on all the same is noted.
+async fn calm(life: &Life, world: &World, outside: &mut Outside, time: Duration) {
     world.calms_down();
     last_word(life, world, outside, false).await;
     for broadcast in life.store.live().await.expect("reads") {
@@ -303,7 +344,7 @@ pub async fn settle(life: &Life, world: &World, outside: &mut Outside) {
             life.app.engine.change_state(broadcast.id, vec![Paused], Running, "world").await.expect("resumes");
         }
     }
-    life.clock.sleep(Duration::from_secs(3600)).await;
+    life.clock.sleep(time).await;
     let patience = Duration::from_secs(1200);
     let now = life.clock.calendar();
     let running = life.store.live().await.expect("reads");
@@ -312,14 +353,4 @@ pub async fn settle(life: &Life, world: &World, outside: &mut Outside) {
     // What nobody has approved is held until its deadline.
     let stuck = stuck.filter(|b| (b.state, b.held) != (BroadcastState::Held, Held::Approval));
     outside.known.stuck = stuck.collect();
-    if world.percent(60) {
-        last_word(life, world, outside, true).await;
-    }
-    life.clock.sleep(DEADLINE).await;
-    for _ in 0..20 {
-        if life.store.live().await.expect("reads").is_empty() {
-            break;
-        }
-        life.clock.sleep(Duration::from_secs(60)).await;
-    }
 }

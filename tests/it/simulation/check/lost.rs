@@ -37,7 +37,10 @@ pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     found.varied[5] += in_shard.values().map(|members| members.saturating_sub(PAGE) as u64).sum::<u64>();
     for broadcast in evidence.known.stuck.iter().chain(&evidence.live) {
         let id = broadcast.id;
-        found.holds(1, false, || format!("{id} is {} long after everything was calm", broadcast.state));
+        found.holds(1, false, || {
+            let (state, counts, shards) = (broadcast.state, evidence.counts.get(&id), broadcast.shards);
+            format!("{id} is {state} long after everything was calm: {counts:?}, shards {shards:#x} to read")
+        });
     }
     for refused in &evidence.known.fenced {
         found.holds(1, *refused, || "a decision of an owner that had lost its shards was accepted".into());

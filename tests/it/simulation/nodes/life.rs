@@ -17,7 +17,7 @@ use crate::simulation::act::{Outside, act};
 use crate::simulation::channels::lanes;
 use crate::simulation::check::check;
 use crate::simulation::known::Ending;
-use crate::simulation::life::{Life, be_known, empty_store, settle, started_small};
+use crate::simulation::life::{Life, be_known, empty_store, settle_soon, started_small};
 use crate::simulation::people;
 use crate::simulation::reports::reports;
 use crate::simulation::run::{Report, contained, folder, reported};
@@ -146,7 +146,7 @@ impl Nodes {
                 Some(node) => tokio::select! {
                     biased;
                     () = node.link.died() => {
-                        outside.known.unanswered(self.cluster.now());
+                        outside.known.unanswered();
                         self.cluster.disk.refuse(false);
                     }
                     () = act(&node.life, &self.world, outside) => {}
@@ -234,13 +234,13 @@ async fn lived(seed: u64, world: &Arc<World>, path: &Path) -> Report {
         () = nodes.reports() => {}
         () = nodes.script(&mut outside) => {}
     }
-    outside.known.unanswered(cluster.now());
+    outside.known.unanswered();
     cluster.disk.refuse(false);
     let last = nodes.last().await;
     tokio::select! {
         biased;
         () = reports(&last.life, world) => {}
-        () = settle(&last.life, world, &mut outside) => {}
+        () = settle_soon(&last.life, world, &mut outside) => {}
     }
     outside.known.unleased = cluster.buried();
     for (node, lost) in &outside.known.unleased {
