@@ -11,6 +11,7 @@ use loudhailer::store::{Broadcast, BroadcastState, DeliveryState, LEASE};
 use super::Found;
 use super::evidence::{Evidence, Seen, since_start};
 use crate::simulation::known::LINGERS;
+use crate::simulation::nodes::link::CUT;
 
 pub fn check(evidence: &Evidence<'_>, found: &mut Found) {
     one_at_a_time(evidence, found);
@@ -56,11 +57,12 @@ fn never_stale(evidence: &Evidence<'_>, found: &mut Found) {
     for broadcast in evidence.broadcasts.values() {
         let Some(mut released) = broadcast.released.map(since_start) else { continue };
         if known.apart.is_some() {
-            // By the calendar of one of the nodes; and the others obey when it is answered, or their leases have ended.
+            // By the calendar of one of the nodes; and the others obey when it is answered. Where nobody is answered, who released it may
+            // have been cut off before it knew.
             let answers = known.events.iter().filter(|(_, taken, _)| taken.broadcasts.contains(&broadcast.id));
             let answered = answers.map(|(_, _, at)| *at).filter(|at| released <= *at + known.slack()).min();
-            let obeyed = released + known.slack() + LEASE + Duration::from_secs(2);
-            released = answered.filter(|_| broadcast.held == Held::Not).unwrap_or(obeyed).min(obeyed);
+            let obeyed = released + known.slack() + LEASE + CUT + Duration::from_secs(5);
+            released = answered.filter(|_| broadcast.held == Held::Not).unwrap_or(obeyed);
         }
         // Nobody was answered where the disk stopped at the release.
         let lingers = if known.died_within(released, released + LINGERS) { LINGERS } else { Duration::ZERO };
