@@ -133,7 +133,7 @@ impl Offer {
                     None => {
                         tokio::select! {
                             changed = self.happenings.changed() => drop(changed),
-                            changed = leases.changed() => drop(changed),
+                            () = leases.changed() => {}
                         }
                         tokio::time::sleep(GATHER).await;
                     }

@@ -3,9 +3,10 @@
 //! A shard that is given away is not ours from the moment at which that is decided; its new owner gets it once nothing of it is
 //! on the wire any more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::clock::Instant;
 
@@ -20,7 +21,42 @@ pub struct Leases {
     /// Attempts begun whose outcome is not on disk yet, by shard.
     under_way: [AtomicU32; SHARDS as usize],
     leaving: AtomicBool,
-    changed: watch::Sender<u64>,
+    changed: Arc<Changed>,
+}
+
+/// Whoever waits for a change is woken in the order in which they began to, so that what follows is the same every time.
+#[derive(Default)]
+struct Changed {
+    count: AtomicU64,
+    wakes: Notify,
+}
+
+/// Changes of the leases, for one who waits for them.
+pub struct Changes {
+    of: Arc<Changed>,
+    seen: u64,
+}
+
+impl Changes {
+    /// Until something has changed since this was called last.
+    pub async fn changed(&mut self) {
+        loop {
+            let of = self.of.clone();
+            let woken = of.wakes.notified();
+            if self.has_changed() {
+                return self.mark_unchanged();
+            }
+            woken.await;
+        }
+    }
+
+    pub fn has_changed(&self) -> bool {
+        self.of.count.load(Ordering::Acquire) != self.seen
+    }
+
+    pub fn mark_unchanged(&mut self) {
+        self.seen = self.of.count.load(Ordering::Acquire);
+    }
 }
 
 impl Leases {
@@ -39,7 +75,7 @@ impl Leases {
             until: AtomicU64::new(until),
             under_way: std::array::from_fn(|_| AtomicU32::new(0)),
             leaving: AtomicBool::new(false),
-            changed: watch::Sender::new(0),
+            changed: Arc::default(),
         }
     }
 
@@ -80,8 +116,8 @@ impl Leases {
     }
 
     /// Counts whenever a shard has come or gone, or the lease lasts again.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    pub fn changes(&self) -> Changes {
+        Changes { of: self.changed.clone(), seen: self.changed.count.load(Ordering::Acquire) }
     }
 
     /// The process ends: what is ours is others' as soon as nothing of it is on the wire, and nothing more is taken.
@@ -131,7 +167,8 @@ impl Leases {
     }
 
     fn change(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.count.fetch_add(1, Ordering::AcqRel);
+        self.changed.wakes.notify_waiters();
     }
 }
 
@@ -149,15 +186,15 @@ mod tests {
         let mut changes = leases.changes();
         leases.extend(at(5), at(0));
         leases.take(3, 7);
-        assert!(changes.has_changed().expect("it lives"));
+        assert!(changes.has_changed());
         changes.mark_unchanged();
         assert!(leases.ours(3, 7) && !leases.ours(3, 6) && !leases.ours(4, 7));
         assert_eq!((leases.mask(), leases.epoch(3), leases.epoch(0)), (1 << 3, Some(7), None));
         leases.extend(at(6), at(1));
-        assert!(!changes.has_changed().expect("it lives"), "it lasted anyway");
+        assert!(!changes.has_changed(), "it lasted anyway");
         assert!(leases.last(at(5)) && !leases.last(at(6)));
         leases.extend(at(12), at(7));
-        assert!(changes.has_changed().expect("it lives"), "whoever waited for it goes on");
+        assert!(changes.has_changed(), "whoever waited for it goes on");
         leases.give(3);
         assert!(!leases.ours(3, 7) && leases.mask() == 0);
         leases.begins(3);

@@ -3,6 +3,7 @@
 
 pub mod catcher;
 mod clock;
+mod cut;
 mod disk;
 mod killed;
 mod mails;
@@ -11,6 +12,7 @@ mod nodes;
 mod offered;
 mod postgres;
 pub mod process;
+mod proxy;
 mod sinks;
 mod store;
 

@@ -8,8 +8,9 @@ use crate::store::{Result, SHARDS};
 
 /// Rows of shards that a node owns, of a table `delivery`; the node is the statement's first value.
 pub const OWN: &str = "(SELECT node FROM shard WHERE id = subscriber >> 48) = ?1";
-/// Whether such a row lies in the lane of an earlier owner, who may have sent it and not said so.
-pub const PERHAPS: &str = "entered > 0 AND entered <> (SELECT epoch FROM shard WHERE id = subscriber >> 48)";
+/// Whether such a row lies in the lane of an earlier owner, who may have sent it and not said so. In a store that nobody has sent from
+/// since it was restored no shard is anybody's.
+pub const PERHAPS: &str = "entered > 0 AND entered IS NOT (SELECT epoch FROM shard WHERE id = subscriber >> 48)";
 
 pub fn take_all(db: &Connection, node: i64, epoch: i64) -> Result<()> {
     for shard in 0..SHARDS {

@@ -2,6 +2,7 @@
 //! together.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -32,17 +33,23 @@ pub struct Telling {
 impl Telling {
     /// `settings` are more of the channel of webhooks.
     pub async fn begin(database: Database, settings: &str) -> Telling {
+        Telling::begin_by(database, settings, |_| None).await
+    }
+
+    /// `way`: by which a node reaches the database, where that is not straight.
+    pub async fn begin_by(database: Database, settings: &str, way: impl Fn(usize) -> Option<SocketAddr>) -> Telling {
         let folder = tempfile::tempdir().expect("a folder");
         let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
-        let place = || {
-            let place = Place::new(&catcher.mail, PLANS).with_store(&database.url(), database.password());
+        let place = |node| {
+            let url = way(node).map_or_else(|| database.url(), |at| database.url_at(at));
+            let place = Place::new(&catcher.mail, PLANS).with_store(&url, database.password());
             let file = place.path("loudhailer.toml");
             let text = std::fs::read_to_string(&file).expect("read");
             let hooks = "allow_private = true\n";
             std::fs::write(&file, text.replace(hooks, &format!("{hooks}{settings}"))).expect("written");
             place
         };
-        let places: Vec<Place> = (0..NODES).map(|_| place()).collect();
+        let places: Vec<Place> = (0..NODES).map(place).collect();
         let file = people(&catcher, RECIPIENTS);
         read_in(&places[0], &file);
         let store = Postgres::visit(&database.server()).await.expect("opens");
@@ -87,7 +94,7 @@ impl Telling {
     }
 
     /// Nothing is answered, and nothing begins or ends any more; answers what each node has on the wire.
-    async fn stand_still(&self) -> Vec<u64> {
+    pub async fn stand_still(&self) -> Vec<u64> {
         self.catcher.hold().await;
         let mut last = Vec::new();
         until("all attempts are open", async || {
@@ -101,9 +108,14 @@ impl Telling {
         .await
     }
 
+    /// Everything is answered again.
+    pub async fn release(&self) {
+        self.catcher.go().await;
+    }
+
     /// What may come again once a node has fallen: what has come and is not on disk, its answer being held or not yet written, and
     /// what is on the wire behind it.
-    async fn in_flight(&self, on_wire: &[u64]) -> u64 {
+    pub async fn in_flight(&self, on_wire: &[u64]) -> u64 {
         let came: BTreeSet<String> = self.catcher.caught().into_iter().map(|(to, _)| to).collect();
         let told = self.database.number("SELECT count(*) FROM delivery WHERE state = 7").await;
         came.len() as u64 - told.unsigned_abs() + on_wire.iter().sum::<u64>() - self.catcher.open().await

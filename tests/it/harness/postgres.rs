@@ -1,5 +1,6 @@
 //! Databases of PostgreSQL, one for each test that asks.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use loudhailer::config::Secret;
@@ -29,7 +30,16 @@ impl Database {
     }
 
     pub fn url(&self) -> String {
-        format!("postgres://{}@{}/{}", self.user, self.address, self.name)
+        self.url_at(self.at())
+    }
+
+    /// By another way to it.
+    pub fn url_at(&self, at: SocketAddr) -> String {
+        format!("postgres://{}@{at}/{}", self.user, self.name)
+    }
+
+    pub fn at(&self) -> SocketAddr {
+        self.address.parse().expect("an address and a port")
     }
 
     pub fn password(&self) -> &str {

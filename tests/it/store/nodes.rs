@@ -12,7 +12,7 @@ async fn until(what: &str, leases: &[Arc<Leases>], holds: impl Fn() -> bool) {
     let mut changes: Vec<_> = leases.iter().map(|one| one.changes()).collect();
     let done = async {
         while !holds() {
-            select_all(changes.iter_mut().map(|one| Box::pin(one.changed()))).await.0.expect("they live");
+            select_all(changes.iter_mut().map(|one| Box::pin(one.changed()))).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(15), done).await.unwrap_or_else(|_| panic!("not within 15 s: {what}"));
