@@ -30,8 +30,7 @@ const UPSERT: &str = "INSERT INTO delivery AS d
     detail = excluded.detail, ref = coalesce(excluded.ref, d.ref), priority = excluded.priority, lane = excluded.lane,
     due = excluded.due, entered = excluded.entered,
     receipt = CASE WHEN $15::boolean AND d.receipt = 'bounced' THEN NULL ELSE d.receipt END
-  WHERE excluded.state >= d.state OR d.state = 1
-    OR $15::boolean AND (d.state IN (5, 6) OR d.receipt = 'unconfirmed')";
+  WHERE excluded.state >= d.state OR $15::boolean AND (d.state IN (1, 5, 6) OR d.receipt = 'unconfirmed')";
 
 pub type Recipient = (BroadcastId, SubscriberId);
 

@@ -25,8 +25,7 @@ const UPSERT: &str = "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?
     tries = excluded.tries, detail = excluded.detail, ref = coalesce(excluded.ref, ref), priority = excluded.priority,
     lane = excluded.lane, due = excluded.due, entered = excluded.entered,
     receipt = CASE WHEN ?14 AND receipt = 'bounced' THEN NULL ELSE receipt END
-  WHERE excluded.state >= delivery.state OR delivery.state = 1
-    OR ?14 AND (delivery.state IN (5, 6) OR delivery.receipt = 'unconfirmed')";
+  WHERE excluded.state >= delivery.state OR ?14 AND (delivery.state IN (1, 5, 6) OR delivery.receipt = 'unconfirmed')";
 
 /// Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is then no longer known.
 pub fn record(
