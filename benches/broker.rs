@@ -55,7 +55,17 @@ impl Broker {
 
     /// Tells everyone once, from the event to the last outcome on disk. `arrived` counts what the sink has.
     pub fn tell(&self, count: u64, arrived: &dyn Fn() -> anyhow::Result<u64>) -> anyhow::Result<Leg> {
-        let before = self.process.cpu()?;
+        self.tell_by(count, arrived, &|| self.process.cpu())
+    }
+
+    /// The same where others have a part in it: `cpu` is what all of them have had.
+    pub fn tell_by(
+        &self,
+        count: u64,
+        arrived: &dyn Fn() -> anyhow::Result<u64>,
+        cpu: &dyn Fn() -> anyhow::Result<f64>,
+    ) -> anyhow::Result<Leg> {
+        let before = cpu()?;
         let began = Instant::now();
         let id = self.draw("critical")?;
         let (mut seen, mut moved) = (0, Instant::now());
@@ -80,7 +90,7 @@ impl Broker {
             ensure!(moved.elapsed() < Duration::from_secs(120), "it does not end: {shown}");
             std::thread::sleep(Duration::from_millis(5));
         };
-        let leg = Leg { seconds: began.elapsed().as_secs_f64(), cpu: self.process.cpu()? - before, count };
+        let leg = Leg { seconds: began.elapsed().as_secs_f64(), cpu: cpu()? - before, count };
         ensure!(counts["told"] == count, "void: the broker recorded {counts}");
         Ok(leg)
     }

@@ -15,7 +15,7 @@ use super::process::{MEASURED, Process, pins};
 use super::sink::Sink;
 use super::{Args, Measured};
 
-const ALL: Plan = Plan {
+pub const ALL: Plan = Plan {
     severity: "critical",
     component: "",
     audience: "businesses",
@@ -24,14 +24,14 @@ const ALL: Plan = Plan {
 };
 
 /// Every message came once, and signed.
-fn checked(sink: &Sink, count: u64) -> anyhow::Result<()> {
+pub fn checked(sink: &Sink, count: u64) -> anyhow::Result<()> {
     let caught = sink.caught()?;
     ensure!(caught.seen == count && caught.distinct == count && caught.forged == 0, "the sink has {caught:?}");
     Ok(())
 }
 
 /// A bare loop of so many messages like the sample.
-fn bare(name: &str, places: Vec<String>, connections: usize, count: u64, sample: &Value) -> anyhow::Result<Leg> {
+pub fn bare(name: &str, places: Vec<String>, connections: usize, count: u64, sample: &Value) -> anyhow::Result<Leg> {
     bare_to(1, name, places, connections, count, sample)
 }
 

@@ -37,12 +37,23 @@ pub struct Setup {
     pub own: bool,
     /// Deliveries waiting in memory; without it the default.
     pub lane: Option<usize>,
+    /// URL and password of a database; without it a file beside the configuration.
+    pub store: Option<(String, String)>,
 }
 
 impl Setup {
     pub fn new(plans: &[Plan], mail: &str) -> Setup {
         let (plans, mail) = (plans.to_vec(), mail.into());
-        Setup { plans, concurrency: HOOK_SLOTS, rate: None, mail, mails: MAIL_SLOTS, own: true, lane: None }
+        Setup {
+            plans,
+            concurrency: HOOK_SLOTS,
+            rate: None,
+            mail,
+            mails: MAIL_SLOTS,
+            own: true,
+            lane: None,
+            store: None,
+        }
     }
 }
 
@@ -83,7 +94,7 @@ impl Place {
     }
 
     fn text(&self, setup: &Setup) -> String {
-        let Setup { concurrency, rate, mail, mails, own, lane, .. } = setup;
+        let Setup { concurrency, rate, mail, mails, own, lane, store, .. } = setup;
         let at = self.path().display();
         let rate = rate.as_ref().map_or(String::new(), |rate| format!("rate = [\"{rate}\"]\n"));
         let mut named: Vec<&str> =
@@ -92,8 +103,12 @@ impl Place {
         let components: String =
             named.iter().map(|name| format!("[components.{name}]\ntitle = \"{name}\"\n")).collect();
         let lane = lane.map_or(String::new(), |lane| format!("[engine]\nlane = {lane}\n"));
+        let store = match store {
+            Some((url, password)) => format!("url = \"{url}\"\npassword = \"{password}\"\n"),
+            None => format!("url = \"sqlite:{at}/store.db\"\n"),
+        };
         format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nrate = \"1000000/s\"\n[store]\nurl = \"sqlite:{at}/store.db\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nrate = \"1000000/s\"\n[store]\n{store}\
              [paths]\nplans = \"{at}/plans\"\n[log]\nfilter = \"warn\"\n{lane}{components}\
              [channels.hooks]\nplatform = \"webhook\"\nallow_private = true\nconcurrency = {concurrency}\n{rate}\
              [channels.steady]\nplatform = \"webhook\"\nallow_private = true\nrate = [\"1000/s\"]\n\

@@ -15,10 +15,12 @@ mod import;
 mod ingest;
 mod lives;
 mod loops;
+mod nodes;
 mod people;
 mod place;
 mod post;
 mod postfix;
+mod postgres;
 mod process;
 mod prompt;
 mod sink;
@@ -40,7 +42,7 @@ pub struct Args {
     /// Prints the results as one flat JSON object.
     #[arg(long)]
     json: bool,
-    /// webhook, email, press, ingest, urgent, store, expand, idle, stop, drivers, flat or import; by default all but the last two.
+    /// webhook, email, press, ingest, urgent, store, expand, idle, stop, drivers, flat, import or nodes; by default all but the last three.
     #[arg(long)]
     only: Vec<String>,
     /// Messages, or events, a leg; the few of `flat`.
@@ -61,7 +63,7 @@ pub struct Args {
     /// Critical events of `urgent`.
     #[arg(long, default_value_t = 500)]
     events: u64,
-    /// Of `stop`.
+    /// Of `stop` and of `nodes`.
     #[arg(long, default_value_t = 20)]
     stops: u64,
     /// Seconds of the open loop of `ingest`.
@@ -84,7 +86,7 @@ pub struct Measured {
 type Measure = fn(&Args) -> anyhow::Result<Measured>;
 
 /// Each with whether it is part of the whole.
-const MEASURES: [(&str, bool, Measure); 12] = [
+const MEASURES: [(&str, bool, Measure); 13] = [
     ("webhook", true, fan_out::webhook),
     ("email", true, fan_out::email),
     ("press", true, fan_out::press),
@@ -97,6 +99,7 @@ const MEASURES: [(&str, bool, Measure); 12] = [
     ("drivers", true, texts::drivers),
     ("flat", false, flat::flat),
     ("import", false, import::import),
+    ("nodes", false, nodes::nodes),
 ];
 
 fn main() -> anyhow::Result<()> {

@@ -86,7 +86,12 @@ struct Sleepers {
 
 impl Clock {
     pub fn system() -> Clock {
-        Clock::with(Calendar::System, 0, jiff::Timestamp::now().as_millisecond())
+        Clock::ahead(0)
+    }
+
+    /// As of a machine whose clock is so many milliseconds ahead.
+    pub fn ahead(milliseconds: i64) -> Clock {
+        Clock::with(Calendar::System, milliseconds, jiff::Timestamp::now().as_millisecond() + milliseconds)
     }
 
     /// The calendar begins at `start` and goes on with the monotonic clock: for simulation under a paused runtime.
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn what_is_steady_does_not_heed_who_sets_the_machines_clock() {
-        for clock in [Clock::system(), Clock::from(Time(1_000_000))] {
+        for clock in [Clock::system(), Clock::ahead(10_000), Clock::from(Time(1_000_000))] {
             let (calendar, steady) = (clock.calendar(), clock.steady());
             clock.set_calendar(calendar.plus(Duration::from_secs(3600)));
             assert!(clock.calendar().since(calendar) >= Duration::from_secs(3600));

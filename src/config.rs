@@ -1,8 +1,10 @@
 //! One typed configuration. `default.toml`, embedded and commented, is the default; the operator's file goes over it, then the
 //! environment. Unknown keys are refused with their place and the nearest right name.
 
+mod check;
 pub mod files;
 mod heartbeat;
+mod kafka;
 mod place;
 mod secret;
 mod server;
@@ -18,6 +20,7 @@ use crate::incident::{Clearance, Severity, Text};
 use crate::quantity::{Limit, Span};
 
 pub use self::heartbeat::Heartbeat;
+pub use self::kafka::Kafka;
 pub(crate) use self::place::{nearest, suggest};
 use self::place::{path_of, place, place_of};
 pub use self::secret::Secret;
@@ -78,40 +81,6 @@ pub struct Signals {
     pub severity: Severity,
     pub public: bool,
     pub rate: Limit,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Kafka {
-    pub brokers: String,
-    pub group: String,
-    pub topics: Vec<String>,
-    pub urgent_topics: Vec<String>,
-    pub dead_suffix: String,
-    /// The topic on which what happened is offered; empty: it is not.
-    pub outcomes: String,
-    #[serde(default)]
-    pub settings: BTreeMap<String, Secret>,
-}
-
-impl Kafka {
-    /// Whether what happened is offered to others.
-    pub fn offers(&self) -> bool {
-        !self.outcomes.is_empty()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let read = self.topics.iter().chain(&self.urgent_topics);
-        let mut ours = read.flat_map(|topic| [topic.clone(), format!("{topic}{}", self.dead_suffix)]);
-        match self.offers() {
-            true if self.brokers.is_empty() => Err("kafka.outcomes: names a topic, and kafka.brokers no Kafka".into()),
-            true if ours.any(|topic| topic == self.outcomes) => Err(format!(
-                "kafka.outcomes: {:?} is a topic of events or of dead records; name one of its own",
-                self.outcomes
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -274,26 +243,7 @@ impl Config {
             let named = path.is_empty() || message.starts_with("unknown ");
             wrong(place, if named { message } else { format!("{}: {message}", path.join(".")) })
         })?;
-        if config.signals.origins < 2 {
-            let place = place_of(text, name, &["signals".into(), "origins".into()]);
-            return Err(wrong(place, "signals.origins: one origin alone proposes nothing; write 2 or more".into()));
-        }
-        let checked = config.server.check().map_err(|(key, why)| ("server", key, why));
-        let checked = checked.and_then(|()| config.heartbeat.check().map_err(|(key, why)| ("heartbeat", key, why)));
-        checked.map_err(|(section, key, why)| {
-            let place = place_of(text, name, &[section.into(), key.into()]);
-            wrong(place, format!("{section}.{key}: {why}"))
-        })?;
-        crate::watch::check(&config).map_err(|(watcher, misfit)| {
-            let path = ["watchers", &watcher, misfit.key].map(String::from);
-            wrong(place_of(text, name, &path), format!("watchers.{watcher}.{misfit}"))
-        })?;
-        config.store.place().map_err(|why| wrong(place_of(text, name, &["store".into(), "url".into()]), why))?;
-        config.kafka.check().map_err(|why| wrong(place_of(text, name, &["kafka".into(), "outcomes".into()]), why))?;
-        if config.store.connections < 2 {
-            let place = place_of(text, name, &["store".into(), "connections".into()]);
-            return Err(wrong(place, "store.connections: reading waits for writing over one; write 2 or more".into()));
-        }
+        check::check(&config).map_err(|misfit| wrong(place_of(text, name, &misfit.path), misfit.why))?;
         Ok(config)
     }
 
@@ -377,24 +327,6 @@ mod tests {
         let error = read("[signals]\nwindow = \"5m\"\norigins = 1\n").expect_err("refused");
         assert_eq!(error, "own.toml:3: signals.origins: one origin alone proposes nothing; write 2 or more");
         assert_eq!(read("[signals]\norigins = 3\n").expect("reads").signals.origins, 3);
-    }
-
-    #[test]
-    fn what_happened_is_offered_on_a_topic_of_its_own_and_only_where_there_is_kafka() {
-        assert!(
-            !read("[kafka]\nbrokers = \"k:9092\"\n").expect("reads").kafka.offers(),
-            "off unless somebody wants it"
-        );
-        let error = read("[kafka]\noutcomes = \"loudhailer.outcomes\"\n").expect_err("refused");
-        assert_eq!(error, "own.toml:2: kafka.outcomes: names a topic, and kafka.brokers no Kafka");
-        for topic in ["incidents", "incidents.urgent.dead"] {
-            let text = format!("[kafka]\nbrokers = \"k:9092\"\noutcomes = {topic:?}\n");
-            let error = read(&text).expect_err("refused");
-            assert!(
-                error.starts_with(&format!("own.toml:3: kafka.outcomes: {topic:?} is a topic of events")),
-                "{error}"
-            );
-        }
     }
 
     #[test]

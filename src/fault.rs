@@ -84,6 +84,19 @@ impl Fault {
     }
 }
 
+/// By how many milliseconds this process's clock is ahead of its machine's: `CLOCK_AHEAD`, so that nodes whose clocks are apart can be
+/// seen to agree all the same.
+#[cfg(feature = "faults")]
+pub fn clock_ahead() -> i64 {
+    let text = std::env::var("CLOCK_AHEAD").unwrap_or_default();
+    if text.is_empty() { 0 } else { text.parse().unwrap_or_else(|error| panic!("CLOCK_AHEAD: {text:?}: {error}")) }
+}
+
+#[cfg(not(feature = "faults"))]
+pub const fn clock_ahead() -> i64 {
+    0
+}
+
 /// The fault that is switched on.
 #[cfg(feature = "faults")]
 pub fn chosen() -> Option<Fault> {

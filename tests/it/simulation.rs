@@ -32,7 +32,7 @@ mod net;
 
 use std::io::Write;
 
-use run::{Report, run, seeds};
+use run::{Report, Run, run, seeds};
 
 use super::harness::number;
 
@@ -55,8 +55,8 @@ fn count(otherwise: u64) -> u64 {
     count
 }
 
-#[test]
-fn simulate() {
+/// Runs what the environment asks for, or what CI does, of worlds of one kind, and first what once failed.
+fn simulated(run: Run, test: &str, seeds_of_ci: u64, once_failed: &[u64]) {
     #[cfg(not(feature = "faults"))]
     assert_eq!(std::env::var_os("FAULT"), None, "FAULT needs a build with the feature faults: run tests/faults");
     if let Some(seed) = number("SEED") {
@@ -67,23 +67,33 @@ fn simulate() {
         return;
     }
     let base = number("SEED_BASE").unwrap_or(0);
-    let all = ONCE_FAILED.iter().copied().chain(base..base + count(SEEDS));
+    let all = once_failed.iter().copied().chain(base..base + count(seeds_of_ci));
     let report = seeds(run, all, |report| report.broken.is_empty());
     say(&report);
     if let Some((seed, broken)) = report.failed() {
         panic!(
-            "seed {seed} breaks promise {}: {}\nrun it alone: SEED={seed} cargo test --release --test it simulate -- --nocapture",
+            "seed {seed} breaks promise {}: {}\nrun it alone: SEED={seed} cargo test --release --test it {test} -- --nocapture",
             broken.promise, broken.how
         );
     }
     assert_eq!(report.idle(), Vec::<String>::new(), "never happened");
 }
 
-#[test]
-fn a_seed_gives_the_same_world_twice() {
+/// A seed gives the same world twice.
+fn the_same_twice(run: Run) {
     for seed in [3, 17] {
         let Report { trace, deliveries, .. } = run(seed, true);
         assert!(deliveries > 0);
         assert_eq!(trace, run(seed, true).trace, "seed {seed}");
     }
+}
+
+#[test]
+fn simulate() {
+    simulated(run, "simulate", SEEDS, ONCE_FAILED);
+}
+
+#[test]
+fn a_seed_gives_the_same_world_twice() {
+    the_same_twice(run);
 }

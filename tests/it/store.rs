@@ -7,7 +7,7 @@ pub mod noted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use loudhailer::audience::route::{ChannelId, Way};
@@ -539,8 +539,10 @@ fn epoch_of(store: &dyn Store) -> i64 {
     store.leases().epoch(0).expect("it owns the first shard")
 }
 
+/// One for all nodes of these tests: whether a lease lasts is asked by it.
 fn clock() -> Arc<Clock> {
-    Arc::new(Clock::system())
+    static CLOCK: LazyLock<Arc<Clock>> = LazyLock::new(|| Arc::new(Clock::system()));
+    CLOCK.clone()
 }
 
 async fn own(database: &Database) -> Postgres {

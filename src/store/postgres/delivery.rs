@@ -7,16 +7,14 @@ use ring::hmac;
 use super::connection::Db;
 use super::rows::{all, exists, first, run};
 use super::value::{Row, values};
-use super::{lock, manifest, receipt, subscriber};
+use super::{attempt, lock, manifest, receipt, subscriber};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::plan::Priority;
 use crate::store::outcomes::Outcomes;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
-use crate::store::{
-    Again, AttemptRow, Broadcast, DeliveryState, Fact, ManifestKey, Notice, OpenRow, Result, Try, UNDECIDED, Written,
-};
+use crate::store::{Again, Broadcast, DeliveryState, Fact, ManifestKey, Notice, OpenRow, Result, UNDECIDED, Written};
 
 /// $15: a new decision, which opens what a bounce or a missing confirmation had ended.
 const UPSERT: &str = "INSERT INTO delivery AS d
@@ -124,7 +122,7 @@ async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally, outcomes: &mut Outco
             outcomes.came(fact, *state, before, after);
         }
     }
-    attempted(db, facts).await?;
+    attempt::written(db, facts).await?;
     refer(db, facts).await
 }
 
@@ -164,49 +162,6 @@ async fn upsert(db: &Db, facts: &[&Fact], reopens: bool, asked: bool) -> Result<
     }
     let sql = format!("{UPSERT} RETURNING d.broadcast, d.subscriber, d.place, d.state");
     all(db, &sql, values, |row| Ok((delivery_id(row)?, DeliveryState::from_number(row.get(3)?)))).await
-}
-
-/// The first tries of facts about as many recipients, then the second ones: what is written in one statement does not see itself.
-async fn attempted(db: &Db, facts: &[&Fact]) -> Result<()> {
-    let mut tries: Vec<_> = facts.iter().map(|fact| (*fact, Try::of(fact))).collect();
-    loop {
-        let next: Vec<(&Fact, Try<'_>)> = tries.iter_mut().filter_map(|(fact, of)| Some((*fact, of.next()?))).collect();
-        if next.is_empty() {
-            return Ok(());
-        }
-        insert_tries(db, &next).await?;
-    }
-}
-
-async fn insert_tries(db: &Db, tries: &[(&Fact, Try<'_>)]) -> Result<()> {
-    let each = |of: &dyn Fn(&Fact, &Try<'_>) -> i64| tries.iter().map(|(fact, one)| of(fact, one)).collect::<Vec<_>>();
-    let texts = |of: &dyn for<'a> Fn(&'a Try<'_>) -> Option<&'a str>| {
-        tries.iter().map(|(_, one)| of(one).map(str::to_string)).collect::<Vec<_>>()
-    };
-    run(
-        db,
-        // Where the calendar stands still, two attempts would begin at one time: the later one is the later one.
-        "INSERT INTO attempt (broadcast, subscriber, place, began, node, channel, outcome, fault, detail, ref)
-         SELECT n.broadcast, n.subscriber, n.place, greatest(n.began, (SELECT max(a.began) + 1 FROM attempt a
-             WHERE a.broadcast = n.broadcast AND a.subscriber = n.subscriber AND a.place = n.place)),
-           0, n.channel, n.outcome, n.fault, n.detail, n.ref
-         FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-           $9::text[]) AS n (broadcast, subscriber, place, began, channel, outcome, fault, detail, ref)
-         ON CONFLICT DO NOTHING",
-        values![
-            each(&|fact, _| fact.delivery.broadcast.0),
-            each(&|fact, _| fact.delivery.subscriber.0),
-            each(&|fact, _| fact.delivery.place.into()),
-            each(&|fact, _| fact.began.0),
-            each(&|_, one| one.channel.0.into()),
-            texts(&|one| Some(one.outcome)),
-            texts(&|one| one.fault),
-            texts(&|one| one.detail),
-            texts(&|one| one.reference)
-        ],
-    )
-    .await
-    .map(drop)
 }
 
 /// What receipts are matched by. A platform that gives a reference again means the newer one: the last of a batch stands.
@@ -358,14 +313,7 @@ pub async fn again(db: &Db, broadcast: &Broadcast, rows: &[OpenRow]) -> Result<V
     for (subscriber, row) in known.await? {
         known_rows.entry(subscriber).or_default().push(row);
     }
-    let sql = format!(
-        "{ATTEMPT}, subscriber FROM attempt WHERE broadcast = $1 AND subscriber = ANY($2) ORDER BY place, began"
-    );
-    let tried = all(db, &sql, values![broadcast.id.0, who], |row| Ok((row.get::<i64>(7)?, read_attempt(row)?)));
-    let mut attempts: BTreeMap<i64, Vec<AttemptRow>> = BTreeMap::new();
-    for (subscriber, attempt) in tried.await? {
-        attempts.entry(subscriber).or_default().push(attempt);
-    }
+    let attempts = attempt::of_many(db, broadcast.id, who).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let who = row.delivery.subscriber;
@@ -378,25 +326,6 @@ pub async fn again(db: &Db, broadcast: &Broadcast, rows: &[OpenRow]) -> Result<V
         });
     }
     Ok(found)
-}
-
-const ATTEMPT: &str = "SELECT place, channel, began, outcome, fault, detail, ref";
-
-fn read_attempt(row: &Row) -> Result<AttemptRow> {
-    Ok(AttemptRow {
-        place: row.get(0)?,
-        channel: ChannelId(row.get(1)?),
-        began: Time(row.get(2)?),
-        outcome: row.get(3)?,
-        fault: row.get(4)?,
-        detail: row.get(5)?,
-        reference: row.get(6)?,
-    })
-}
-
-pub async fn attempts(db: &Db, broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Vec<AttemptRow>> {
-    let sql = format!("{ATTEMPT} FROM attempt WHERE broadcast = $1 AND subscriber = $2 ORDER BY place, began");
-    all(db, &sql, values![broadcast.0, subscriber.0], read_attempt).await
 }
 
 pub async fn wake(db: &Db, node: i64, blocked: &[ChannelId], now: Time) -> Result<()> {

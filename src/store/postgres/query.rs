@@ -1,7 +1,8 @@
 //! What people and programs look at: lists by key, newest first, a page at a time. Reads only.
 
+use super::attempt;
 use super::connection::Db;
-use super::delivery::{attempts, delivery_id};
+use super::delivery::delivery_id;
 use super::rows::{all, first, word};
 use super::value::{Row, values};
 use super::{broadcast, ingest};
@@ -131,7 +132,7 @@ pub async fn delivery(db: &Db, id: DeliveryId) -> Result<Option<(DeliveryRow, Ve
     let sql = format!("{DELIVERY} WHERE d.broadcast = $1 AND d.subscriber = $2 AND d.place = $3");
     let found = first(db, &sql, values![id.broadcast.0, id.subscriber.0, id.place], read_delivery).await?;
     let Some(row) = found else { return Ok(None) };
-    let attempts = attempts(db, id.broadcast, id.subscriber).await?;
+    let attempts = attempt::of(db, id.broadcast, id.subscriber).await?;
     Ok(Some((row, attempts.into_iter().filter(|attempt| attempt.place == id.place).collect())))
 }
 

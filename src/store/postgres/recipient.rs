@@ -3,7 +3,7 @@
 use super::connection::Db;
 use super::rows::{all, first};
 use super::value::values;
-use super::{broadcast, delivery, manifest, query, subscriber};
+use super::{attempt, broadcast, manifest, query, subscriber};
 use crate::clock::Time;
 use crate::id::{BroadcastId, SubscriberId};
 use crate::store::{DeliveryFilter, Recipient, Result};
@@ -49,7 +49,7 @@ pub async fn read(db: &Db, id: BroadcastId, who: SubscriberId) -> Result<Option<
         told: told.contains(&who.0),
         member_since,
         rows: query::deliveries(db, &filter, PLACES).await?,
-        attempts: delivery::attempts(db, id, who).await?,
+        attempts: attempt::of(db, id, who).await?,
         beside,
         newer,
         decided,

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ring::hmac;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::manifest::For;
 use super::rows::{all, first, journal_outcomes, run};
 use super::shard::{OWN, PERHAPS};
 use super::{manifest, receipt, shard, subscriber};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::fault::{self, Fault};
-use crate::id::{BroadcastId, DeliveryId, IncidentId, SubscriberId};
-use crate::plan::{Priority, Selection};
+use crate::id::{BroadcastId, DeliveryId, SubscriberId};
+use crate::plan::Priority;
 use crate::store::outcomes::Outcomes;
 use crate::store::tally::{Ending, Tally, ended_by, moved};
 use crate::store::{
@@ -219,28 +220,21 @@ pub fn next_due(db: &Connection, node: i64, lane: ChannelId, priority: Priority,
 }
 
 /// All that a new decision about open rows needs.
-pub fn again(
-    db: &Connection,
-    id: BroadcastId,
-    incident: IncidentId,
-    audience: &str,
-    selection: &Selection,
-    rows: Vec<OpenRow>,
-) -> Result<Vec<Again>> {
+pub fn again(db: &Connection, of: &For, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
     let mut found = Vec::with_capacity(rows.len());
     // One transaction: each statement on its own would lock and unlock the file.
     let _reading = db.unchecked_transaction().map_err(super::failed)?;
     for row in rows {
         let who = row.delivery.subscriber;
-        let told = !manifest::told(db, id, incident, audience, selection, who, who)?.is_empty();
+        let told = !manifest::told(db, of, who, who)?.is_empty();
         let rows = all(
             db,
             "SELECT place, state, channel, coalesce(receipt, '') IN ('delivered', 'read') FROM delivery
              WHERE broadcast = ?1 AND subscriber = ?2",
-            (id.0, who.0),
+            (of.id.0, who.0),
             |row| Ok((row.get(0)?, DeliveryState::from_number(row.get(1)?), ChannelId(row.get(2)?), row.get(3)?)),
         )?;
-        let attempts = attempts(db, id, who)?;
+        let attempts = attempts(db, of.id, who)?;
         found.push(Again { subscriber: subscriber::one(db, who)?, told, rows, attempts, row });
     }
     Ok(found)

@@ -15,18 +15,36 @@ use crate::id::{BroadcastId, IncidentId, SubscriberId};
 use crate::plan::Selection;
 use crate::store::decisions::{is_open, omitted, pack, still_allowed, unpack};
 use crate::store::outcomes::Outcomes;
-use crate::store::{Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording};
+use crate::store::{
+    Broadcast, Decided, Decision, Fact, Manifest, ManifestKey, Member, Result, StoreError, Unfinished, Wording,
+};
+
+/// What of a broadcast says whom it is for. The rest of it, its facts among them, need not be copied for a read.
+pub struct For {
+    pub id: BroadcastId,
+    incident: IncidentId,
+    audience: String,
+    selection: Selection,
+    released: Time,
+}
+
+impl From<&Broadcast> for For {
+    fn from(broadcast: &Broadcast) -> For {
+        For {
+            id: broadcast.id,
+            incident: broadcast.incident,
+            audience: broadcast.audience.clone(),
+            selection: broadcast.selection.clone(),
+            released: broadcast.released.unwrap_or(broadcast.created),
+        }
+    }
+}
 
 /// The next members of an audience in some shards, and whether they end with them. Who joined after the release gets the next
 /// broadcast.
-#[allow(clippy::too_many_arguments)]
 pub fn page(
     db: &Connection,
-    id: BroadcastId,
-    incident: IncidentId,
-    audience: &str,
-    selection: &Selection,
-    released: Time,
+    of: &For,
     shards: RangeInclusive<u8>,
     after: i64,
     limit: usize,
@@ -43,13 +61,13 @@ pub fn page(
              ORDER BY m.subscriber LIMIT ?4",
             subscriber::SUBSCRIBER
         ),
-        (audience, after.max(first - 1), last, limit as i64 + 1, released.0),
+        (&of.audience, after.max(first - 1), last, limit as i64 + 1, of.released.0),
         |row| Ok(Member { subscriber: subscriber::read(row)?, told: false }),
     )?;
     let end = members.len() <= limit;
     members.truncate(limit);
     if let (Some(from), Some(to)) = (members.first(), members.last()) {
-        let told = told(db, id, incident, audience, selection, from.subscriber.id, to.subscriber.id)?;
+        let told = told(db, of, from.subscriber.id, to.subscriber.id)?;
         if !told.is_empty() {
             members.iter_mut().for_each(|member| member.told = told.contains(&member.subscriber.id.0));
         }
@@ -60,15 +78,8 @@ pub fn page(
 /// Whom the broadcasts that the selection asks about told, or may have, within a range of subscribers. An attempt that nobody
 /// knows the end of may have told them, whatever was decided for the delivery afterwards; so may one that was in a lane when the
 /// process ended.
-pub fn told(
-    db: &Connection,
-    id: BroadcastId,
-    incident: IncidentId,
-    audience: &str,
-    selection: &Selection,
-    from: SubscriberId,
-    to: SubscriberId,
-) -> Result<BTreeSet<i64>> {
+pub fn told(db: &Connection, of: &For, from: SubscriberId, to: SubscriberId) -> Result<BTreeSet<i64>> {
+    let For { id, incident, audience, selection, .. } = of;
     let named = if selection.told_by.is_empty() { &selection.untold_by } else { &selection.told_by };
     let earlier = match (&named[..], selection.only_if_told) {
         ([], false) => Vec::new(),

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::manifest::For;
 use super::rows::{all, first};
 use super::{broadcast, delivery, manifest, query, subscriber};
 use crate::clock::Time;
@@ -21,7 +22,7 @@ pub fn read(db: &Connection, id: BroadcastId, who: SubscriberId) -> Result<Optio
         None => None,
     };
     let (incident, audience) = (broadcast.incident, &broadcast.audience);
-    let told = manifest::told(db, id, incident, audience, &broadcast.selection, who, who)?;
+    let told = manifest::told(db, &For::from(&broadcast), who, who)?;
     let member_since = first(
         db,
         "SELECT since FROM member WHERE audience = (SELECT id FROM audience WHERE name = ?1) AND subscriber = ?2",

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 
 use super::rows::{all, first, run};
-use crate::store::{Result, SHARDS};
+use crate::store::{Fact, Leases, Result, SHARDS};
 
 /// Rows of shards that a node owns, of a table `delivery`; the node is the statement's first value.
 pub const OWN: &str = "(SELECT node FROM shard WHERE id = subscriber >> 48) = ?1";
@@ -22,6 +22,16 @@ pub fn take_all(db: &Connection, node: i64, epoch: i64) -> Result<()> {
 
 pub fn epoch(db: &Connection, shard: u8) -> Result<Option<i64>> {
     first(db, "SELECT epoch FROM shard WHERE id = ?1", [shard], |row| row.get(0))
+}
+
+/// Whether some of these are about shards that another has by now.
+pub fn any_lost(db: &Connection, leases: &Leases, facts: &[Fact]) -> Result<bool> {
+    for shard in facts.iter().map(|fact| fact.delivery.subscriber.shard()) {
+        if epoch(db, shard)? != leases.epoch(shard) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Each with its node and its epoch.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use super::manifest::For;
 use super::writing::Writing;
 use super::{
     Sqlite, backup, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
@@ -135,10 +136,8 @@ impl Store for Sqlite {
         after: i64,
         limit: usize,
     ) -> Result<(Vec<Member>, bool)> {
-        let (audience, id, incident) = (broadcast.audience.clone(), broadcast.id, broadcast.incident);
-        let (selection, released) = (broadcast.selection.clone(), broadcast.released.unwrap_or(broadcast.created));
-        self.read(move |db| manifest::page(db, id, incident, &audience, &selection, released, shards, after, limit))
-            .await
+        let of = For::from(broadcast);
+        self.read(move |db| manifest::page(db, &of, shards, after, limit)).await
     }
 
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
@@ -147,28 +146,20 @@ impl Store for Sqlite {
             let before = manifests.clone();
             self.write(move |db| manifest::move_cursors(db, &before)).await?;
         }
-        let outcomes = self.outcomes;
-        self.write(move |db| {
-            let outcomes = Outcomes::new(outcomes);
-            manifest::decide(db, &key, &manifests, &rows, &wordings, outcomes)
-        })
-        .await
+        let noted = self.outcomes;
+        self.write(move |db| manifest::decide(db, &key, &manifests, &rows, &wordings, Outcomes::new(noted))).await
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
         let key = self.key.clone();
-        if fault::on(Fault::StaleOwnersOutcomeDropped) {
-            let shards: Vec<u8> = facts.iter().map(|fact| fact.delivery.subscriber.shard()).collect();
-            let leases = self.leases.clone();
-            let stale = move |db: &rusqlite::Connection| {
-                shards.iter().try_fold(false, |stale, of| Ok(stale || shard::epoch(db, *of)? != leases.epoch(*of)))
-            };
-            if self.read(stale).await? {
+        let (noted, leases) = (self.outcomes, self.leases.clone());
+        self.write(move |db| {
+            if fault::on(Fault::StaleOwnersOutcomeDropped) && shard::any_lost(db, &leases, &facts)? {
                 return Ok(Written::default());
             }
-        }
-        let outcomes = self.outcomes;
-        self.write(move |db| delivery::record(db, &key, &facts, &closed, Outcomes::new(outcomes))).await
+            delivery::record(db, &key, &facts, &closed, Outcomes::new(noted))
+        })
+        .await
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {
@@ -192,9 +183,8 @@ impl Store for Sqlite {
     }
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
-        let (id, incident, audience) = (broadcast.id, broadcast.incident, broadcast.audience.clone());
-        let selection = broadcast.selection.clone();
-        self.read(move |db| delivery::again(db, id, incident, &audience, &selection, rows)).await
+        let of = For::from(broadcast);
+        self.read(move |db| delivery::again(db, &of, rows)).await
     }
 
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {

@@ -3,7 +3,7 @@
 use loudhailer::store::Store;
 use loudhailer::store::postgres::Postgres;
 
-use super::nodes::{NODES, RECIPIENTS, Telling};
+use super::nodes::{NODES, Telling, recipients};
 use super::process::until;
 use crate::harness::Database;
 use crate::offer::broker::topic;
@@ -43,6 +43,6 @@ async fn nodes_of_which_each_is_killed_once_offer_everything_in_order() {
     assert!(offered == wanted, "{} are offered, {} are in the journal", offered.len(), wanted.len());
     in_order(&records);
     let told = stands(&records).into_iter().filter(|((of, _), word)| *of == everyone && word == "told").count();
-    assert_eq!(told, RECIPIENTS);
+    assert_eq!(told, recipients());
     println!("{} records, {} of them again", records.len(), records.len() - offered.len());
 }

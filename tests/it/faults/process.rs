@@ -54,6 +54,8 @@ pub async fn ask(host: &str, method: &str, path: &str, body: &str) -> Option<(u1
 /// A folder with a configuration, plans and a store.
 pub struct Place {
     pub folder: tempfile::TempDir,
+    /// By how much its machine's clock is ahead of ours.
+    clock_ahead: Duration,
 }
 
 impl Place {
@@ -73,7 +75,12 @@ impl Place {
             plans = at.join("plans").display(),
         );
         std::fs::write(at.join("loudhailer.toml"), text).expect("written");
-        Place { folder }
+        Place { folder, clock_ahead: Duration::ZERO }
+    }
+
+    /// The same on a machine whose clock is ahead. A build without deliberate faults has the true one.
+    pub fn with_clock(self, clock_ahead: Duration) -> Place {
+        Place { clock_ahead, ..self }
     }
 
     /// The same, with the store at `url`.
@@ -114,6 +121,7 @@ impl Process {
             .arg("serve")
             .arg("--config")
             .arg(place.path("loudhailer.toml"))
+            .env("CLOCK_AHEAD", place.clock_ahead.as_millis().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::changes::{change, suppress};
 use super::known::{Interval, Known};
 use super::life::Life;
-use super::people::Person;
+use super::people::{self, Person};
 use super::reports::{receipt, replay};
 use super::world::{World, lock};
 
@@ -30,6 +30,22 @@ pub struct Outside {
     pub known: Known,
     pub people: Vec<Person>,
     pub number: i64,
+}
+
+impl Outside {
+    /// As a world begins: its people, whom nobody has written into a store yet.
+    pub fn of(world: &World) -> Outside {
+        let mut people = people::draw(&mut world.chance());
+        if world.variety.quiet {
+            people.iter_mut().for_each(|person| person.wants_quiet(&mut world.chance()));
+        }
+        let mut outside = Outside { people, ..Outside::default() };
+        for person in &outside.people {
+            let unverified = person.wanted.addresses.iter().filter(|address| !address.verified);
+            outside.known.unverified.extend(unverified.map(|address| (address.value.clone(), None)));
+        }
+        outside
+    }
 }
 
 pub async fn act(life: &Life, world: &World, outside: &mut Outside) {

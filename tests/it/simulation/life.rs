@@ -80,7 +80,7 @@ pub const PAGE: usize = 2;
 /// The application over simulated lanes, of the usual size, with its engine running.
 pub async fn started(clock: &Arc<Clock>, store: &Arc<Sqlite>, lanes: Vec<lane::Settings>, seed: u64) -> Arc<App> {
     let config = Config::from_toml("", "none", std::iter::empty()).expect("default");
-    started_with(config, plans(&Variety::default()), clock, store.clone(), lanes, seed).await
+    tried(config, plans(&Variety::default()), clock, store.clone(), lanes, seed).await.expect("assembles")
 }
 
 /// The same with lanes and pages that are soon full, and the plans of a world.
@@ -96,17 +96,6 @@ pub async fn started_small(
     let config =
         CONFIG.get_or_init(|| Config::from_toml(&small, "small", std::iter::empty()).expect("a configuration"));
     tried(config.clone(), plans(variety), clock, store, lanes, seed).await
-}
-
-async fn started_with(
-    config: Config,
-    plans: Plans,
-    clock: &Arc<Clock>,
-    store: Arc<dyn Store>,
-    lanes: Vec<lane::Settings>,
-    seed: u64,
-) -> Arc<App> {
-    tried(config, plans, clock, store, lanes, seed).await.expect("assembles")
 }
 
 async fn tried(

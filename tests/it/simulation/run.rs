@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::act::Outside;
 use super::check::{Broken, Found, check};
 use super::life::{Fate, Life, empty_store, live};
-use super::people::{self, Person};
+use super::people::Person;
 use super::variety::COUNTED;
 use super::world::{World, lock};
 
@@ -70,15 +70,7 @@ pub fn lives<T>(seed: u64, world: &Arc<World>, end: impl AsyncFn(&Life, &Outside
     let folder = folder();
     let mut path = folder.path().join("0.db");
     std::fs::write(&path, empty_store()).expect("writes");
-    let mut people = people::draw(&mut world.chance());
-    if world.variety.quiet {
-        people.iter_mut().for_each(|person| person.wants_quiet(&mut world.chance()));
-    }
-    let mut outside = Outside { people, ..Outside::default() };
-    for person in &outside.people {
-        let unverified = person.wanted.addresses.iter().filter(|address| !address.verified);
-        outside.known.unverified.extend(unverified.map(|address| (address.value.clone(), None)));
-    }
+    let mut outside = Outside::of(world);
     let first = outside.people.clone();
     let lives = world.chance().usize(1..4);
     let mut found = None;

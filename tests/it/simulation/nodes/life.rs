@@ -18,7 +18,6 @@ use crate::simulation::channels::lanes;
 use crate::simulation::check::check;
 use crate::simulation::known::Ending;
 use crate::simulation::life::{Life, be_known, empty_store, settle_soon, started_small};
-use crate::simulation::people;
 use crate::simulation::reports::reports;
 use crate::simulation::run::{Report, contained, folder, reported};
 use crate::simulation::world::{START, World, lock};
@@ -195,15 +194,7 @@ pub fn run(seed: u64, traced: bool) -> Report {
 }
 
 async fn lived(seed: u64, world: &Arc<World>, path: &Path) -> Report {
-    let mut people = people::draw(&mut world.chance());
-    if world.variety.quiet {
-        people.iter_mut().for_each(|person| person.wants_quiet(&mut world.chance()));
-    }
-    let mut outside = Outside { people, ..Outside::default() };
-    for person in &outside.people {
-        let unverified = person.wanted.addresses.iter().filter(|address| !address.verified);
-        outside.known.unverified.extend(unverified.map(|address| (address.value.clone(), None)));
-    }
+    let mut outside = Outside::of(world);
     let disk = Arc::new(Sqlite::inline(path).expect("opens").noting_outcomes(true));
     let cluster = Arc::new(Cluster::new(disk, world.clone()));
     // Quiet hours are looked at to the second.
