@@ -50,7 +50,7 @@ use self::value::values;
 use crate::channel::tls::Tls;
 use crate::clock::Clock;
 use crate::store::node::Node;
-use crate::store::{Leases, Result, StoreError, installation};
+use crate::store::{Leases, Registry, Result, StoreError, installation};
 
 /// How long somebody waits for a connection that others have.
 const BUSY: Duration = Duration::from_secs(10);
@@ -84,6 +84,11 @@ impl Postgres {
     pub fn noting_outcomes(mut self, wanted: bool) -> Postgres {
         self.outcomes = wanted;
         self
+    }
+
+    /// What nodes share, by itself.
+    pub fn registry(server: &Server) -> Result<Box<dyn Registry>> {
+        Ok(Box::new(registry::Server { config: server.config(), tls: tls(server)? }))
     }
 
     async fn open(server: &Server, connections: usize, room: usize, node: Option<Arc<Clock>>) -> Result<Postgres> {

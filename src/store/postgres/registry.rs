@@ -25,9 +25,6 @@ impl Registry for Server {
     }
 }
 
-/// Nobody's.
-const FREE: &str = "NOT EXISTS (SELECT 1 FROM node n WHERE n.id = s.node)";
-
 fn lease() -> i64 {
     LEASE.as_millis() as i64
 }
@@ -62,17 +59,21 @@ impl Line for line::Line {
         Ok(counted.first().map_or(0, |row| row.get::<_, i64>(0)) as usize)
     }
 
+    /// Whose owner is nobody is found out first, and then asked of each shard by its column alone: where another has taken one meanwhile,
+    /// PostgreSQL looks at the new owner once more before it locks the row, and at nothing else (EvalPlanQual). Numbers of nodes do not
+    /// come back.
     async fn acquire(&self, node: i64, most: usize) -> Result<Vec<(u8, i64)>> {
-        if self.query(&format!("SELECT 1 FROM shard s WHERE {FREE} LIMIT 1"), &[]).await?.is_empty() {
+        let gone = "SELECT DISTINCT node FROM shard s WHERE NOT EXISTS (SELECT 1 FROM node n WHERE n.id = s.node)";
+        let gone: Vec<i64> = self.query(gone, &[]).await?.iter().map(|row| row.get(0)).collect();
+        if gone.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!(
-            "WITH free AS (SELECT id FROM shard s WHERE {FREE} ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
+        let sql =
+            "WITH free AS (SELECT id FROM shard WHERE node = ANY($3) ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED),
                next AS (SELECT nextval('epoch') AS epoch)
              UPDATE shard SET node = $1, epoch = next.epoch FROM free, next WHERE shard.id = free.id
-             RETURNING shard.id, shard.epoch"
-        );
-        let taken = self.query(&sql, &[&node, &(most as i64)]).await?;
+             RETURNING shard.id, shard.epoch";
+        let taken = self.query(sql, &[&node, &(most as i64), &gone]).await?;
         Ok(taken.iter().map(|row| (row.get::<_, i16>(0) as u8, row.get(1))).collect())
     }
 

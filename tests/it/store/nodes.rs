@@ -1,5 +1,8 @@
 //! Several nodes on one database of PostgreSQL: what each owns, and what they hear of each other.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::select_all;
@@ -87,6 +90,38 @@ async fn nodes_divide_the_shards_and_what_one_leaves_the_others_take() {
     for shard in 32..64 {
         let owner = rest.iter().find_map(|one| one.epoch(shard)).expect("somebody owns it");
         assert!(owner > before[usize::from(shard)], "shard {shard} has a new owner under an old epoch");
+    }
+}
+
+/// Nodes that take and give as fast as they can: what one has taken no other has before it was given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shard_is_nobody_elses_from_when_it_is_taken_until_it_is_given() {
+    let Some(database) = Database::on("postgres").await else { return };
+    own(&database).await.close().await.expect("closes");
+    let owners: Arc<Mutex<BTreeMap<u8, i64>>> = Arc::default();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let nodes = (0..6).map(|_| {
+        let (owners, taken, registry) =
+            (owners.clone(), taken.clone(), Postgres::registry(&database.server()).expect("it is there"));
+        tokio::spawn(async move {
+            let line = registry.open().await.expect("opens");
+            let node = line.register().await.expect("registers");
+            while taken.load(Ordering::Relaxed) < 6_000 {
+                let mine: Vec<u8> =
+                    line.acquire(node, 12).await.expect("asks").into_iter().map(|(shard, _)| shard).collect();
+                taken.fetch_add(mine.len(), Ordering::Relaxed);
+                for shard in &mine {
+                    let other = owners.lock().expect("no panic").insert(*shard, node);
+                    assert_eq!(other, None, "shard {shard} is taken by {node} too");
+                }
+                assert!(line.extend(node, false).await.expect("extends"));
+                owners.lock().expect("no panic").retain(|shard, _| !mine.contains(shard));
+                line.release(node, &mine).await.expect("gives");
+            }
+        })
+    });
+    for node in nodes.collect::<Vec<_>>() {
+        node.await.expect("no panic");
     }
 }
 
