@@ -29,13 +29,7 @@ pub async fn page(
     let first = i64::from(*shards.start()) << 48;
     let last = i64::from(*shards.end()) << 48 | ((1 << 48) - 1);
     let released = broadcast.released.unwrap_or(broadcast.created);
-    let sql = format!(
-        "{} JOIN member m ON m.subscriber = s.id
-         WHERE m.audience = (SELECT id FROM audience WHERE name = $1) AND m.subscriber > $2 AND m.subscriber <= $3
-           AND m.since <= $5
-         ORDER BY m.subscriber LIMIT $4",
-        subscriber::SUBSCRIBER
-    );
+    let sql = subscriber::members("m.subscriber > $2 AND m.subscriber <= $3 AND m.since <= $5", "$4");
     let values = values![&broadcast.audience, after.max(first - 1), last, limit as i64 + 1, released.0];
     let read = |row: &_| Ok(Member { subscriber: subscriber::read(row)?, told: false });
     let mut members = all(db, &sql, values, read).await?;
