@@ -24,6 +24,9 @@ struct Told {
     nodes: usize,
     leg: Leg,
     server_cpu: f64,
+    /// Bytes of the server's log, and of what it keeps.
+    log: f64,
+    kept: f64,
     bare: f64,
 }
 
@@ -80,16 +83,22 @@ pub fn nodes(args: &Args) -> anyhow::Result<Measured> {
     };
     for round in 0..args.rounds {
         for nodes in NODES {
-            let cluster = Cluster::start(&server, &setup, &format!("bench_{round}_{nodes}"), nodes)?;
+            let database = format!("bench_{round}_{nodes}");
+            let cluster = Cluster::start(&server, &setup, &database, nodes)?;
             sink.reset()?;
-            let before = server.cpu()?;
+            let log = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
+            let (before, log_before) = (server.cpu()?, server.number(&database, log)?);
             let leg = cluster.brokers[0].tell_by(count, &|| Ok(sink.caught()?.distinct), &|| cluster.cpu())?;
             let server_cpu = (server.cpu()? - before) * 1e6 / count as f64;
+            let log = (server.number(&database, log)? - log_before) as f64 / count as f64;
+            let kept = "SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits
+                 WHERE inhparent IN ('delivery'::regclass, 'manifest'::regclass)";
+            let kept = server.number(&database, kept)? as f64 / count as f64;
             checked(&sink, count)?;
             *sample.borrow_mut() = sink.sample()?;
             drop(cluster);
-            told.push(Told { nodes, leg, server_cpu, bare: looped()? });
-            server.run(&format!("DROP DATABASE bench_{round}_{nodes} WITH (FORCE)"))?;
+            told.push(Told { nodes, leg, server_cpu, log, kept, bare: looped()? });
+            server.run(&format!("DROP DATABASE {database} WITH (FORCE)"))?;
         }
     }
     let of =
@@ -112,6 +121,7 @@ pub fn nodes(args: &Args) -> anyhow::Result<Measured> {
             "recipients": count, "connections": HOOKS, "pins": pins(), "nodes": NODES, "stop_late": stop_late,
             "per_s": each(&|one| one.leg.rate()), "bare_per_s": each(&|one| one.bare),
             "cpu_us": each(&|one| one.leg.cpu_micros()), "store_cpu_us": each(&|one| one.server_cpu),
+            "store_log_bytes": each(&|one| one.log), "store_kept_bytes": each(&|one| one.kept),
         }),
     })
 }
