@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, crypto};
+use rustls::{CertificateError, ClientConfig, crypto};
 use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -54,7 +54,7 @@ impl Tls {
         stream: TcpStream,
     ) -> Result<TlsStream<TcpStream>, &'static str> {
         let (connector, name) = self.ready(host)?;
-        connector.connect(name, stream).await.map_err(|_| "TLS was refused or its certificate is not trusted")
+        connector.connect(name, stream).await.map_err(|error| refused(&error))
     }
 
     /// As `connect`, with the reason: `InvalidData` is a certificate, or a machine, that someone has to mend.
@@ -108,6 +108,32 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth())
+    }
+}
+
+/// What more authorities would mend.
+pub const UNKNOWN: &str = "its certificate is signed by nobody who is trusted here";
+
+/// Why no TLS came of it, for whoever has to mend it; in our own words, since what the other side shows is not repeated.
+fn refused(error: &io::Error) -> &'static str {
+    let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(wrong)) = error else {
+        return "TLS was refused or came to no agreement";
+    };
+    match wrong {
+        CertificateError::UnknownIssuer => UNKNOWN,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name"
+        }
+        // What `openssl req -x509` makes unless it is told otherwise.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "its certificate is an authority's, and no server's (basicConstraints CA:FALSE)"
+        }
+        _ => "its certificate is not trusted",
     }
 }
 

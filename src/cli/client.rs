@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use super::Failure;
-use crate::channel::tls::Tls;
+use crate::channel::tls::{self, Tls};
 use crate::config::Config;
 
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -144,8 +144,11 @@ impl Client {
             to.with_context(|| format!("{}: nobody answers; is loudhailer serve running there?", self.base))?;
         match self.base.scheme() {
             "https" => {
-                let stream = self.tls.connect(&host, stream).await;
-                Ok(Box::new(stream.map_err(|why| anyhow!("{}: {why} (--ca-file names an authority)", self.base))?))
+                let stream = self.tls.connect(&host, stream).await.map_err(|why| {
+                    let help = if why == tls::UNKNOWN { " (--ca-file names an authority)" } else { "" };
+                    anyhow!("{}: {why}{help}", self.base)
+                })?;
+                Ok(Box::new(stream))
             }
             _ => Ok(Box::new(stream)),
         }

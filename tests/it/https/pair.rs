@@ -55,6 +55,10 @@ impl Authority {
         self.certificate.pem()
     }
 
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A client that trusts this authority and no other.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
@@ -112,6 +116,7 @@ impl Connection {
         let request = hyper::Request::builder().method(method).uri(path).header("host", &self.host);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let request = request.body(Full::new(Bytes::from(body.to_string()))).expect("a request");
+        within("is ready for the next", self.sender.ready()).await.expect("an open connection");
         let response = within("answers", self.sender.send_request(request)).await.expect("an answer");
         let (head, body) = response.into_parts();
         let body = within("answers", body.collect()).await.expect("a whole body").to_bytes();
