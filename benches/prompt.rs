@@ -27,7 +27,7 @@ use loudhailer::store::{
     Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
     Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, SubscriberDraft,
-    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey, Written,
 };
 use serde_json::json;
 
@@ -150,7 +150,7 @@ forwarded! {
     breakers() -> Result<Vec<BreakerRow>>;
     set_breaker(row: BreakerRow) -> Result<()>;
     reserve(name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time) -> Result<Reserved>;
-    grant(limits: &[(String, Duration)], count: u32) -> Result<Duration>;
+    grant(wanted: &[Wanted]) -> Result<Vec<Duration>>;
     upsert(drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>>;
     import(rows: Arc<Vec<Row>>, seen: Arc<Mutex<Seen>>, now: Time) -> Result<Vec<Imported>>;
     subscriber(id: SubscriberId) -> Result<Option<Subscriber>>;

@@ -11,6 +11,7 @@ use super::permit::{Refusal, Reservation};
 use crate::clock::Instant;
 use crate::fault::{self, Fault};
 use crate::quantity::Limit;
+use crate::store::Wanted;
 
 /// Times for so long are asked for at once, at most: the others wait no longer for theirs.
 const AHEAD: Duration = Duration::from_millis(50);
@@ -47,7 +48,7 @@ pub fn apart(limits: &[(String, Duration)]) -> Duration {
 
 impl Granted {
     /// The limits of whom: the channel's, and its account's. `None` where there are none.
-    pub fn new<'a>(limits: impl IntoIterator<Item = (&'a str, &'a Limit)>) -> Option<Granted> {
+    pub fn new<'a>(limits: impl IntoIterator<Item = (impl std::fmt::Display, &'a Limit)>) -> Option<Granted> {
         let limits: BTreeMap<String, Limit> =
             limits.into_iter().map(|(whose, limit)| (format!("{whose} {limit}"), *limit)).collect();
         let late = limits.values().map(|limit| limit.window / LATE).min()?.min(LATEST);
@@ -72,7 +73,7 @@ impl Granted {
                 // As many as were used the last time, and more where all were.
                 let wanted = if self.used >= self.asked { self.asked.saturating_mul(2) } else { self.used };
                 let count = wanted.clamp(1, self.most);
-                Err(Refusal::Reserve(Reservation::Times { limits: self.limits.clone(), count }))
+                Err(Refusal::Reserve(Reservation::Times(Wanted { limits: self.limits.clone(), count })))
             }
         }
     }
@@ -85,6 +86,16 @@ impl Granted {
             self.times.pop_front();
         }
         self.used += 1;
+    }
+
+    /// Each by its name in the store, and how far apart its times are.
+    pub fn limits(&self) -> &[(String, Duration)] {
+        &self.limits
+    }
+
+    /// How many attempts may begin now.
+    pub fn room(&self, now: Instant) -> u32 {
+        self.times.iter().filter(|(from, until)| *from <= now && now < *until).count() as u32
     }
 
     pub fn granted(&mut self, times: &Times) {
@@ -147,7 +158,7 @@ mod tests {
                             node.spend();
                             begun.push(now);
                         }
-                        Err(Refusal::Reserve(Reservation::Times { limits, count })) => {
+                        Err(Refusal::Reserve(Reservation::Times(Wanted { limits, count }))) => {
                             let first = grant(&mut next, &limits, count, now);
                             let most = late.as_micros() as u64 / 8;
                             let (to, fro) = (chance.u64(..=most), chance.u64(..=most));
@@ -182,6 +193,6 @@ mod tests {
         assert!(matches!(node.check(at(120)), Err(Refusal::Reserve(_))), "it is lost");
         node.granted(&times(0, (at(200), at(300))));
         assert!(matches!(node.check(at(300)), Err(Refusal::Reserve(_))), "the answer was too slow");
-        assert!(Granted::new([]).is_none());
+        assert!(Granted::new([("", &limit); 0]).is_none());
     }
 }

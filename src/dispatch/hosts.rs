@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+pub mod limits;
+pub mod shared;
+
+use self::limits::HostLimits;
 use super::breaker::{Breaker, State};
-use super::keyed::{Key, Keyed};
+use super::granted::Times;
 use super::learned::{Kept, Learned};
 use super::slow_start::{SlowStart, Step};
 use crate::clock::{Instant, Time};
@@ -28,7 +32,7 @@ pub struct Hosts<T> {
     room: usize,
     /// On the wire to one host.
     most: usize,
-    limits: Keyed,
+    pub limits: HostLimits,
     known: BTreeMap<String, Host<T>>,
     /// Who waits for any of them, by rank of priority.
     waiting: [usize; 4],
@@ -148,18 +152,18 @@ impl<T> Host<T> {
 
 impl<T> Hosts<T> {
     /// `room`: how many may wait in memory for all hosts together; `most`: how many may be on the wire to one.
-    pub fn new(room: usize, most: usize, limits: Keyed) -> Hosts<T> {
+    pub fn new(room: usize, most: usize, limits: HostLimits) -> Hosts<T> {
         Hosts { room, most, limits, known: BTreeMap::new(), waiting: [0; 4], due: BTreeSet::new(), taught: false }
     }
 
     /// Before that no host of which nothing is known may be tried.
     pub fn opens(&self) -> Instant {
-        self.limits.due_of_others()
+        self.limits.opens()
     }
 
     /// Whether an attempt may begin.
-    pub fn ready(&self, name: &str, now: Instant) -> Ready {
-        let mut due = self.limited(name, now).unwrap_or_default();
+    pub fn ready(&mut self, name: &str, now: Instant) -> Ready {
+        let mut due = self.limits.due(name, now).unwrap_or_default();
         if let Some(host) = self.known.get(name) {
             if let Some(rest) = host.rests_until(now) {
                 return Ready::Rests(rest);
@@ -182,7 +186,7 @@ impl<T> Hosts<T> {
         if self.known.len() >= REMEMBERED {
             self.forget(now);
         }
-        self.spend(name, now);
+        self.limits.spend(name, now);
         match self.known.get_mut(name) {
             Some(host) => host.begins(now),
             None => self.known.entry(name.to_string()).or_default().begins(now),
@@ -199,21 +203,6 @@ impl<T> Hosts<T> {
             if self.known.len() >= REMEMBERED {
                 self.known.retain(|_, host| host.on_wire > 0 || host.waits() > 0 || keeps(host));
             }
-        }
-    }
-
-    /// Until when the configured limits leave no room.
-    pub fn limited(&self, name: &str, now: Instant) -> Option<Instant> {
-        if self.limits.none() {
-            return None;
-        }
-        Some(self.limits.due(Key::of(name))).filter(|due| *due > now)
-    }
-
-    /// An attempt at a host spends what its limits give.
-    pub fn spend(&mut self, name: &str, now: Instant) {
-        if !self.limits.none() {
-            self.limits.spend(Key::of(name), now);
         }
     }
 
@@ -266,8 +255,8 @@ impl<T> Hosts<T> {
                 Ready::Busy => {}
                 Ready::Rests(_) => self.take(&name, usize::MAX, &mut freed),
                 Ready::Yes => {
-                    let room = if self.limits.none() { 1 } else { self.limits.room(Key::of(&name), now) };
-                    self.take(&name, room.max(1) as usize, &mut freed);
+                    let room = self.limits.room(&name, now);
+                    self.take(&name, room as usize, &mut freed);
                     let Some(host) = self.known.get(&name).filter(|host| host.waits() > 0) else { continue };
                     let period = self.limits.period().max(host.learned.period(now)).max(Duration::from_millis(1));
                     self.look_again(&name, now + period);
@@ -275,6 +264,14 @@ impl<T> Hosts<T> {
             }
         }
         freed
+    }
+
+    /// The store has given times for a host: who waits for it is let go by them.
+    pub fn granted(&mut self, name: &str, times: &Times, now: Instant) {
+        let first = self.limits.granted(name, times, now);
+        if self.known.get(name).is_some_and(|host| host.waits() > 0) {
+            self.look_again(name, first.unwrap_or(now));
+        }
     }
 
     fn look_again(&mut self, name: &str, due: Instant) {

@@ -6,6 +6,7 @@ mod direct;
 mod look;
 mod meters;
 mod turn;
+mod wanting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -18,10 +19,13 @@ pub use self::direct::Barred;
 pub use self::look::Why;
 use self::meters::Meters;
 pub use self::turn::{next, run};
+pub use self::wanting::ask;
 use super::brake::Compromised;
 use super::breaker::{Breaker, State};
 use super::failover::Peer;
 use super::hosts::Hosts;
+use super::hosts::limits::HostLimits;
+use super::hosts::shared::Shared;
 use super::keyed::Keyed;
 use super::learned::{Kept, Learned};
 use super::limits::Limits;
@@ -98,6 +102,8 @@ pub struct Lane {
     /// Some of what waits may belong to broadcasts that have ended.
     stale: AtomicBool,
     turn: Arc<Notify>,
+    /// Somebody waits for send times of a host.
+    wanting: Notify,
     pub(super) turns: Turns,
 }
 
@@ -157,9 +163,12 @@ pub struct KeptLessons {
 const MANY: usize = 4096;
 
 impl Lane {
-    pub(super) fn new(settings: Settings, engine: super::Settings, limits: Limits, now: Instant) -> Lane {
+    /// `shared`: other nodes send by it, too.
+    pub(super) fn new(settings: Settings, engine: super::Settings, limits: Limits, shared: bool, now: Instant) -> Lane {
         let most = settings.host_concurrency.unwrap_or(usize::MAX);
-        let hosts = Hosts::new(engine.lane, most, Keyed::new(&settings.rates.host, now));
+        let shared = shared.then(|| Shared::new(&settings.name, &settings.rates.host)).flatten();
+        let of_hosts = || HostLimits::Own(Keyed::new(&settings.rates.host, now));
+        let hosts = Hosts::new(engine.lane, most, shared.map_or_else(of_hosts, HostLimits::Shared));
         let inner = Inner {
             queues: Default::default(),
             leaving: VecDeque::new(),
@@ -181,6 +190,7 @@ impl Lane {
             down: AtomicBool::new(false),
             stale: AtomicBool::new(false),
             turn: Arc::new(Notify::new()),
+            wanting: Notify::new(),
             turns: Turns::default(),
             meters: Meters::new(&settings.name),
             settings,
@@ -374,7 +384,11 @@ impl Lane {
     }
 
     /// What was reserved is on disk.
-    fn reserved(&self, reserved: &Reserved) {
-        lock(&self.inner).limits.reserved(reserved);
+    fn reserved(&self, reserved: &Reserved, now: Instant) {
+        let mut inner = lock(&self.inner);
+        match reserved {
+            Reserved::Host(host, times) => inner.hosts.granted(host, times, now),
+            reserved => inner.limits.reserved(reserved),
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Limits {
         self.account.iter().for_each(|account| account.recipients_came(now));
     }
 
-    /// What was reserved is on disk.
+    /// What was reserved is on disk; what was for a host is the lane's.
     pub fn reserved(&mut self, reserved: &Reserved) {
         if let Reserved::Times(times) = reserved {
             self.granted.iter_mut().for_each(|granted| granted.granted(times));

@@ -8,7 +8,7 @@ use super::quota::Limiter;
 use crate::clock::{Instant, Time};
 use crate::fault::{self, Fault};
 use crate::quantity::Limit;
-use crate::store::{Reserved as Block, Result, Store};
+use crate::store::{Reserved as Block, Result, Store, StoreError, Wanted};
 
 /// Limits up to this window are kept in memory.
 pub const SHORT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -25,8 +25,10 @@ pub struct Permits {
 pub enum Reservation {
     /// Up to `count` attempts of the window that goes on now, which may hold `most`, in buckets of so many milliseconds.
     Block { name: String, width: i64, buckets: i64, most: i64, count: i64 },
-    /// Times at which attempts may begin by all of these limits, the times of each that far apart.
-    Times { limits: Vec<(String, std::time::Duration)>, count: u32 },
+    /// Times at which attempts may begin.
+    Times(Wanted),
+    /// The same for a host.
+    Host(String, Wanted),
 }
 
 /// What it has answered.
@@ -34,6 +36,7 @@ pub enum Reservation {
 pub enum Reserved {
     Block(String, Block),
     Times(Times),
+    Host(String, Times),
 }
 
 /// Why no attempt may begin now.
@@ -110,12 +113,21 @@ impl Engine {
                 block.spent.retain(|(bucket, _)| !forgotten || *bucket == block.bucket);
                 Ok(Reserved::Block(name.clone(), block))
             }
-            Reservation::Times { limits, count } => {
-                let before = self.clock.monotonic();
-                let after = self.store.grant(limits, *count).await?;
-                let asked = (before, self.clock.monotonic());
-                Ok(Reserved::Times(Times { count: *count, after, asked }))
-            }
+            Reservation::Times(wanted) => Ok(Reserved::Times(self.times(wanted).await?)),
+            Reservation::Host(host, wanted) => Ok(Reserved::Host(host.clone(), self.times(wanted).await?)),
         }
+    }
+
+    async fn times(&self, wanted: &Wanted) -> Result<Times> {
+        let times = self.grant(std::slice::from_ref(wanted)).await?;
+        times.into_iter().next().ok_or_else(|| StoreError::Failed("it gave out no time".into()))
+    }
+
+    /// Send times for all that is wanted, in its order.
+    pub(super) async fn grant(&self, wanted: &[Wanted]) -> Result<Vec<Times>> {
+        let before = self.clock.monotonic();
+        let after = self.store.grant(wanted).await?;
+        let asked = (before, self.clock.monotonic());
+        Ok(wanted.iter().zip(after).map(|(wanted, after)| Times { count: wanted.count, after, asked }).collect())
     }
 }

@@ -66,7 +66,7 @@ impl Engine {
             let account = accounts.get(whose(&settings));
             let granted = leases.shared().then(|| granted(&settings, account)).flatten();
             let limits = Limits::new(permits, granted, account.map(|account| account.own.clone()));
-            lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.settings, limits, now)));
+            lanes.insert(settings.id, Arc::new(Lane::new(settings, parts.settings, limits, leases.shared(), now)));
         }
         for row in parts.store.breakers().await? {
             if let Some(lane) = lanes.get(&row.channel) {
@@ -154,6 +154,9 @@ impl Engine {
         self.keeps("notices", heard::run(self.clone()));
         for lane in self.lanes.values() {
             self.keeps(&lane.settings.name, lane::run(self.clone(), lane.clone()));
+            if self.leases.shared() && !lane.settings.rates.host.is_empty() {
+                self.keeps(&lane.settings.name, lane::ask(self.clone(), lane.clone()));
+            }
         }
     }
 

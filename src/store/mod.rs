@@ -52,7 +52,7 @@ pub use self::recipient::Recipient;
 pub use self::registry::{Line, Registry};
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
-pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, TokenRow, Wording, WordingKey};
+pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, TokenRow, Wanted, Wording, WordingKey};
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
@@ -161,9 +161,9 @@ pub trait Store: Send + Sync + 'static {
     /// the one that it is now. `now` is the asker's steady time; where there are several nodes, the store's own clock counts.
     async fn reserve(&self, name: &str, width: i64, buckets: i64, most: i64, count: i64, now: Time)
     -> Result<Reserved>;
-    /// Gives out send times, once for all nodes, at which each of these limits lets an attempt go: by its name, and how far apart its
-    /// times are. How long after this moment the first of them is; the others follow that far apart as the slowest's are.
-    async fn grant(&self, _: &[(String, Duration)], _: u32) -> Result<Duration> {
+    /// Gives out send times, once for all nodes, at which each of the limits that are wanted together lets an attempt go. How long
+    /// after this moment the first of each is; the others follow that far apart as the slowest's are.
+    async fn grant(&self, _: &[Wanted]) -> Result<Vec<Duration>> {
         Err(StoreError::Failed("one node owns this store, and keeps its own times".into()))
     }
 

@@ -1,6 +1,8 @@
 //! What the store keeps beside incidents, broadcasts and deliveries: words and the templates that they are rendered from,
 //! tokens, breakers, the journal.
 
+use std::time::Duration;
+
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
@@ -54,6 +56,13 @@ pub struct JournalRow {
     pub at: Time,
     pub kind: String,
     pub body: serde_json::Value,
+}
+
+/// Send times that are wanted by all of these limits: each by its name, and how far apart its times are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub limits: Vec<(String, Duration)>,
+    pub count: u32,
 }
 
 /// What was reserved of a long window, and what it holds by now.

@@ -1,11 +1,12 @@
 use super::*;
+use crate::dispatch::keyed::Keyed;
 use crate::quantity::Limit;
 
 const MOST: usize = 2;
 
 fn hosts<T>(room: usize, limits: &[&str]) -> Hosts<T> {
     let limits: Vec<Limit> = limits.iter().map(|text| text.parse().expect("a limit")).collect();
-    Hosts::new(room, MOST, Keyed::new(&limits, at(0)))
+    Hosts::new(room, MOST, HostLimits::Own(Keyed::new(&limits, at(0))))
 }
 
 fn at(seconds: u64) -> Instant {

@@ -35,7 +35,8 @@ impl Engine {
             let due = match lane.spend_directly(to, now, self.clock.steady()) {
                 Ok(()) => return Ok(Ok(())),
                 Err(Refusal::Reserve(reservation)) => {
-                    lane.reserved(&self.reserve(&reservation).await?);
+                    let reserved = self.reserve(&reservation).await?;
+                    lane.reserved(&reserved, self.clock.monotonic());
                     continue;
                 }
                 Err(Refusal::Until(due) | Refusal::Address(due)) => due,
@@ -53,11 +54,9 @@ impl Lane {
     fn spend_directly(&self, to: &str, now: Instant, steady: Time) -> std::result::Result<(), Refusal> {
         let mut inner = lock(&self.inner);
         let host = self.settings.driver.host(to);
-        if let Some(due) = host.and_then(|host| inner.hosts.limited(host, now)) {
-            return Err(Refusal::Until(due));
-        }
+        host.map_or(Ok(()), |host| inner.hosts.limits.check(host, now))?;
         inner.limits.spend_directly(to, now, steady)?;
-        host.into_iter().for_each(|host| inner.hosts.spend(host, now));
+        host.into_iter().for_each(|host| inner.hosts.limits.spend(host, now));
         Ok(())
     }
 }

@@ -57,6 +57,9 @@ impl Lane {
         if before.into_iter().zip(inner.lengths()).any(freed) {
             engine.plan.notify_one();
         }
+        if inner.hosts.limits.want() {
+            self.wanting.notify_one();
+        }
         if matches!(look, Look::Until(_) | Look::Nothing) {
             inner.limits.found_nobody(self.settings.id);
         }

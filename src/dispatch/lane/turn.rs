@@ -63,7 +63,7 @@ async fn turn(engine: &Arc<Engine>, lane: &Arc<Lane>) {
         Look::Reserve(reservation) => {
             drop(room);
             match engine.reserve(&reservation).await {
-                Ok(reserved) => lane.reserved(&reserved),
+                Ok(reserved) => lane.reserved(&reserved, engine.clock.monotonic()),
                 Err(error) => {
                     tracing::error!(%error, channel = lane.settings.name, "a limit could not be reserved; the lane waits");
                     engine.clock.sleep(Duration::from_secs(1)).await;

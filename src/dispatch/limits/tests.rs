@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::dispatch::hosts::limits::HostLimits;
 use crate::dispatch::hosts::{Hosts, Ready, Said};
 use crate::dispatch::keyed::Keyed;
 use crate::dispatch::learned::{Kept, Learned};
@@ -84,7 +85,7 @@ fn life(allowed: &Allowed, stored: &BTreeMap<String, BTreeMap<i64, i64>>, now: I
     let account = Arc::new(Account::new(account, Keyed::remembering(4, &allowed.address, now)));
     [0, 1].map(|lane| {
         let own = permits(&format!("lane {lane}"), &allowed.channel[lane], stored, now);
-        let hosts = Hosts::new(100, usize::MAX, Keyed::remembering(2, &allowed.host, now));
+        let hosts = Hosts::new(100, usize::MAX, HostLimits::Own(Keyed::remembering(2, &allowed.host, now)));
         (Limits::new(own, None, Some(account.clone())), hosts)
     })
 }

@@ -4,7 +4,7 @@
 use super::connection::Db;
 use super::rows::{all, first, run};
 use super::value::{Row, values};
-use super::{block, lock};
+use super::{block, grant, lock};
 use crate::clock::Time;
 use crate::id::{BroadcastId, IncidentId};
 use crate::store::Result;
@@ -58,6 +58,9 @@ pub async fn retain(db: &Db, incidents: Time, events: Time, journal: Time, recei
         if gone < PART {
             gone += run(db, sql, values![before.0, (PART - gone) as i64]).await?;
         }
+    }
+    if gone < PART {
+        gone += grant::forget(db, PART - gone).await?;
     }
     Ok(gone as u64)
 }

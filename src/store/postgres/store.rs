@@ -10,8 +10,8 @@ use async_trait::async_trait;
 
 use super::transaction::{read, snapshot, write};
 use super::{
-    Postgres, backup, block, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient,
-    replay, retention, signal, subscriber, upkeep,
+    Postgres, backup, block, broadcast, confirm, delivery, grant, import, ingest, manifest, put, query, receipt,
+    recipient, replay, retention, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -31,7 +31,8 @@ use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
     Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
-    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey,
+    Written,
 };
 
 #[async_trait]
@@ -221,9 +222,9 @@ impl Store for Postgres {
         write!(self, db => upkeep::reserve(db, name, width, buckets, most, count, now))
     }
 
-    async fn grant(&self, limits: &[(String, Duration)], count: u32) -> Result<Duration> {
-        let after = write!(self, db => upkeep::grant(db, limits, count))?;
-        Ok(Duration::from_micros(after.unsigned_abs()))
+    async fn grant(&self, wanted: &[Wanted]) -> Result<Vec<Duration>> {
+        let after = write!(self, db => grant::grant(db, wanted))?;
+        Ok(after.into_iter().map(|after| Duration::from_micros(after.unsigned_abs())).collect())
     }
 
     async fn upsert(&self, drafts: Vec<SubscriberDraft>, now: Time) -> Result<Vec<Upserted>> {

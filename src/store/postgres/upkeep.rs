@@ -1,12 +1,11 @@
 //! Keys, tokens, words, channels, breakers.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::connection::{CLOCK, Db};
 use super::lock;
 use super::rows::{all, digest, first, json, parsed, run};
-use super::value::{Row, values};
+use super::value::values;
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
@@ -136,36 +135,6 @@ pub async fn reserve(
         }
     }
     Ok(Reserved { bucket, count, spent, ahead })
-}
-
-/// A clock that was set back would leave a time that nobody comes to; it is a window or so away at most.
-const FAR: i64 = 120_000_000;
-
-/// The next times by all of these limits, each once; their rows are locked in the order of their names. Whoever asks first of all begins
-/// one interval from now.
-pub async fn grant(db: &Db, limits: &[(String, Duration)], count: u32) -> Result<i64> {
-    let micros = |span: &Duration| i64::try_from(span.as_micros()).unwrap_or(FAR);
-    let limits: BTreeMap<&String, i64> = limits.iter().map(|(name, apart)| (name, micros(apart))).collect();
-    let names: Vec<String> = limits.keys().map(|name| name.to_string()).collect();
-    let each: Vec<i64> = limits.values().copied().collect();
-    let next = format!("SELECT next, {CLOCK} FROM pace WHERE name = ANY($1) ORDER BY name FOR UPDATE");
-    let read = |row: &Row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
-    let mut known = all(db, &next, values![names.clone()], read).await?;
-    if known.len() < limits.len() {
-        let sql = format!(
-            "INSERT INTO pace SELECT name, {CLOCK} + apart FROM unnest($1::text[], $2::bigint[]) AS w (name, apart)
-             ON CONFLICT DO NOTHING"
-        );
-        run(db, &sql, values![names.clone(), each.clone()]).await?;
-        known = all(db, &next, values![names.clone()], read).await?;
-    }
-    let now = known.iter().map(|(_, now)| *now).max().unwrap_or(0);
-    let first = known.iter().map(|(next, _)| (*next).clamp(now, now + FAR)).max().unwrap_or(now);
-    let last = first + each.iter().max().copied().unwrap_or(0) * (i64::from(count) - 1).max(0);
-    let sql = "UPDATE pace p SET next = $3::bigint + w.apart FROM unnest($1::text[], $2::bigint[]) AS w (name, apart)
-         WHERE p.name = w.name";
-    run(db, sql, values![names, each, last]).await?;
-    Ok(first - now)
 }
 
 pub async fn meta(db: &Db, name: &str) -> Result<Option<String>> {

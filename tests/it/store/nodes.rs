@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use loudhailer::store::{Heard, Leases, Notice, Notices};
+use loudhailer::store::{Heard, Leases, Notice, Notices, Wanted};
 
 use super::*;
 
@@ -247,7 +247,8 @@ async fn a_send_time_is_given_out_once_and_obeys_every_limit() {
     let (both, one) = (limits(&[("account", 10), ("hooks", 4)]), limits(&[("hooks", 4)]));
     // Times lie seconds apart, and fewer go by meanwhile.
     let next = async |store: &Postgres, limits: &[(String, Duration)], count, expected: u64, why: &str| {
-        let after = store.grant(limits, count).await.expect("written");
+        let wanted = Wanted { limits: limits.to_vec(), count };
+        let after = store.grant(&[wanted]).await.expect("written")[0];
         let gone_by = seconds(expected).checked_sub(after);
         assert!(gone_by.is_some_and(|gone_by| gone_by < seconds(3)), "{after:?} where it was {expected} s: {why}");
     };
@@ -258,7 +259,20 @@ async fn a_send_time_is_given_out_once_and_obeys_every_limit() {
     next(&second, &one, 3, 34, "hooks alone").await;
     next(&first, &one, 1, 46, "after three that lie four seconds apart").await;
     next(&second, &limits(&[("calls", 10)]), 1, 10, "another limit's times are its own").await;
+    // Several that are wanted at once, as hosts are: each has times of its own, and those of one limit follow each other.
+    let wanted = |names, count| Wanted { limits: limits(names), count };
+    let several = [wanted(&[("host b", 20)], 2), wanted(&[("host a", 30)], 1), wanted(&[("host b", 20)], 1)];
+    let after = second.grant(&several).await.expect("written");
+    let expected = [20, 30, 60].map(seconds);
+    let near = |(after, expected): (&Duration, &Duration)| expected.saturating_sub(*after) < seconds(3);
+    assert!(after.len() == 3 && after.iter().zip(&expected).all(near), "{after:?}");
     // A server whose clock was set back does not make everybody wait for it to come there again.
     database.execute("UPDATE pace SET next = next + 3600000000").await;
     next(&first, &one, 1, 120, "it was an hour away").await;
+    // By whose limit nobody has sent for an hour, of them nothing is kept, and they begin anew.
+    database.execute("UPDATE pace SET next = next - 14400000000 WHERE name LIKE 'host %'").await;
+    first.retain(Time(0), Time(0), Time(0), Time(0)).await.expect("written");
+    assert_eq!(database.number("SELECT count(*) FROM pace WHERE name LIKE 'host %'").await, 0);
+    assert_eq!(database.number("SELECT count(*) FROM pace").await, 3, "the others are");
+    next(&second, &limits(&[("host b", 20)]), 1, 20, "one interval from now").await;
 }

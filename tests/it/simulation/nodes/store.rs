@@ -23,8 +23,8 @@ use loudhailer::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, DeliveryState, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest,
     ManifestKey, Member, Node, Notice, Notices, OpenRow, Payload, ReceiptFact, Recipient, Replayed, Reported, Reserved,
-    Result, Signal, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording,
-    WordingKey, Written,
+    Result, Signal, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted,
+    Wording, WordingKey, Written,
 };
 
 use super::cluster::{Cluster, Reach};
@@ -263,9 +263,9 @@ macro_rules! quietly {
                 Ok(Reserved { ahead: own.0 - now.0, ..reserved? })
             }
 
-            async fn grant(&self, limits: &[(String, Duration)], count: u32) -> Result<Duration> {
+            async fn grant(&self, wanted: &[Wanted]) -> Result<Vec<Duration>> {
                 self.link.passes().await;
-                let after = self.cluster.grant(limits, count);
+                let after = wanted.iter().map(|Wanted { limits, count }| self.cluster.grant(limits, *count)).collect();
                 self.link.passes().await;
                 Ok(after)
             }
