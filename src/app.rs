@@ -226,15 +226,21 @@ impl App {
     pub async fn mute_source(&self, name: &str, mute: bool) -> crate::store::Result<()> {
         // Whoever is asked meanwhile for another source reads what this one leaves, in the store as in memory.
         let _alone = self.muting.lock().await;
-        let mut muted = muted(&*self.store).await?;
-        if mute {
-            muted.insert(name.to_string())
-        } else {
-            muted.remove(name)
-        };
-        self.store.set_meta(MUTED, &serde_json::to_string(&muted).unwrap_or_default()).await?;
-        self.sources.mute(muted);
-        Ok(())
+        loop {
+            let kept = self.store.meta(MUTED).await?;
+            let mut muted = sources(kept.as_deref());
+            if mute {
+                muted.insert(name.to_string())
+            } else {
+                muted.remove(name)
+            };
+            let changed = serde_json::to_string(&muted).unwrap_or_default();
+            // Otherwise another node has muted one meanwhile.
+            if self.store.swap_meta(MUTED, kept.as_deref(), &changed).await? {
+                self.sources.mute(muted);
+                return Ok(());
+            }
+        }
     }
 
     pub fn channel_name(&self, id: ChannelId) -> &str {
@@ -357,8 +363,11 @@ pub fn unconfirmable<'a>(plans: &[Plan], channels: impl Iterator<Item = &'a Chan
 const MUTED: &str = "muted_sources";
 
 async fn muted(store: &dyn Store) -> crate::store::Result<BTreeSet<String>> {
-    let kept = store.meta(MUTED).await?;
-    Ok(kept.and_then(|kept| serde_json::from_str(&kept).ok()).unwrap_or_default())
+    Ok(sources(store.meta(MUTED).await?.as_deref()))
+}
+
+fn sources(kept: Option<&str>) -> BTreeSet<String> {
+    kept.and_then(|kept| serde_json::from_str(kept).ok()).unwrap_or_default()
 }
 
 pub fn load_formats(config: &Config) -> Result<Formats, ConfigError> {

@@ -28,7 +28,8 @@ use crate::app::App;
 use crate::channel::platforms::Platforms;
 use crate::quantity::Limit;
 use crate::store::TokenRow;
-use crate::web::{COOKIE, Refused, is_page};
+use crate::web::session::{self, COOKIE};
+use crate::web::{Refused, is_page};
 
 /// At most so many streams are open at one time.
 const STREAMS: usize = 256;
@@ -85,7 +86,13 @@ impl Door {
     async fn admit(&self, request: &HttpRequest) -> Result<Option<Caller>, Problem> {
         let client = proxy::counted(self.client(request));
         let needed = token::needed(request.method().as_str(), place(request));
-        let given = if needed.is_some() { self.given(request)? } else { None };
+        let given = match needed {
+            Some(_) => match self.bearer(request)? {
+                None => self.session(request, client).await?,
+                bearer => bearer,
+            },
+            None => None,
+        };
         // Tokens are looked up only where one is needed, and after the client was counted: guessing is bounded.
         let known = match (needed, &given) {
             (None, _) => None,
@@ -136,15 +143,15 @@ impl Door {
         let query = || url::form_urlencoded::parse(request.query_string().as_bytes()).find(|(name, _)| name == "token");
         let given = match (basic, header) {
             (Some(password), _) => Some(token::hash(&password)),
-            (None, Some(_)) => self.given(request)?,
+            (None, Some(_)) => self.bearer(request)?,
             (None, None) => query().map(|(_, token)| token::hash(&token)),
         };
         let known = self.tokens.all(given.as_ref()).await?;
         self.known(request, given, &known)
     }
 
-    /// The digest of the token that came with a request: in the header, or by a browser's session, which is for reading only.
-    fn given(&self, request: &HttpRequest) -> Result<Option<[u8; 32]>, Problem> {
+    /// The digest of the token that came with a request.
+    fn bearer(&self, request: &HttpRequest) -> Result<Option<[u8; 32]>, Problem> {
         if let Some(header) = request.headers().get(AUTHORIZATION) {
             let token = header.to_str().ok().and_then(|text| {
                 let (scheme, token) = text.split_once(' ')?;
@@ -155,8 +162,14 @@ impl Door {
                 .map(|token| Some(token::hash(token)))
                 .ok_or_else(|| Problem::unauthorized("Authorization is not of the form Bearer …"));
         }
-        let cookie = request.cookie(COOKIE).filter(|_| request.method().is_safe());
-        Ok(cookie.and_then(|cookie| self.web.sessions.token(cookie.value(), self.app.clock.monotonic())))
+        Ok(None)
+    }
+
+    /// That of a browser's session, which is for reading only. The client is counted before it is looked up: guessing is bounded.
+    async fn session(&self, request: &HttpRequest, client: IpAddr) -> Result<Option<[u8; 32]>, Problem> {
+        let Some(cookie) = request.cookie(COOKIE).filter(|_| request.method().is_safe()) else { return Ok(None) };
+        self.rate.check(Key::Client(client))?;
+        Ok(session::token(&*self.app.store, cookie.value(), self.app.clock.calendar()).await?)
     }
 
     /// Whose token this is.

@@ -52,7 +52,7 @@ pub use self::recipient::Recipient;
 pub use self::registry::{Line, Registry};
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
-pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, TokenRow, Wanted, Wording, WordingKey};
+pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, SESSIONS, TokenRow, Wanted, Wording, WordingKey};
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
@@ -215,9 +215,16 @@ pub trait Store: Send + Sync + 'static {
     // Keys, tokens, journal, upkeep.
     async fn meta(&self, name: &str) -> Result<Option<String>>;
     async fn set_meta(&self, name: &str, value: &str) -> Result<()>;
+    /// Writes it where it is as it was read; answers whether it was.
+    async fn swap_meta(&self, name: &str, was: Option<&str>, value: &str) -> Result<bool>;
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>>;
     async fn remove_token(&self, name: &str) -> Result<bool>;
+    /// A browser has signed in: the digest of its word stands for a token until then. Of too many the oldest end.
+    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()>;
+    /// The token that it stands for.
+    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>>;
+    async fn end_session(&self, word: [u8; 32]) -> Result<()>;
     /// Its rows after that one; what deliveries came to among them where it is asked for.
     async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     /// Writes all that is kept into a new file of SQLite's schema, whatever this store is, as it is at one moment, while others go on

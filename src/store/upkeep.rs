@@ -24,6 +24,9 @@ pub struct Wording {
     pub bytes: Vec<u8>,
 }
 
+/// Past so many sessions the oldest ends.
+pub const SESSIONS: usize = 4096;
+
 /// A frozen thing: a set of templates, kept for as long as a broadcast may still render from it.
 #[derive(Debug, Clone)]
 pub struct Frozen {

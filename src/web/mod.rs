@@ -13,19 +13,17 @@ mod messages;
 mod page;
 mod progress;
 mod report;
-mod session;
+pub mod session;
 mod sign;
 mod status;
 mod words;
 
 use crate::api::places::{Places, get, post};
 pub use page::{Refused, is_page};
-pub use session::COOKIE;
 
 /// What the pages keep in memory.
 #[derive(Default)]
 pub struct Web {
-    pub sessions: session::Sessions,
     status: status::Kept,
     feed: feed::Kept,
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::page::{self, Refused};
-use super::session::{COOKIE, LASTS};
+use super::session::{self, COOKIE, LASTS};
 use crate::api::gate::Door;
 use crate::api::{Problem, Scope, token_hash};
 
@@ -50,9 +50,7 @@ pub async fn sign_in(
     if !caller.may(Scope::Read) {
         return Ok(refuse(StatusCode::UNPROCESSABLE_ENTITY, "This token has no scope read, which the console needs."));
     }
-    let Some(word) = door.web.sessions.begin(hash, door.app.clock.monotonic()) else {
-        return Err(Problem::unavailable("no session can be made now", 1).into());
-    };
+    let word = session::begin(&*door.app.store, hash, door.app.clock.calendar()).await.map_err(Problem::from)?;
     Ok(HttpResponse::SeeOther()
         .insert_header((LOCATION, within(&shown.next)))
         .cookie(cookie(&door, word, LASTS.as_secs() as i64))
@@ -62,7 +60,7 @@ pub async fn sign_in(
 pub async fn sign_out(door: web::Data<Door>, request: HttpRequest) -> Result<HttpResponse, Refused> {
     ours(&request)?;
     if let Some(given) = request.cookie(COOKIE) {
-        door.web.sessions.end(given.value());
+        session::end(&*door.app.store, given.value()).await.map_err(Problem::from)?;
     }
     Ok(HttpResponse::SeeOther()
         .insert_header((LOCATION, "/console/sign-in"))

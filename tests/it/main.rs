@@ -42,6 +42,7 @@ mod simulation;
 mod smtp;
 mod sources;
 mod store;
+mod together;
 mod tokens;
 mod upgrade;
 mod urgent;

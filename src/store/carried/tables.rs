@@ -258,6 +258,8 @@ pub const LEFT: &[Left] = &[
     Left { store: Sqlite, table: "id_block", column: None, why: "PostgreSQL numbers by sequences: see Counters" },
     Left { store: Sqlite, table: "shard", column: None, why: "one process owns a file, by its lock" },
     Left { store: Sqlite, table: "broadcast", column: Some("refs"), why: "nothing writes or reads it" },
+    Left { store: Sqlite, table: "session", column: None, why: "browsers sign in again" },
+    Left { store: Postgres, table: "session", column: None, why: "browsers sign in again" },
     Left { store: Postgres, table: "migration", column: None, why: "a file has its schema's version in its header" },
     Left { store: Postgres, table: "last_commit", column: None, why: "answers to commits that running nodes wait for" },
     Left { store: Postgres, table: "node", column: None, why: "processes that run" },

@@ -9,7 +9,7 @@ use super::rows::{all, exists, run};
 use super::value::values;
 use crate::store::{Result, StoreError};
 
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Within a transaction. What was applied is known by its digest, so that a database of another program's, or of a development
 /// version's, is not taken for ours.

@@ -343,6 +343,28 @@ impl Store for Postgres {
         })
     }
 
+    async fn swap_meta(&self, name: &str, was: Option<&str>, value: &str) -> Result<bool> {
+        write!(self, db => async {
+            let swapped = upkeep::swap_meta(db, name, was, value).await?;
+            if swapped {
+                db.notice(Notice::Setting(name.into()));
+            }
+            Ok(swapped)
+        })
+    }
+
+    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()> {
+        write!(self, db => upkeep::begin_session(db, &word, &token, ends, now))
+    }
+
+    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
+        read!(self, db => upkeep::session(db, &word, now))
+    }
+
+    async fn end_session(&self, word: [u8; 32]) -> Result<()> {
+        write!(self, db => upkeep::end_session(db, &word))
+    }
+
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
         write!(self, db => upkeep::add_token(db, &hash, &row, now))
     }

@@ -10,7 +10,7 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Notice, Reserved, Result, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Notice, Reserved, Result, SESSIONS, TokenRow, Wording, WordingKey};
 
 pub async fn freeze(db: &Db, frozen: &Frozen) -> Result<()> {
     let sql = "INSERT INTO frozen VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -144,6 +144,31 @@ pub async fn meta(db: &Db, name: &str) -> Result<Option<String>> {
 pub async fn set_meta(db: &Db, name: &str, value: &str) -> Result<()> {
     let sql = "INSERT INTO meta VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     run(db, sql, values![name, value]).await.map(drop)
+}
+
+/// Whoever comes second waits for the first, and finds what that wrote.
+pub async fn swap_meta(db: &Db, name: &str, was: Option<&str>, value: &str) -> Result<bool> {
+    let written = match was {
+        Some(was) => run(db, "UPDATE meta SET value = $2 WHERE name = $1 AND value = $3", values![name, value, was]),
+        None => run(db, "INSERT INTO meta VALUES ($1, $2) ON CONFLICT DO NOTHING", values![name, value]),
+    };
+    Ok(written.await? == 1)
+}
+
+pub async fn begin_session(db: &Db, word: &[u8; 32], token: &[u8; 32], ends: Time, now: Time) -> Result<()> {
+    run(db, "DELETE FROM session WHERE ends <= $1", values![now.0]).await?;
+    run(db, "INSERT INTO session VALUES ($1, $2, $3)", values![&word[..], &token[..], ends.0]).await?;
+    let sql = "DELETE FROM session WHERE word IN (SELECT word FROM session ORDER BY ends DESC OFFSET $1)";
+    run(db, sql, values![SESSIONS as i64]).await.map(drop)
+}
+
+pub async fn session(db: &Db, word: &[u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
+    let sql = "SELECT token FROM session WHERE word = $1 AND ends > $2";
+    first(db, sql, values![&word[..], now.0], |row| digest(row, 0)).await
+}
+
+pub async fn end_session(db: &Db, word: &[u8; 32]) -> Result<()> {
+    run(db, "DELETE FROM session WHERE word = $1", values![&word[..]]).await.map(drop)
 }
 
 pub async fn add_token(db: &Db, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {

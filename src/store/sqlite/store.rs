@@ -357,6 +357,23 @@ impl Store for Sqlite {
         self.write(move |db| upkeep::set_meta(db, &name, &value)).await
     }
 
+    async fn swap_meta(&self, name: &str, was: Option<&str>, value: &str) -> Result<bool> {
+        let (name, was, value) = (name.to_string(), was.map(str::to_string), value.to_string());
+        self.write(move |db| upkeep::swap_meta(db, &name, was.as_deref(), &value)).await
+    }
+
+    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()> {
+        self.write(move |db| upkeep::begin_session(db, &word, &token, ends, now)).await
+    }
+
+    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
+        self.read(move |db| upkeep::session(db, &word, now)).await
+    }
+
+    async fn end_session(&self, word: [u8; 32]) -> Result<()> {
+        self.write(move |db| upkeep::end_session(db, &word)).await
+    }
+
     async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
         self.write(move |db| upkeep::add_token(db, &hash, &row, now)).await
     }

@@ -7,7 +7,7 @@ use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, SESSIONS, TokenRow, Wording, WordingKey};
 
 pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
     run(db, "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)", (&frozen.digest[..], frozen.kind, &frozen.bytes))
@@ -121,6 +121,30 @@ pub fn meta(db: &Connection, name: &str) -> Result<Option<String>> {
 
 pub fn set_meta(db: &Connection, name: &str, value: &str) -> Result<()> {
     run(db, "INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [name, value]).map(drop)
+}
+
+pub fn swap_meta(db: &Connection, name: &str, was: Option<&str>, value: &str) -> Result<bool> {
+    let same = meta(db, name)?.as_deref() == was;
+    if same {
+        set_meta(db, name, value)?;
+    }
+    Ok(same)
+}
+
+pub fn begin_session(db: &Connection, word: &[u8; 32], token: &[u8; 32], ends: Time, now: Time) -> Result<()> {
+    run(db, "DELETE FROM session WHERE ends <= ?1", [now.0])?;
+    run(db, "INSERT INTO session VALUES (?1, ?2, ?3)", (&word[..], &token[..], ends.0))?;
+    let sql = "DELETE FROM session WHERE word IN (SELECT word FROM session ORDER BY ends DESC LIMIT -1 OFFSET ?1)";
+    run(db, sql, [SESSIONS as i64]).map(drop)
+}
+
+pub fn session(db: &Connection, word: &[u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
+    let sql = "SELECT token FROM session WHERE word = ?1 AND ends > ?2";
+    first(db, sql, (&word[..], now.0), |row| digest(row, 0))
+}
+
+pub fn end_session(db: &Connection, word: &[u8; 32]) -> Result<()> {
+    run(db, "DELETE FROM session WHERE word = ?1", [&word[..]]).map(drop)
 }
 
 pub fn add_token(db: &Connection, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {

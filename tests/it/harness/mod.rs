@@ -29,7 +29,7 @@ use std::sync::Arc;
 use loudhailer::app::App;
 use loudhailer::audience::{Address, Subscriber};
 use loudhailer::clock::{Clock, Time};
-use loudhailer::config::Config;
+use loudhailer::config::{Config, Secret};
 use loudhailer::id::SubscriberId;
 use loudhailer::incident::Severity;
 use loudhailer::store::{SubscriberDraft, TokenRow, Upserted};
@@ -96,11 +96,31 @@ impl Broker {
 
     /// With the store in `folder`, which may have been another broker's.
     pub async fn open(config: &str, clock: Clock, folder: tempfile::TempDir) -> Broker {
+        left(folder.path().join("loudhailer.db.lock")).await;
+        let url = format!("sqlite:{}", folder.path().join("loudhailer.db").display());
+        Broker::open_at(config, clock, folder, |config| config.store.url = url).await
+    }
+
+    /// One of those whose store is the database.
+    pub async fn node(config: &str, database: &Database) -> Broker {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |config: &mut Config| {
+            config.store.url = database.url();
+            config.store.password = Secret::new(database.password().to_string());
+        };
+        Broker::open_at(config, Clock::system(), folder, at).await
+    }
+
+    async fn open_at(
+        config: &str,
+        clock: Clock,
+        folder: tempfile::TempDir,
+        stored: impl FnOnce(&mut Config),
+    ) -> Broker {
         let clock = Arc::new(clock);
         let mut config = Config::from_toml(config, "test.toml", std::iter::empty()).expect("a configuration");
         config.server.listen = "127.0.0.1:0".parse().expect("an address");
-        config.store.url = format!("sqlite:{}", folder.path().join("loudhailer.db").display());
-        left(folder.path().join("loudhailer.db.lock")).await;
+        stored(&mut config);
         let built = App::build(config, clock.clone()).await.expect("builds");
         let app = built.app.clone();
         let client = Client::to(built.port());

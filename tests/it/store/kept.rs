@@ -147,6 +147,10 @@ pub async fn remembered(store: &dyn Store) {
         assert_eq!(store.meta("learned/hooks").await.expect("read").as_deref(), Some(value));
     }
     assert_eq!(store.meta("never written").await.expect("read"), None);
+    for (was, value, done) in [(Some("a"), "b", false), (None, "a", true), (None, "b", false), (Some("a"), "c", true)] {
+        assert_eq!(store.swap_meta("swapped", was, value).await.expect("answered"), done, "{was:?} by {value}");
+    }
+    assert_eq!(store.meta("swapped").await.expect("read").as_deref(), Some("c"));
 
     for kind in ["templates", "other"] {
         store.freeze(Frozen { digest: [9; 32], kind, bytes: b"words".to_vec() }).await.expect("written");

@@ -329,6 +329,10 @@ quietly! {
     journal_end() -> Result<i64>;
     recipient(broadcast: BroadcastId, subscriber: SubscriberId) -> Result<Option<Recipient>>;
     meta(name: &str) -> Result<Option<String>>;
+    swap_meta(name: &str, was: Option<&str>, value: &str) -> Result<bool>;
+    begin_session(word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()>;
+    session(word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>>;
+    end_session(word: [u8; 32]) -> Result<()>;
     add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
     tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
     remove_token(name: &str) -> Result<bool>;
