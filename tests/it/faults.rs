@@ -15,6 +15,7 @@ pub mod process;
 mod proxy;
 mod sinks;
 mod store;
+mod upgraded;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};

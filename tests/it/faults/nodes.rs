@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use loudhailer::store::postgres::Postgres;
 use serde_json::json;
 
 use super::catcher::Catcher;
-use super::process::{Place, Process, ask, until};
+use super::process::{BINARY, Place, Process, ask, until};
 use super::{PLANS, addresses, broadcast, happening, people, read_in, send, sign};
 use crate::harness::{Database, number};
 
@@ -43,12 +44,23 @@ impl Telling {
 
     /// `way`: by which a node reaches the database, where that is not straight.
     pub async fn begin_by(database: Database, settings: &str, way: impl Fn(usize) -> Option<SocketAddr>) -> Telling {
+        Telling::begin_as(Path::new(BINARY), database, settings, way, async |_| {}).await
+    }
+
+    /// `program` is what the nodes are, and `before` happens to the database before they start.
+    pub async fn begin_as(
+        program: &Path,
+        database: Database,
+        settings: &str,
+        way: impl Fn(usize) -> Option<SocketAddr>,
+        before: impl AsyncFnOnce(&Database),
+    ) -> Telling {
         let folder = tempfile::tempdir().expect("a folder");
         let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
         let place = |node| {
             let url = way(node).map_or_else(|| database.url(), |at| database.url_at(at));
             let place = Place::new(&catcher.mail, PLANS).with_store(&url, database.password());
-            let place = place.with_clock(APART * node as u32);
+            let place = place.with_clock(APART * node as u32).with_program(program);
             let file = place.path("loudhailer.toml");
             let text = std::fs::read_to_string(&file).expect("read");
             let hooks = "allow_private = true\n";
@@ -61,6 +73,7 @@ impl Telling {
         let store = Postgres::visit(&database.server()).await.expect("opens");
         sign(&store).await;
         store.close().await.expect("closes");
+        before(&database).await;
         let nodes: Vec<(Process, Place)> = places.into_iter().map(|place| (Process::serve(&place), place)).collect();
         until("every node has its share", async || {
             let least =
@@ -91,6 +104,15 @@ impl Telling {
         let (process, place) = self.nodes.remove(node);
         process.kill();
         self.nodes.insert(node, (Process::serve(&place), place));
+    }
+
+    /// One of this program begins in the place of a node, which then ends in peace.
+    pub async fn upgrade(&mut self, node: usize) {
+        let (mut process, place) = self.nodes.remove(node);
+        let place = place.with_program(Path::new(BINARY));
+        self.nodes.insert(node, (Process::serve(&place), place));
+        process.terminate();
+        assert_eq!(process.ended().await.code(), Some(0));
     }
 
     pub async fn settled(&self) {

@@ -56,6 +56,7 @@ pub struct Place {
     pub folder: tempfile::TempDir,
     /// By how much its machine's clock is ahead of ours.
     clock_ahead: Duration,
+    program: PathBuf,
 }
 
 impl Place {
@@ -75,12 +76,17 @@ impl Place {
             plans = at.join("plans").display(),
         );
         std::fs::write(at.join("loudhailer.toml"), text).expect("written");
-        Place { folder, clock_ahead: Duration::ZERO }
+        Place { folder, clock_ahead: Duration::ZERO, program: BINARY.into() }
     }
 
     /// The same on a machine whose clock is ahead. A build without deliberate faults has the true one.
     pub fn with_clock(self, clock_ahead: Duration) -> Place {
         Place { clock_ahead, ..self }
+    }
+
+    /// The same, where another program serves.
+    pub fn with_program(self, program: &Path) -> Place {
+        Place { program: program.into(), ..self }
     }
 
     /// The same, with the store at `url`.
@@ -110,7 +116,7 @@ pub struct Process {
 
 impl Process {
     pub fn serve(place: &Place) -> Process {
-        Process::start(Command::new(BINARY), place)
+        Process::start(Command::new(&place.program), place)
     }
 
     /// `command`: the binary, or something that becomes it.
