@@ -101,7 +101,9 @@ impl Db {
     }
 
     pub async fn copy_in(&self, sql: &str) -> Result<CopyInSink<Bytes>> {
-        self.client()?.copy_in(sql).await.map_err(|error| self.failed(error))
+        let client = self.client()?;
+        let statement = client.prepare_cached(sql).await.map_err(|error| self.failed(error))?;
+        client.copy_in(&statement).await.map_err(|error| self.failed(error))
     }
 
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOutStream> {

@@ -7,7 +7,7 @@ use ring::hmac;
 use super::connection::Db;
 use super::rows::{all, exists, first, run};
 use super::value::{Row, values};
-use super::{attempt, lock, manifest, receipt, subscriber};
+use super::{attempt, fresh, lock, manifest, receipt, subscriber};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
@@ -40,7 +40,7 @@ fn recipient(fact: &Fact) -> Recipient {
 pub const OWN: &str = "EXISTS (SELECT 1 FROM shard s WHERE s.id = (d.subscriber >> 48)::int AND s.node = $1)";
 
 /// What `node` has to say. Facts of shards that are another's by now are taken, too: whether they are the first of a recipient is
-/// then no longer known, and their owner hears of what is to be tried again.
+/// then no longer known, and their owner hears of what is to be tried again. `again`: a row that should have been new may be there.
 pub async fn record(
     db: &Db,
     key: &hmac::Key,
@@ -48,6 +48,7 @@ pub async fn record(
     facts: &[Fact],
     closed: &[ManifestKey],
     mut outcomes: Outcomes,
+    again: bool,
 ) -> Result<Written> {
     if facts.iter().any(|fact| fact.indexed && fact.reference.is_some()) {
         lock::no_receipts(db).await?;
@@ -69,7 +70,7 @@ pub async fn record(
     while !left.is_empty() {
         let mut seen = BTreeSet::new();
         let (round, later): (Vec<&Fact>, Vec<&Fact>) = left.into_iter().partition(|fact| seen.insert(recipient(fact)));
-        write(db, &round, &mut tally, &mut outcomes).await?;
+        write(db, &round, &mut tally, &mut outcomes, again).await?;
         for fact in round.iter().filter(|fact| fact.suppress) {
             let DeliveryId { subscriber, place, .. } = fact.delivery;
             subscriber::suppress_place(db, key, subscriber, place, "rejected", fact.ended).await?;
@@ -103,12 +104,21 @@ async fn owners(db: &Db, facts: &[Fact]) -> Result<BTreeMap<u8, (i64, i64)>> {
 }
 
 /// Facts about as many recipients: rows, counters, attempts, references.
-async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally, outcomes: &mut Outcomes) -> Result<()> {
+async fn write(db: &Db, facts: &[&Fact], tally: &mut Tally, outcomes: &mut Outcomes, again: bool) -> Result<()> {
     let known: Vec<Recipient> = facts.iter().filter(|fact| fact.sole.is_none()).map(|fact| recipient(fact)).collect();
     let before = endings(db, &known).await?;
     let mut states = BTreeMap::new();
+    let is_new = |fact: &&Fact| fact.sole.is_some() && !fact.reopens;
+    let (fresh, others): (Vec<&Fact>, Vec<&Fact>) = match again {
+        false if facts.len() >= fresh::FEW => facts.iter().copied().partition(is_new),
+        _ => (Vec::new(), facts.to_vec()),
+    };
+    if !fresh.is_empty() {
+        fresh::write(db, &fresh).await?;
+        states.extend(fresh.iter().map(|fact| (fact.delivery, fact.state)));
+    }
     for reopens in [false, true] {
-        let facts: Vec<&Fact> = facts.iter().copied().filter(|fact| fact.reopens == reopens).collect();
+        let facts: Vec<&Fact> = others.iter().copied().filter(|fact| fact.reopens == reopens).collect();
         states.extend(upsert(db, &facts, reopens, outcomes.wanted()).await?);
     }
     let after = endings(db, &known).await?;

@@ -117,7 +117,7 @@ pub async fn decide(
     .await?;
     move_cursors(db, manifests).await?;
     manifests.iter().for_each(|manifest| outcomes.left_out(manifest));
-    delivery::record(db, key, node, rows, &[], outcomes).await.map(drop)
+    delivery::record(db, key, node, rows, &[], outcomes, false).await.map(drop)
 }
 
 /// What is decided moves in a shard.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -141,7 +142,12 @@ impl Store for Postgres {
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
-        write!(self, db => delivery::record(db, &self.key, self.id(), &facts, &closed, Outcomes::new(self.outcomes)))
+        let again = AtomicBool::new(false);
+        write!(self, db => {
+            let outcomes = Outcomes::new(self.outcomes);
+            let again = again.swap(true, Ordering::Relaxed);
+            delivery::record(db, &self.key, self.id(), &facts, &closed, outcomes, again)
+        })
     }
 
     async fn lapse(&self, priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>> {

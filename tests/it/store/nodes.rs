@@ -172,6 +172,67 @@ async fn a_late_fact_of_a_former_owner_counts_nobody_twice() {
     assert_eq!(new.counts(&broadcast).await.expect("read").0.told, 1);
 }
 
+/// Many that are new are written in a way of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_facts_at_once_are_as_they_were_said_also_where_one_of_their_rows_is_there_already() {
+    let Some(database) = Database::on("postgres").await else { return };
+    let store = own(&database).await;
+    let leases = store.leases();
+    until("it owns all", std::slice::from_ref(&leases), || leases.mask() == u64::MAX).await;
+    let mut people = Vec::new();
+    for n in 0..100 {
+        let Upserted::Created(who) = person(&store, &format!("staff{n}"), "staff", NOW).await else {
+            panic!("created")
+        };
+        people.push(who);
+    }
+    let mut said = Vec::new();
+    for (event, there) in [("1", false), ("2", true)] {
+        let changes = json!({ "status": "investigating", "title": format!("It is the {event}.") });
+        let id = take(&store, event, NOW, changes).await.broadcasts[0];
+        if there {
+            let sql = "INSERT INTO delivery (broadcast, subscriber, place, state, channel, began, ended, tries, priority, lane, due)
+                       VALUES";
+            database.execute(&format!("{sql} ({}, {}, 1, 0, 1, 0, 0, 0, 1, 1, 0)", id.0, people[70].0)).await;
+        }
+        let new = |n: usize| Fact {
+            sole: leases.epoch(people[n].shard()),
+            detail: (n % 3 > 0).then(|| format!("answer {n}\t\\N ü")),
+            reference: (n % 2 > 0).then(|| format!("ref {n}")),
+            ended: at(n as u64),
+            entered: (n % 5 == 0).then_some(7),
+            ..fact(id, people[n], if n % 4 == 0 { DeliveryState::Rejected } else { DeliveryState::Told })
+        };
+        let facts: Vec<Fact> = (0..people.len()).map(new).collect();
+        store.record(Arc::new(facts.clone()), Vec::new()).await.expect("written");
+        let rows = database
+            .rows(&format!(
+                "SELECT subscriber, state, detail, ref, ended, entered FROM delivery WHERE broadcast = {}",
+                id.0
+            ))
+            .await;
+        let mut rows: Vec<_> = rows.iter().map(|row| row_of(row)).collect();
+        let mut expected: Vec<_> = facts.iter().map(|fact| of_fact(fact)).collect();
+        rows.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(rows, expected);
+        let broadcast = store.broadcast(id).await.expect("read").expect("it is there");
+        said.push(store.counts(&broadcast).await.expect("read").0.told);
+    }
+    assert_eq!(said, [75, 75]);
+}
+
+type Stored = (i64, i16, Option<String>, Option<String>, i64, i64);
+
+fn row_of(row: &tokio_postgres::Row) -> Stored {
+    (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5))
+}
+
+fn of_fact(fact: &Fact) -> Stored {
+    let id = fact.delivery.subscriber.0;
+    (id, fact.state as i16, fact.detail.clone(), fact.reference.clone(), fact.ended.0, fact.entered.unwrap_or(0))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_has_written_is_heard_by_the_others_and_waited_for() {
     let Some(database) = Database::on("postgres").await else { return };
