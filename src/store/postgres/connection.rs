@@ -115,19 +115,23 @@ impl Db {
         self.client()?.batch_execute(sql).await.map_err(|error| self.failed(error))
     }
 
-    /// Begins a transaction that writes, with its mark; in one request.
+    /// Begins a transaction that writes, with its mark; the server is asked for both at once.
     pub async fn begin(&mut self, mark: Option<&Mark>) -> Result<()> {
+        let Some(Mark { process, slot, token }) = mark else {
+            self.in_transaction = true;
+            return self.batch("BEGIN").await;
+        };
+        let sql = format!(
+            "INSERT INTO last_commit VALUES ($1, $2, $3, {NOW})
+             ON CONFLICT (process, slot) DO UPDATE SET token = excluded.token, at = excluded.at"
+        );
+        let statement = self.client()?.prepare_cached(&sql).await.map_err(|error| self.failed(error))?;
         self.in_transaction = true;
-        match mark {
-            Some(Mark { process, slot, token }) => {
-                let sql = format!(
-                    "BEGIN; INSERT INTO last_commit VALUES ({process}, {slot}, {token}, {NOW})
-                     ON CONFLICT (process, slot) DO UPDATE SET token = excluded.token, at = excluded.at"
-                );
-                self.batch(&sql).await
-            }
-            None => self.batch("BEGIN").await,
-        }
+        let values = values![*process, *slot, *token];
+        let values = parameters(&values);
+        let client = self.client()?;
+        let (begun, marked) = tokio::join!(biased; client.batch_execute("BEGIN"), client.execute(&statement, &values));
+        begun.and(marked).map_err(|error| self.failed(error)).map(drop)
     }
 
     /// Begins to read at one moment.

@@ -197,11 +197,11 @@ async fn many_facts_at_once_are_as_they_were_said_also_where_one_of_their_rows_i
         }
         let new = |n: usize| Fact {
             sole: leases.epoch(people[n].shard()),
-            detail: (n % 3 > 0).then(|| format!("answer {n}\t\\N ü")),
-            reference: (n % 2 > 0).then(|| format!("ref {n}")),
+            detail: (!n.is_multiple_of(3)).then(|| format!("answer {n}\t\\N ü")),
+            reference: (!n.is_multiple_of(2)).then(|| format!("ref {n}")),
             ended: at(n as u64),
-            entered: (n % 5 == 0).then_some(7),
-            ..fact(id, people[n], if n % 4 == 0 { DeliveryState::Rejected } else { DeliveryState::Told })
+            entered: n.is_multiple_of(5).then_some(7),
+            ..fact(id, people[n], if n.is_multiple_of(4) { DeliveryState::Rejected } else { DeliveryState::Told })
         };
         let facts: Vec<Fact> = (0..people.len()).map(new).collect();
         store.record(Arc::new(facts.clone()), Vec::new()).await.expect("written");
@@ -211,8 +211,8 @@ async fn many_facts_at_once_are_as_they_were_said_also_where_one_of_their_rows_i
                 id.0
             ))
             .await;
-        let mut rows: Vec<_> = rows.iter().map(|row| row_of(row)).collect();
-        let mut expected: Vec<_> = facts.iter().map(|fact| of_fact(fact)).collect();
+        let mut rows: Vec<_> = rows.iter().map(row_of).collect();
+        let mut expected: Vec<_> = facts.iter().map(of_fact).collect();
         rows.sort_unstable();
         expected.sort_unstable();
         assert_eq!(rows, expected);
