@@ -29,6 +29,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Offers {
     pub pipelining: bool,
     pub utf8: bool,
+    pub dsn: bool,
     pub size: Option<usize>,
     pub declares_size: bool,
     starttls: bool,
@@ -45,6 +46,7 @@ impl Offers {
             match words.next() {
                 Some("PIPELINING") => offers.pipelining = true,
                 Some("SMTPUTF8") => offers.utf8 = true,
+                Some("DSN") => offers.dsn = true,
                 Some("STARTTLS") => offers.starttls = true,
                 Some("SIZE") => {
                     offers.declares_size = true;
@@ -305,11 +307,13 @@ mod tests {
 
     #[test]
     fn offers_are_read_from_the_greeting() {
-        let lines = ["relay.example", "pipelining", "SIZE 1000", "AUTH=LOGIN", "AUTH PLAIN CRAM-MD5", "SMTPUTF8", "X"];
+        let lines =
+            ["relay.example", "pipelining", "SIZE 1000", "AUTH=LOGIN", "AUTH PLAIN CRAM-MD5", "SMTPUTF8", "dsn", "X"];
         let reply = Reply { code: 250, enhanced: None, lines: lines.map(String::from).to_vec() };
         let expected = Offers {
             pipelining: true,
             utf8: true,
+            dsn: true,
             size: Some(1000),
             declares_size: true,
             plain: true,

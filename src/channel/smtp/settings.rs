@@ -1,6 +1,7 @@
 //! What the operator sets for an SMTP channel, checked. Errors name the setting.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,25 @@ use url::{Host, Url};
 use crate::config::{Secret, Sender};
 use crate::quantity::Span;
 
-const NAMES: [&str; 10] =
-    ["url", "tls", "ca_file", "username", "password", "from", "return_path", "list_id", "ehlo", "timeout"];
+const NAMES: [&str; 12] = [
+    "url",
+    "tls",
+    "ca_file",
+    "username",
+    "password",
+    "from",
+    "return_path",
+    "dsn",
+    "maildir",
+    "list_id",
+    "ehlo",
+    "timeout",
+];
+
+/// What `return_path` may have in it.
+const DELIVERY: &str = "{delivery}";
+/// As long as the id of a delivery gets: what stands around it has 16 of the 64 characters of RFC 5321 section 4.5.3.1.1.
+const LONGEST_ID: &str = "dlv_00000000_00000000000_00000_0123456789abcdef0";
 
 /// When TLS begins, and whether mail goes without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +50,37 @@ pub(super) enum Tls {
     Implicit,
 }
 
+/// What relays that know DSN (RFC 3461) are asked to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dsn {
+    Failure,
+    Success,
+}
+
+/// Where bounces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ReturnPath {
+    /// Without angle brackets; empty is the null sender.
+    Same(String),
+    /// What stands before and after a delivery's id.
+    Each(String, String),
+}
+
+impl ReturnPath {
+    fn read(text: &str) -> Option<ReturnPath> {
+        // A brace may stand in an address, but hardly does: it is a name that was mistyped.
+        let address = |text: &str| address(text).filter(|_| !text.contains(['{', '}']));
+        match text.split_once(DELIVERY) {
+            None => Some(ReturnPath::Same(address(text)?.to_string())),
+            Some((before, after)) => {
+                let longest = address(&format!("{before}{LONGEST_ID}{after}"))?;
+                let fits = longest.user().len() <= 64 && !longest.domain().contains(LONGEST_ID);
+                fits.then(|| ReturnPath::Each(before.into(), after.into()))
+            }
+        }
+    }
+}
+
 pub(super) struct Settings {
     pub host: String,
     pub port: u16,
@@ -43,8 +92,9 @@ pub(super) struct Settings {
     pub credentials: Option<Credentials>,
     pub ehlo: String,
     pub from: Mailbox,
-    /// Without angle brackets; empty is the null sender.
-    pub return_path: String,
+    pub return_path: ReturnPath,
+    pub dsn: Option<Dsn>,
+    pub maildir: Option<PathBuf>,
     pub list_id: Option<String>,
     /// How long an answer to one command may take; to the final dot five times as long.
     pub timeout: Duration,
@@ -97,9 +147,26 @@ impl Settings {
             return Err("from: control characters in the name".into());
         }
         let return_path = match get("return_path") {
-            Some("<>") => String::new(),
-            Some(path) => address(path).ok_or("return_path: expected name@host, or <> for none")?.to_string(),
-            None => from.email.to_string(),
+            Some("<>") => ReturnPath::Same(String::new()),
+            Some(path) => ReturnPath::read(path).ok_or(
+                "return_path: expected name@host, name+{delivery}@host with at most 16 characters around {delivery}, or <> for none",
+            )?,
+            None => ReturnPath::Same(from.email.to_string()),
+        };
+        let dsn = match get("dsn") {
+            None => None,
+            Some("failure") => Some(Dsn::Failure),
+            Some("success") => Some(Dsn::Success),
+            Some(_) => return Err("dsn: expected failure or success".into()),
+        };
+        let maildir = match get("maildir").map(PathBuf::from) {
+            Some(folder) => {
+                if let Some(missing) = ["new", "cur"].into_iter().find(|name| !folder.join(name).is_dir()) {
+                    return Err(format!("maildir: {} is no Maildir: it has no folder {missing}", folder.display()));
+                }
+                Some(folder)
+            }
+            None => None,
         };
         let list_id = match get("list_id") {
             Some(id) if domain(id) => Some(id.to_string()),
@@ -130,6 +197,8 @@ impl Settings {
             ehlo,
             from,
             return_path,
+            dsn,
+            maildir,
             list_id,
             timeout,
         })
@@ -220,7 +289,7 @@ pub(super) mod tests {
         let read = read(&[("url", "smtp://127.0.0.1")]).expect("settings");
         assert_eq!((read.host.as_str(), read.port, read.tls), ("127.0.0.1", 25, Tls::None));
         assert_eq!(read.from.to_string(), "Acme <status@acme.example>");
-        assert_eq!(read.return_path, "status@acme.example");
+        assert_eq!(read.return_path, ReturnPath::Same("status@acme.example".into()));
         assert!(!read.ehlo.is_empty());
     }
 
@@ -239,6 +308,15 @@ pub(super) mod tests {
             (vec![relay, ("tls", "none"), ("username", "u")], "password: missing"),
             (vec![relay, ("tls", "none"), ("from", "nobody")], "from: "),
             (vec![relay, ("tls", "none"), ("return_path", "a@b\r\nRCPT TO:<x@y>")], "return_path: "),
+            (vec![relay, ("tls", "none"), ("return_path", "a+{delivry}@example.org")], "return_path: "),
+            (vec![relay, ("tls", "none"), ("return_path", "a@{delivery}.example.org")], "return_path: "),
+            (
+                vec![relay, ("tls", "none"), ("return_path", "much-too-long-bounces+{delivery}@example.org")],
+                "return_path: ",
+            ),
+            (vec![relay, ("tls", "none"), ("return_path", "{delivery}+{delivery}@example.org")], "return_path: "),
+            (vec![relay, ("tls", "none"), ("dsn", "always")], "dsn: expected failure or success"),
+            (vec![relay, ("tls", "none"), ("maildir", "/nonexistent")], "maildir: /nonexistent is no Maildir"),
             (vec![relay, ("tls", "none"), ("list_id", "a>\r\nBcc: x")], "list_id: "),
             (vec![relay, ("tls", "none"), ("ehlo", "a b")], "ehlo: "),
             (vec![relay, ("tls", "none"), ("timeout", "soon")], "timeout: "),
