@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use lettre::transport::smtp::authentication::Mechanism;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::reply::{self, Reply};
-use super::settings::{Settings, Tls};
+use super::settings::{Login, Settings, Tls};
+use super::token;
 use super::transcript::Transcript;
 use super::verdict::{Phase, refusal};
 use crate::channel::{Fault, Holds, Outcome};
@@ -35,6 +37,7 @@ pub(super) struct Offers {
     starttls: bool,
     plain: bool,
     login: bool,
+    xoauth2: bool,
 }
 
 impl Offers {
@@ -56,6 +59,7 @@ impl Offers {
                 Some("AUTH") => words.for_each(|word| match word {
                     "PLAIN" => offers.plain = true,
                     "LOGIN" => offers.login = true,
+                    "XOAUTH2" => offers.xoauth2 = true,
                     _ => {}
                 }),
                 _ => {}
@@ -138,7 +142,7 @@ impl Connection {
             }
             connection = connection.secure(settings).await?;
             connection.hello(settings).await?;
-        } else if settings.tls == Tls::Offered && settings.credentials.is_some() && !settings.loopback {
+        } else if settings.tls == Tls::Offered && settings.login.is_some() && !settings.loopback {
             return Err(rejected("the server does not offer STARTTLS, and the password is not sent in clear text"));
         }
         connection.login(settings).await?;
@@ -172,7 +176,33 @@ impl Connection {
     }
 
     async fn login(&mut self, settings: &Settings) -> Result<(), Outcome> {
-        let Some(credentials) = &settings.credentials else { return Ok(()) };
+        match &settings.login {
+            None => Ok(()),
+            Some(Login::Password(credentials)) => self.login_by_password(settings, credentials).await,
+            Some(Login::Token { user, file }) => self.login_by_token(settings, user, file).await,
+        }
+    }
+
+    /// Google's and Microsoft's XOAUTH2. Why a token is refused stands in a challenge, and is said once that is answered with nothing.
+    async fn login_by_token(&mut self, settings: &Settings, user: &str, file: &Path) -> Result<(), Outcome> {
+        if !self.offers.xoauth2 {
+            return Err(rejected("the server does not offer AUTH XOAUTH2"));
+        }
+        // Of a few hundred bytes, and it may just be renewed.
+        let token = token::read(file).map_err(|error| deferred(format!("token_file: {}: {error}", file.display())))?;
+        let credentials = Credentials::new(user.into(), token);
+        let said = Mechanism::Xoauth2.response(&credentials, None);
+        let said = said.map_err(|_| rejected("AUTH: the token cannot be said"))?;
+        match self.whisper(settings, "AUTH XOAUTH2 ", &base64(&said)).await? {
+            Reply { code: 334, .. } => match self.command(settings, "\r\n").await? {
+                Reply { code: 300.., .. } => Err(rejected("AUTH: the server does not come to an end")),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    async fn login_by_password(&mut self, settings: &Settings, credentials: &Credentials) -> Result<(), Outcome> {
         let mechanism = match &self.offers {
             Offers { plain: true, .. } => Mechanism::Plain,
             Offers { login: true, .. } => Mechanism::Login,
@@ -318,6 +348,7 @@ mod tests {
             declares_size: true,
             plain: true,
             login: true,
+            xoauth2: false,
             starttls: false,
         };
         assert_eq!(Offers::read(&reply), expected);

@@ -16,6 +16,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use lettre::message::header::{From, Header};
 use lettre::{Address, message::Mailboxes};
 
+use super::dkim::Signer;
 use super::form::Form;
 use super::settings::{ReturnPath, Settings};
 use crate::channel::{Fault, Outcome, Parcel};
@@ -74,6 +75,7 @@ pub(super) struct Head {
     from: Vec<u8>,
     return_path: ReturnPath,
     names_envelope: bool,
+    dkim: Option<Arc<Signer>>,
     domain: String,
     list_id: String,
     /// Messages that were encoded, by where they lie in memory.
@@ -97,6 +99,7 @@ impl Head {
             from,
             return_path: settings.return_path.clone(),
             names_envelope: settings.dsn.is_some(),
+            dkim: settings.dkim.clone(),
             domain: settings.from.email.domain().to_string(),
             list_id: settings.list_id.as_ref().map(|id| format!("List-Id: <{id}>\r\n")).unwrap_or_default(),
             forms: Mutex::default(),
@@ -180,6 +183,9 @@ impl Head {
             }
         }
         out.extend_from_slice(b".\r\n");
+        if let Some(signer) = &self.dkim {
+            signer.sign(&mut out, parcel.at).map_err(|_| rejected(Fault::Channel, "the mail cannot be signed"))?;
+        }
         Ok(out)
     }
 }

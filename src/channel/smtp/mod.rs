@@ -8,6 +8,7 @@
 
 mod connection;
 mod conversation;
+mod dkim;
 mod encode;
 mod form;
 mod mail;
@@ -20,6 +21,7 @@ mod settings;
 mod size;
 #[cfg(test)]
 mod tests;
+mod token;
 mod transcript;
 mod verdict;
 

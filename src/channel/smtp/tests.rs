@@ -1,6 +1,8 @@
 //! The driver against a scripted server. Each test is a timeline: what the server hears, what it says, what came of it.
 
+mod login;
 mod press;
+mod reports;
 mod sized;
 
 use std::collections::BTreeSet;
@@ -234,36 +236,6 @@ async fn a_connection_closed_while_idle_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_the_channels_fault_and_does_not_show() {
-    let server = Server::start().await;
-    let driver = driver(&server, 1, &[("username", "loud"), ("password", "hunter2")]);
-    let mail = send(&driver, "a@x.example");
-    let mut session = server.greeted(&["AUTH PLAIN LOGIN"]).await;
-    session.expect("AUTH PLAIN AGxvdWQAaHVudGVyMg==").await;
-    session.say("535 5.7.8 authentication failed for loud@x.example").await;
-    let outcome = mail.await.expect("task");
-    assert_eq!(fault(&outcome), Some(Fault::Channel));
-    assert!(!format!("{outcome:?}").contains("loud"), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn login_is_spoken_where_plain_is_not() {
-    let server = Server::start().await;
-    let driver = driver(&server, 1, &[("username", "loud"), ("password", "hunter2")]);
-    let mail = send(&driver, "a@x.example");
-    let mut session = server.greeted(&["AUTH LOGIN"]).await;
-    session.expect("AUTH LOGIN").await;
-    session.say("334 VXNlcm5hbWU6").await;
-    session.expect("bG91ZA==").await;
-    session.say("334 UGFzc3dvcmQ6").await;
-    session.expect("aHVudGVyMg==").await;
-    session.say("235 ok").await;
-    session.expect("MAIL").await;
-    drop(session);
-    assert_eq!(holds(&mail.await.expect("task")), Some(Holds::Channel));
-}
-
-#[tokio::test]
 async fn tls_is_not_left_out_and_nothing_said_before_it_counts() {
     let server = Server::start().await;
     let ca = tempfile::NamedTempFile::new().expect("file");
@@ -394,32 +366,5 @@ async fn in_a_crowd_each_mail_has_its_own_outcome() {
         assert_eq!(all.len(), expected.len(), "seed {seed}: some arrived twice, or were not said to have arrived");
         assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), expected, "seed {seed}");
         assert!(expected.len() > 150);
-    }
-}
-
-#[tokio::test]
-async fn where_bounces_go_and_what_a_relay_reports_is_said_in_the_envelope() {
-    let server = Server::start().await;
-    let more = [("return_path", "bounces+{delivery}@acme.example"), ("dsn", "success")];
-    for (offers, mail_from, rcpt_to) in [
-        (&["PIPELINING", "DSN"][..], " RET=HDRS ENVID=dlv_9_5_2_0123456789", " NOTIFY=SUCCESS,FAILURE"),
-        (&["DSN"][..], " RET=HDRS ENVID=dlv_9_5_2_0123456789", " NOTIFY=SUCCESS,FAILURE"),
-        (PIPELINING, "", ""),
-    ] {
-        let driver = driver(&server, 1, &more);
-        let mail = send(&driver, "a@x.example");
-        let mut session = server.greeted(offers).await;
-        let (from, to) = ("MAIL FROM:<bounces+dlv_9_5_2_0123456789@acme.example>", "RCPT TO:<a@x.example>");
-        for (expected, answer) in [
-            (format!("{from}{mail_from}"), "250 ok"),
-            (format!("{to}{rcpt_to}"), "250 ok"),
-            ("DATA".to_string(), "354 go"),
-        ] {
-            assert_eq!(session.line().await, expected, "{offers:?}");
-            session.say(answer).await;
-        }
-        session.body().await;
-        session.say("250 ok").await;
-        assert!(accepted(&mail.await.expect("task")));
     }
 }
