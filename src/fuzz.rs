@@ -32,6 +32,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("template", template),
     ("cap", cap),
     ("page", page),
+    ("report", report),
 ];
 
 fn sender() -> Principal {
@@ -145,6 +146,11 @@ pub fn template(bytes: &[u8]) {
 /// A page that a watcher reads, as every kind of it.
 pub fn page(bytes: &[u8]) {
     crate::watch::attacked(bytes);
+}
+
+/// A mail that came to where bounces go.
+pub fn report(bytes: &[u8]) {
+    crate::receipt::mail::attacked(bytes);
 }
 
 /// An alert of CAP 1.2.

@@ -1,6 +1,7 @@
 //! What a platform says later about a delivery. A request to `/v1/receipts/<channel>` comes in as it arrived; by the platform's
 //! `[receipts]` it is verified and read into receipts, or refused. Pure.
 
+pub mod mail;
 mod verify;
 
 #[cfg(test)]
@@ -48,6 +49,8 @@ pub enum How {
     Callback,
     /// Over the connection by which messages go out, from a platform that has proved there who it is.
     Connection,
+    /// As a mail, by a request or in a mailbox.
+    Mail,
 }
 
 /// A handshake: a GET whose token is right is answered with what it brings.
@@ -158,7 +161,16 @@ impl Receipts {
         matches!(self.how, How::Connection)
     }
 
-    /// One that came so.
+    /// Whether a message may be waited for until its receipt has come. Of most mails that arrive nothing is reported.
+    pub fn confirm(&self) -> bool {
+        !self.by_mail()
+    }
+
+    pub fn by_mail(&self) -> bool {
+        matches!(self.how, How::Mail)
+    }
+
+    /// One that came over a connection or in a mailbox.
     pub fn reported(&self, said: &Value) -> Result<Option<Receipt>, BadReceipt> {
         self.item(&Found { query: &Pairs::new(), form: &Pairs::new(), item: said })
     }
@@ -213,6 +225,14 @@ impl Receipts {
             if !good {
                 return Err(BadReceipt::Signature);
             }
+        }
+        if self.by_mail() {
+            let kind = (arrived.header)("content-type").unwrap_or_default().to_ascii_lowercase();
+            if !["message/rfc822", "message/global"].contains(&kind.split(';').next().unwrap_or_default().trim()) {
+                return Err(BadReceipt::Malformed("a report comes as a mail, Content-Type: message/rfc822"));
+            }
+            let said = mail::read(arrived.body).map(|said| self.reported(&said)).transpose()?.flatten();
+            return Ok(Reading::Receipts(said.into_iter().collect()));
         }
         let json: Value = match self.reads_json() {
             true => serde_json::from_slice(arrived.body).map_err(|_| BadReceipt::Malformed("the body is not JSON"))?,

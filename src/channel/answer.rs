@@ -274,6 +274,8 @@ pub fn is_code(text: &str) -> bool {
     match text.as_bytes() {
         [] => false,
         digits if digits.iter().all(u8::is_ascii_digit) => digits.len() <= 6,
+        // A status of RFC 3463, such as 5.1.1.
+        [b'0'..=b'9', b'.', rest @ ..] if rest.iter().all(|b| b.is_ascii_digit() || *b == b'.') => rest.len() <= 7,
         bytes => bytes.len() <= 32 && bytes.iter().all(|b| word(*b)),
     }
 }

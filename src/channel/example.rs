@@ -65,6 +65,7 @@ pub struct ExampleReceipt {
     pub query: BTreeMap<String, String>,
     pub form: Option<BTreeMap<String, String>>,
     pub json: Option<Value>,
+    pub mail: Option<String>,
 }
 
 /// The id of examples that name none.

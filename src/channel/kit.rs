@@ -187,10 +187,13 @@ impl Shown {
             true => format!("/v1/receipts/{}", platform.name),
             false => format!("/v1/receipts/{}?{}", platform.name, encode(&shown.query)),
         };
-        let (method, content_type, body) = match (&shown.form, &shown.json) {
-            (Some(form), _) => ("POST", "application/x-www-form-urlencoded", encode(form).into_bytes()),
-            (None, Some(json)) => ("POST", "application/json", json.to_string().into_bytes()),
-            (None, None) => ("GET", "", Vec::new()),
+        let (method, content_type, body) = match shown {
+            ExampleReceipt { form: Some(form), .. } => {
+                ("POST", "application/x-www-form-urlencoded", encode(form).into_bytes())
+            }
+            ExampleReceipt { json: Some(json), .. } => ("POST", "application/json", json.to_string().into_bytes()),
+            ExampleReceipt { mail: Some(mail), .. } => ("POST", "message/rfc822", mail.clone().into_bytes()),
+            _ => ("GET", "", Vec::new()),
         };
         let signature = match &receipts.verify {
             Some(verify) => {

@@ -23,7 +23,7 @@ use super::{Driver, Repeat};
 use crate::clock::Clock;
 use crate::config::{self, Config, ConfigError, suggest};
 use crate::quantity::Limit;
-use crate::receipt::{Arrived, BadReceipt, Reading, Receipt};
+use crate::receipt::{Arrived, BadReceipt, Reading, Receipt, Receipts};
 use crate::render::message::{Format, Markup};
 
 /// Attempts at one time, where neither the platform nor the operator says.
@@ -76,7 +76,7 @@ impl Channel {
 
     /// Whether its platform reports what arrived.
     pub fn confirms(&self) -> bool {
-        self.platform.receipts.is_some()
+        self.platform.receipts.as_ref().is_some_and(Receipts::confirm)
     }
 
     /// Reads what came to `/v1/receipts/<channel>`; `None` if the platform reports nothing.

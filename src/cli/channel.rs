@@ -2,6 +2,7 @@
 
 mod new;
 mod read;
+mod report;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -38,8 +39,18 @@ enum What {
         #[arg(long)]
         same_credentials: bool,
     },
+    /// Hands a mail from standard input to the running server, as an alias or a transport of a mail server: a bounce (RFC 3464) or a
+    /// complaint (RFC 5965) becomes a receipt. Exit status 75 where it has to be tried again.
+    Report { name: String },
     /// Somebody else has its credentials: as pause, until they were changed; what its platform reports counts no more.
     Compromised { name: String },
+}
+
+impl Args {
+    /// Whether a mail server asks, which repeats what failed for a while.
+    pub fn reports(&self) -> bool {
+        matches!(self.what, What::Report { .. })
+    }
 }
 
 pub fn run(config: Config, server: &Server, args: Args) -> Result<(), Failure> {
@@ -52,6 +63,7 @@ pub fn run(config: Config, server: &Server, args: Args) -> Result<(), Failure> {
             let wish = if same_credentials { json!({ "same_credentials": true }) } else { json!({}) };
             remote(&config, server, |client| set(client, name, "resume", wish))
         }
+        What::Report { name } => report::run(&config, server, &name),
         What::Compromised { name } => remote(&config, server, |client| compromised(client, name)),
     }
 }

@@ -88,6 +88,14 @@ impl Client {
         read(self.begin("POST", path, content_type, body, None).await?).await
     }
 
+    /// A body as it came to us; leaves the status and the JSON of the answer.
+    pub async fn hand_in(&self, path: &str, content_type: &str, body: Vec<u8>) -> Result<(u16, Value), Failure> {
+        let response = self.begin("POST", path, content_type, whole(body), Some(ANSWERING)).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.context("the answer was cut off")?.to_bytes();
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+
     /// An answer that goes on.
     pub async fn stream(&self, path: &str) -> Result<Incoming, Failure> {
         let response = self.begin("GET", path, "application/json", whole(String::new()), Some(ANSWERING)).await?;
@@ -155,8 +163,8 @@ impl Client {
     }
 }
 
-pub fn whole(text: String) -> Body {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
+pub fn whole(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The JSON of an answer, or its problem: 400 is wrong use, everything else a failure.

@@ -1,5 +1,5 @@
 //! The commands. Each has `--help`, and `--json` where it prints data; exit status 0 done, 1 failed, 2 wrong use or
-//! configuration.
+//! configuration, 75 try again (`channel report` alone).
 
 mod backup;
 pub mod bench;
@@ -104,12 +104,18 @@ pub enum Failure {
     /// Exit status 2.
     #[error("{0}")]
     Wrong(String),
+    /// Exit status 75, EX_TEMPFAIL of sysexits: a mail server tries again.
+    #[error("{0:#}")]
+    Later(anyhow::Error),
 }
 
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let config = match Config::load(cli.config.as_deref(), std::env::vars()) {
         Ok(config) => config,
+        Err(error) if matches!(&cli.command, Command::Channel(args) if args.reports()) => {
+            return ended(Err(Failure::Later(error.into())));
+        }
         Err(error) => return ended(Err(Failure::Wrong(error.to_string()))),
     };
     ended(match cli.command {
@@ -144,7 +150,11 @@ fn ended(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("loudhailer: {failure}");
-            ExitCode::from(if matches!(failure, Failure::Wrong(_)) { 2 } else { 1 })
+            ExitCode::from(match failure {
+                Failure::Failed(_) => 1,
+                Failure::Wrong(_) => 2,
+                Failure::Later(_) => 75,
+            })
         }
     }
 }

@@ -49,6 +49,8 @@ const WORDS: &[&[u8]] = &[
     b"&a;",
     b"&#0;",
     b"xmlns:a=\"urn:a\" ",
+    b"\nContent-Type: multipart/mixed; boundary=x\n\n--x\n",
+    b"\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n",
 ];
 
 fn mutated(chance: &mut fastrand::Rng, seeds: &[Vec<u8>]) -> Vec<u8> {

@@ -3,6 +3,7 @@
 mod api;
 mod around;
 mod aws;
+mod bounces;
 mod cap;
 mod channel_command;
 mod channels;

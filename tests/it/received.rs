@@ -1,6 +1,8 @@
 //! Requests by the whole driver to who reads them as others do: the libraries of Standard Webhooks, CloudEvents and Apprise behind a
 //! plain server, and servers that answer as Mastodon, Slack, Twilio and Resend do. What they took is read back.
 
+mod mail;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;

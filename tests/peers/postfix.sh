@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Postfix, an instance of its own: a plain port (STARTTLS offered), a submission port (STARTTLS and AUTH demanded), a
-# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file. Two plain ports count what a client does.
+# port with TLS from the first byte and AUTH. Logins are Cyrus SASL's from a file. Two plain ports count what a client does. One takes
+# mail also for who is not there, and reports that later: to a program, or into a Maildir.
 
 postfix_packages() {
   lacking /usr/lib/postfix/sbin/master:postfix saslpasswd2:sasl2-bin '/usr/lib/*/sasl2/libplain.so:libsasl2-modules'
@@ -8,8 +9,8 @@ postfix_packages() {
 postfix_install() { :; }
 
 postfix_start() {
-  local dir=$peers_dir/postfix plain submission tls strict narrow
-  free_port plain && free_port submission && free_port tls && free_port strict && free_port narrow
+  local dir=$peers_dir/postfix plain submission tls strict narrow late owner
+  free_port plain && free_port submission && free_port tls && free_port strict && free_port narrow && free_port late
   postfix_files "$dir"
   mkdir -p "$dir/etc/sasl"
 
@@ -26,6 +27,29 @@ smtpd_sasl_local_domain = example.test
 cyrus_sasl_config_path = $dir/etc/sasl
 smtpd_error_sleep_time = 0
 anvil_rate_time_unit = 2s
+virtual_mailbox_maps = regexp:$dir/etc/users
+transport_maps = regexp:$dir/etc/transports
+queue_run_delay = 1s
+minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+END
+  owner=$(stat -c %U "$dir/mail")
+  mkdir -p "$dir/bounces/new" "$dir/bounces/cur" "$dir/bounces/tmp"
+  as_root chown -R "$owner" "$dir/bounces"
+  cat >"$dir/etc/users" <<'END'
+/^returned\+/ bounces/
+!/^gone-/ mail/
+END
+  echo '/^bounces\+/ report:' >"$dir/etc/transports"
+  # Whoever wants the reports writes what is to run, and sees how it ended. The program is not the mail server's.
+  mkdir -p "$dir/report"
+  as_root chown "$owner" "$dir/report"
+  cat >"$dir/report/run" <<END
+#!/bin/sh
+sh "$dir/report/program"
+status=\$?
+echo \$status >>"$dir/report/ended"
+exit \$status
 END
   cat >"$dir/etc/answers" <<'END'
 /^answer-421/ 421 4.7.0 closing
@@ -54,12 +78,15 @@ END
 127.0.0.1:$tls        inet n - n - - smtpd -o smtpd_tls_wrappermode=yes $authenticated
 127.0.0.1:$strict     inet n - n - - smtpd $counted -o smtpd_client_message_rate_limit=4
 127.0.0.1:$narrow     inet n - n - - smtpd $counted -o smtpd_client_connection_count_limit=1
+127.0.0.1:$late       inet n - n - - smtpd -o smtpd_reject_unlisted_recipient=no
+report  unix - n n - 1 pipe flags=DR user=$owner argv=/bin/sh $dir/report/run
 tlsmgr  unix - - n 1000? 1 tlsmgr
 END
   background postfix as_root postfix -c "$dir/etc" start-fg
   until_true postfix greets "$plain" || return 1
   export PEER_POSTFIX=127.0.0.1:$plain PEER_POSTFIX_SUBMISSION=127.0.0.1:$submission PEER_POSTFIX_TLS=127.0.0.1:$tls
   export PEER_POSTFIX_STRICT=127.0.0.1:$strict PEER_POSTFIX_NARROW=127.0.0.1:$narrow
+  export PEER_POSTFIX_LATE=127.0.0.1:$late PEER_POSTFIX_REPORT=$dir/report PEER_POSTFIX_BOUNCES=$dir/bounces
   export PEER_POSTFIX_USER=loudhailer@example.test PEER_POSTFIX_PASSWORD=secret PEER_MAILDIR=$dir/mail
 }
 

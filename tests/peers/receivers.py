@@ -1,23 +1,29 @@
 """What receives, each by the library that others use for it, behind a plain HTTP server: webhooks by `standardwebhooks`, events by
 `cloudevents`, and Apprise's POST /notify/KEY by `apprise`, which hands on to this server itself.
 
-    receivers.py PORT SECRET
+    receivers.py PORT SECRET SMTP_PORT KEYS
+
+Mail by SMTP, received by `aiosmtpd` and verified by `dkimpy`, is kept under the recipient's name: {"mail", "signed", "login"}.
 
 POST /webhook/NAME      204, or 401 if the signature is not right
 POST /cloudevents/NAME  202, or 415 if it is no event
 POST /notify/NAME       as https://appriseit.com/api/endpoints/ says; nothing is kept under `empty`, a service of `broken` is not there
 GET /kept/NAME          what came of it, as the library read it, as a list of JSON
 """
+import base64
 import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import apprise
+import dkim
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from standardwebhooks import Webhook, WebhookVerificationError
 
-PORT, SECRET = int(sys.argv[1]), sys.argv[2]
+PORT, SECRET, SMTP_PORT, KEYS = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 HERE = f"json://127.0.0.1:{PORT}"
 LONGEST = 1 << 20
 kept, lock = {}, threading.Lock()
@@ -68,6 +74,44 @@ def notify(name, headers, body):
     return (200, {"error": None, "details": []}) if done else (424, {"error": "One or more notifications could not be sent", "details": []})
 
 
+def record(name, timeout=5):
+    """The DNS: `SELECTOR._domainkey.example.test.`"""
+    selector, _, domain = name.decode().partition("._domainkey.")
+    if domain.rstrip(".") != "example.test" or not selector.isalnum():
+        return None
+    try:
+        with open(f"{KEYS}/{selector}.txt", "rb") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return None
+
+
+def signed(mail):
+    try:
+        return dkim.verify(mail, dnsfunc=record, minkey=1024)
+    except dkim.DKIMException as error:
+        return str(error)
+
+
+class Mailbox:
+    """What aiosmtpd asks."""
+
+    async def auth_XOAUTH2(self, server, args):
+        said = await server.challenge_auth("") if len(args) < 2 else args[1]
+        said = base64.b64decode(said) if isinstance(said, str) else said
+        if said == b"user=loudhailer@example.test\x01auth=Bearer right\x01\x01":
+            return AuthResult(success=True, auth_data="loudhailer@example.test")
+        answer = await server.challenge_auth('{"status":"401","schemes":"bearer"}')
+        keep("refused", {"said": said.decode(errors="replace"), "answered": answer.decode()})
+        return AuthResult(success=False, handled=False)
+
+    async def handle_DATA(self, server, session, envelope):
+        mail = envelope.original_content
+        for to in envelope.rcpt_tos:
+            keep(to.split("@")[0], {"mail": mail.decode(), "signed": signed(mail), "login": session.auth_data})
+        return "250 OK"
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -99,4 +143,5 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+Controller(Mailbox(), hostname="127.0.0.1", port=SMTP_PORT, auth_require_tls=False).start()
 ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()

@@ -3,16 +3,18 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use lettre::transport::smtp::authentication::Mechanism;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::reply::{self, Reply};
-use super::settings::{Settings, Tls};
+use super::settings::{Login, Settings, Tls};
+use super::token;
 use super::transcript::Transcript;
 use super::verdict::{Phase, refusal};
 use crate::channel::{Fault, Holds, Outcome};
@@ -29,11 +31,13 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Offers {
     pub pipelining: bool,
     pub utf8: bool,
+    pub dsn: bool,
     pub size: Option<usize>,
     pub declares_size: bool,
     starttls: bool,
     plain: bool,
     login: bool,
+    xoauth2: bool,
 }
 
 impl Offers {
@@ -45,6 +49,7 @@ impl Offers {
             match words.next() {
                 Some("PIPELINING") => offers.pipelining = true,
                 Some("SMTPUTF8") => offers.utf8 = true,
+                Some("DSN") => offers.dsn = true,
                 Some("STARTTLS") => offers.starttls = true,
                 Some("SIZE") => {
                     offers.declares_size = true;
@@ -54,6 +59,7 @@ impl Offers {
                 Some("AUTH") => words.for_each(|word| match word {
                     "PLAIN" => offers.plain = true,
                     "LOGIN" => offers.login = true,
+                    "XOAUTH2" => offers.xoauth2 = true,
                     _ => {}
                 }),
                 _ => {}
@@ -136,7 +142,7 @@ impl Connection {
             }
             connection = connection.secure(settings).await?;
             connection.hello(settings).await?;
-        } else if settings.tls == Tls::Offered && settings.credentials.is_some() && !settings.loopback {
+        } else if settings.tls == Tls::Offered && settings.login.is_some() && !settings.loopback {
             return Err(rejected("the server does not offer STARTTLS, and the password is not sent in clear text"));
         }
         connection.login(settings).await?;
@@ -170,7 +176,33 @@ impl Connection {
     }
 
     async fn login(&mut self, settings: &Settings) -> Result<(), Outcome> {
-        let Some(credentials) = &settings.credentials else { return Ok(()) };
+        match &settings.login {
+            None => Ok(()),
+            Some(Login::Password(credentials)) => self.login_by_password(settings, credentials).await,
+            Some(Login::Token { user, file }) => self.login_by_token(settings, user, file).await,
+        }
+    }
+
+    /// Google's and Microsoft's XOAUTH2. Why a token is refused stands in a challenge, and is said once that is answered with nothing.
+    async fn login_by_token(&mut self, settings: &Settings, user: &str, file: &Path) -> Result<(), Outcome> {
+        if !self.offers.xoauth2 {
+            return Err(rejected("the server does not offer AUTH XOAUTH2"));
+        }
+        // Of a few hundred bytes, and it may just be renewed.
+        let token = token::read(file).map_err(|error| deferred(format!("token_file: {}: {error}", file.display())))?;
+        let credentials = Credentials::new(user.into(), token);
+        let said = Mechanism::Xoauth2.response(&credentials, None);
+        let said = said.map_err(|_| rejected("AUTH: the token cannot be said"))?;
+        match self.whisper(settings, "AUTH XOAUTH2 ", &base64(&said)).await? {
+            Reply { code: 334, .. } => match self.command(settings, "\r\n").await? {
+                Reply { code: 300.., .. } => Err(rejected("AUTH: the server does not come to an end")),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    async fn login_by_password(&mut self, settings: &Settings, credentials: &Credentials) -> Result<(), Outcome> {
         let mechanism = match &self.offers {
             Offers { plain: true, .. } => Mechanism::Plain,
             Offers { login: true, .. } => Mechanism::Login,
@@ -305,15 +337,18 @@ mod tests {
 
     #[test]
     fn offers_are_read_from_the_greeting() {
-        let lines = ["relay.example", "pipelining", "SIZE 1000", "AUTH=LOGIN", "AUTH PLAIN CRAM-MD5", "SMTPUTF8", "X"];
+        let lines =
+            ["relay.example", "pipelining", "SIZE 1000", "AUTH=LOGIN", "AUTH PLAIN CRAM-MD5", "SMTPUTF8", "dsn", "X"];
         let reply = Reply { code: 250, enhanced: None, lines: lines.map(String::from).to_vec() };
         let expected = Offers {
             pipelining: true,
             utf8: true,
+            dsn: true,
             size: Some(1000),
             declares_size: true,
             plain: true,
             login: true,
+            xoauth2: false,
             starttls: false,
         };
         assert_eq!(Offers::read(&reply), expected);

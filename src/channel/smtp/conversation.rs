@@ -13,7 +13,7 @@ use super::connection::{Connection, Lost};
 use super::mail::Mail;
 use super::queue::{Job, Next, Queue, Serving};
 use super::reply::Reply;
-use super::settings::Settings;
+use super::settings::{Dsn, ReturnPath, Settings};
 use super::verdict::{Phase, refusal, too_many_recipients};
 use crate::channel::{Fault, Holds, Outcome};
 
@@ -178,8 +178,18 @@ fn unfit(mail: &Mail, connection: &Connection) -> Option<Outcome> {
 }
 
 fn write_mail_from(mail: &Mail, settings: &Settings, connection: &Connection, out: &mut Vec<u8>) {
-    for piece in ["MAIL FROM:<", &settings.return_path, ">"] {
+    let return_path = match (&mail.return_path, &settings.return_path) {
+        (Some(own), _) => own,
+        (None, ReturnPath::Same(path)) => path,
+        (None, ReturnPath::Each(..)) => "",
+    };
+    for piece in ["MAIL FROM:<", return_path, ">"] {
         out.extend_from_slice(piece.as_bytes());
+    }
+    if let (Some(id), true) = (&mail.envelope, connection.offers.dsn) {
+        for piece in [" RET=HDRS ENVID=", id] {
+            out.extend_from_slice(piece.as_bytes());
+        }
     }
     if connection.offers.declares_size {
         out.extend_from_slice(format!(" SIZE={}", mail.bytes.len()).as_bytes());
@@ -190,8 +200,13 @@ fn write_mail_from(mail: &Mail, settings: &Settings, connection: &Connection, ou
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_rcpt_to(mail: &Mail, out: &mut Vec<u8>) {
-    for piece in ["RCPT TO:<", &mail.to, ">\r\n"] {
+fn write_rcpt_to(mail: &Mail, settings: &Settings, connection: &Connection, out: &mut Vec<u8>) {
+    let notify = match settings.dsn.filter(|_| connection.offers.dsn) {
+        None => "",
+        Some(Dsn::Failure) => " NOTIFY=FAILURE",
+        Some(Dsn::Success) => " NOTIFY=SUCCESS,FAILURE",
+    };
+    for piece in ["RCPT TO:<", &mail.to, ">", notify, "\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
 }
@@ -199,7 +214,7 @@ fn write_rcpt_to(mail: &Mail, out: &mut Vec<u8>) {
 fn write_envelope(jobs: &[Job], settings: &Settings, connection: &Connection, out: &mut Vec<u8>) {
     let Some(first) = jobs.first() else { return };
     write_mail_from(&first.mail, settings, connection, out);
-    jobs.iter().for_each(|job| write_rcpt_to(&job.mail, out));
+    jobs.iter().for_each(|job| write_rcpt_to(&job.mail, settings, connection, out));
     out.extend_from_slice(b"DATA\r\n");
 }
 
@@ -228,7 +243,7 @@ async fn envelope(
         }
         out.clear();
         if !pipelining {
-            write_rcpt_to(&jobs[taken].mail, out);
+            write_rcpt_to(&jobs[taken].mail, settings, connection, out);
         }
         match said(connection, settings, Phase::Recipient, out).await? {
             Some((outcome, _)) if connection.closing => refused = refused.or(Some(outcome)),

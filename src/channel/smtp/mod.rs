@@ -8,9 +8,11 @@
 
 mod connection;
 mod conversation;
+mod dkim;
 mod encode;
 mod form;
 mod mail;
+mod maildir;
 mod queue;
 mod reply;
 #[cfg(test)]
@@ -19,16 +21,18 @@ mod settings;
 mod size;
 #[cfg(test)]
 mod tests;
+mod token;
 mod transcript;
 mod verdict;
 
 pub(crate) use reply::attacked;
+pub(crate) use verdict::reported;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use self::connection::Connection;
@@ -37,7 +41,7 @@ use self::queue::{Job, Queue, Serving};
 use self::settings::Settings;
 use self::transcript::Transcript;
 use super::exchange::Exchange;
-use super::{Driver, Outcome, Parcel};
+use super::{Driver, Outcome, Parcel, Report};
 use crate::clock::Clock;
 use crate::config::{Secret, Sender};
 
@@ -73,6 +77,13 @@ impl Smtp {
 impl Driver for Smtp {
     fn writes_unsubscribe(&self) -> bool {
         true
+    }
+
+    fn listen(&self, reports: mpsc::Sender<Report>) {
+        if let Some(folder) = &self.settings.maildir {
+            let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+            workers.spawn(maildir::watch(folder.clone(), reports, self.queue.clock.clone()));
+        }
     }
 
     async fn send(&self, parcel: Parcel) -> Outcome {

@@ -1,6 +1,10 @@
 //! What the operator sets for an SMTP channel, checked. Errors name the setting.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +17,35 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
 use url::{Host, Url};
 
+use super::dkim::Signer;
+use super::token;
 use crate::config::{Secret, Sender};
 use crate::quantity::Span;
 
-const NAMES: [&str; 10] =
-    ["url", "tls", "ca_file", "username", "password", "from", "return_path", "list_id", "ehlo", "timeout"];
+const NAMES: [&str; 17] = [
+    "url",
+    "tls",
+    "ca_file",
+    "auth",
+    "username",
+    "password",
+    "token_file",
+    "from",
+    "return_path",
+    "dsn",
+    "maildir",
+    "dkim_domain",
+    "dkim_selector",
+    "dkim_key_file",
+    "list_id",
+    "ehlo",
+    "timeout",
+];
+
+/// What `return_path` may have in it.
+const DELIVERY: &str = "{delivery}";
+/// As long as the id of a delivery gets: what stands around it has 16 of the 64 characters of RFC 5321 section 4.5.3.1.1.
+const LONGEST_ID: &str = "dlv_00000000_00000000000_00000_0123456789abcdef0";
 
 /// When TLS begins, and whether mail goes without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +60,47 @@ pub(super) enum Tls {
     Implicit,
 }
 
+/// How we say who we are.
+pub(super) enum Login {
+    Password(Credentials),
+    /// Whoever renews the token writes the file.
+    Token {
+        user: String,
+        file: PathBuf,
+    },
+}
+
+/// What relays that know DSN (RFC 3461) are asked to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dsn {
+    Failure,
+    Success,
+}
+
+/// Where bounces go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ReturnPath {
+    /// Without angle brackets; empty is the null sender.
+    Same(String),
+    /// What stands before and after a delivery's id.
+    Each(String, String),
+}
+
+impl ReturnPath {
+    fn read(text: &str) -> Option<ReturnPath> {
+        // A brace may stand in an address, but hardly does: it is a name that was mistyped.
+        let address = |text: &str| address(text).filter(|_| !text.contains(['{', '}']));
+        match text.split_once(DELIVERY) {
+            None => Some(ReturnPath::Same(address(text)?.to_string())),
+            Some((before, after)) => {
+                let longest = address(&format!("{before}{LONGEST_ID}{after}"))?;
+                let fits = longest.user().len() <= 64 && !longest.domain().contains(LONGEST_ID);
+                fits.then(|| ReturnPath::Each(before.into(), after.into()))
+            }
+        }
+    }
+}
+
 pub(super) struct Settings {
     pub host: String,
     pub port: u16,
@@ -40,11 +109,13 @@ pub(super) struct Settings {
     pub server_name: ServerName<'static>,
     /// Present unless `tls` is `None`.
     pub tls_client: Option<Arc<ClientConfig>>,
-    pub credentials: Option<Credentials>,
+    pub login: Option<Login>,
     pub ehlo: String,
     pub from: Mailbox,
-    /// Without angle brackets; empty is the null sender.
-    pub return_path: String,
+    pub return_path: ReturnPath,
+    pub dsn: Option<Dsn>,
+    pub maildir: Option<PathBuf>,
+    pub dkim: Option<Arc<Signer>>,
     pub list_id: Option<String>,
     /// How long an answer to one command may take; to the final dot five times as long.
     pub timeout: Duration,
@@ -77,15 +148,10 @@ impl Settings {
         if !url.username().is_empty() || url.password().is_some() {
             return Err("url: write the user into username and password".into());
         }
-        let credentials = match (get("username"), get("password")) {
-            (None, None) => None,
-            (Some(_), Some(_)) if tls == Tls::None && !loopback => {
-                return Err("password: would travel in clear text; set tls = \"required\"".into());
-            }
-            (Some(user), Some(password)) => Some(Credentials::new(user.into(), password.into())),
-            (None, Some(_)) => return Err("username: missing beside password".into()),
-            (Some(_), None) => return Err("password: missing beside username".into()),
-        };
+        let login = login(get)?;
+        if login.is_some() && tls == Tls::None && !loopback {
+            return Err("password: would travel in clear text; set tls = \"required\"".into());
+        }
         let from = match get("from") {
             Some(from) => mailbox(from).ok_or("from: expected name@host or Name <name@host>")?,
             None => {
@@ -97,9 +163,47 @@ impl Settings {
             return Err("from: control characters in the name".into());
         }
         let return_path = match get("return_path") {
-            Some("<>") => String::new(),
-            Some(path) => address(path).ok_or("return_path: expected name@host, or <> for none")?.to_string(),
-            None => from.email.to_string(),
+            Some("<>") => ReturnPath::Same(String::new()),
+            Some(path) => ReturnPath::read(path).ok_or(
+                "return_path: expected name@host, name+{delivery}@host with at most 16 characters around {delivery}, or <> for none",
+            )?,
+            None => ReturnPath::Same(from.email.to_string()),
+        };
+        let dsn = match get("dsn") {
+            None => None,
+            Some("failure") => Some(Dsn::Failure),
+            Some("success") => Some(Dsn::Success),
+            Some(_) => return Err("dsn: expected failure or success".into()),
+        };
+        let maildir = match get("maildir").map(PathBuf::from) {
+            Some(folder) => {
+                if let Some(missing) = ["new", "cur"].into_iter().find(|name| !folder.join(name).is_dir()) {
+                    return Err(format!("maildir: {} is no Maildir: it has no folder {missing}", folder.display()));
+                }
+                Some(folder)
+            }
+            None => None,
+        };
+        let dkim = match (get("dkim_selector"), get("dkim_key_file")) {
+            (None, None) if get("dkim_domain").is_some() => {
+                return Err("dkim_selector: missing beside dkim_domain".into());
+            }
+            (None, None) => None,
+            (None, Some(_)) => return Err("dkim_selector: missing beside dkim_key_file".into()),
+            (Some(_), None) => return Err("dkim_key_file: missing beside dkim_selector".into()),
+            (Some(selector), Some(file)) => {
+                let name = |text: &str| domain(text) && !text.contains([':', '_']);
+                if !name(selector) {
+                    return Err("dkim_selector: expected a name such as 2021a".into());
+                }
+                let of = match get("dkim_domain") {
+                    Some(of) if name(of) => of,
+                    Some(_) => return Err("dkim_domain: expected a name such as example.org".into()),
+                    None => from.email.domain(),
+                };
+                let signer = Signer::new(of, selector, file).map_err(|error| format!("dkim_key_file: {error}"))?;
+                Some(Arc::new(signer))
+            }
         };
         let list_id = match get("list_id") {
             Some(id) if domain(id) => Some(id.to_string()),
@@ -126,13 +230,38 @@ impl Settings {
             loopback,
             server_name,
             tls_client,
-            credentials,
+            login,
             ehlo,
             from,
             return_path,
+            dsn,
+            maildir,
+            dkim,
             list_id,
             timeout,
         })
+    }
+}
+
+fn login<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Login>, String> {
+    let (user, password, file) = (get("username"), get("password"), get("token_file"));
+    match (get("auth"), user, password, file) {
+        (None, None, None, None) => Ok(None),
+        (None, Some(user), Some(password), None) => {
+            Ok(Some(Login::Password(Credentials::new(user.into(), password.into()))))
+        }
+        (None, _, _, Some(_)) => Err("token_file: goes with auth = \"xoauth2\"".into()),
+        (None, None, Some(_), None) => Err("username: missing beside password".into()),
+        (None, Some(_), None, None) => Err("password: missing beside username".into()),
+        (Some("xoauth2"), Some(user), None, Some(file)) => {
+            let file = PathBuf::from(file);
+            token::read(&file).map_err(|error| format!("token_file: {}: {error}", file.display()))?;
+            Ok(Some(Login::Token { user: user.into(), file }))
+        }
+        (Some("xoauth2"), _, Some(_), _) => Err("password: the token is in token_file, with auth = \"xoauth2\"".into()),
+        (Some("xoauth2"), None, ..) => Err("username: missing beside auth = \"xoauth2\"".into()),
+        (Some("xoauth2"), _, None, None) => Err("token_file: missing beside auth = \"xoauth2\"".into()),
+        (Some(_), ..) => Err("auth: expected xoauth2; without it PLAIN or LOGIN, as the server has it".into()),
     }
 }
 
@@ -191,61 +320,4 @@ fn tls_client(ca_file: Option<&str>) -> Result<Arc<ClientConfig>, String> {
         }
     };
     Ok(Arc::new(config.with_no_client_auth()))
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub fn sender() -> Sender {
-        Sender {
-            name: "Acme".into(),
-            email: "status@acme.example".into(),
-            status_page: "status.acme.example".into(),
-            locale: "en".into(),
-            zone: "UTC".into(),
-        }
-    }
-
-    pub fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
-        pairs.iter().map(|(name, value)| (name.to_string(), Secret::new(*value))).collect()
-    }
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Settings, String> {
-        Settings::read(&settings(pairs), &sender())
-    }
-
-    #[test]
-    fn defaults_come_from_the_sender_and_the_scheme() {
-        let read = read(&[("url", "smtp://127.0.0.1")]).expect("settings");
-        assert_eq!((read.host.as_str(), read.port, read.tls), ("127.0.0.1", 25, Tls::None));
-        assert_eq!(read.from.to_string(), "Acme <status@acme.example>");
-        assert_eq!(read.return_path, "status@acme.example");
-        assert!(!read.ehlo.is_empty());
-    }
-
-    #[test]
-    fn an_error_names_the_setting() {
-        let relay = ("url", "smtp://relay.example");
-        for (pairs, error) in [
-            (vec![], "url: missing"),
-            (vec![("url", "http://relay.example")], "url: expected smtp://"),
-            (vec![("url", "smtp://user:x@relay.example")], "url: write the user into"),
-            (vec![("url", "smtp://")], "url: "),
-            (vec![relay, ("pasword", "x")], "pasword: no such setting; did you mean password?"),
-            (vec![relay, ("tls", "perhaps")], "tls: expected"),
-            (vec![("url", "smtps://relay.example"), ("tls", "none")], "tls: smtps"),
-            (vec![relay, ("tls", "none"), ("username", "u"), ("password", "p")], "password: would travel in clear"),
-            (vec![relay, ("tls", "none"), ("username", "u")], "password: missing"),
-            (vec![relay, ("tls", "none"), ("from", "nobody")], "from: "),
-            (vec![relay, ("tls", "none"), ("return_path", "a@b\r\nRCPT TO:<x@y>")], "return_path: "),
-            (vec![relay, ("tls", "none"), ("list_id", "a>\r\nBcc: x")], "list_id: "),
-            (vec![relay, ("tls", "none"), ("ehlo", "a b")], "ehlo: "),
-            (vec![relay, ("tls", "none"), ("timeout", "soon")], "timeout: "),
-            (vec![relay, ("ca_file", "/nonexistent/ca.pem")], "ca_file: /nonexistent/ca.pem"),
-        ] {
-            let got = read(&pairs).err().expect(error);
-            assert!(got.starts_with(error), "{pairs:?} gave {got:?}, expected {error:?}");
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! The driver against a scripted server. Each test is a timeline: what the server hears, what it says, what came of it.
 
+mod login;
 mod press;
+mod reports;
 mod sized;
 
 use std::collections::BTreeSet;
@@ -231,36 +233,6 @@ async fn a_connection_closed_while_idle_costs_nothing() {
         }
         session = Some(next);
     }
-}
-
-#[tokio::test]
-async fn a_wrong_password_is_the_channels_fault_and_does_not_show() {
-    let server = Server::start().await;
-    let driver = driver(&server, 1, &[("username", "loud"), ("password", "hunter2")]);
-    let mail = send(&driver, "a@x.example");
-    let mut session = server.greeted(&["AUTH PLAIN LOGIN"]).await;
-    session.expect("AUTH PLAIN AGxvdWQAaHVudGVyMg==").await;
-    session.say("535 5.7.8 authentication failed for loud@x.example").await;
-    let outcome = mail.await.expect("task");
-    assert_eq!(fault(&outcome), Some(Fault::Channel));
-    assert!(!format!("{outcome:?}").contains("loud"), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn login_is_spoken_where_plain_is_not() {
-    let server = Server::start().await;
-    let driver = driver(&server, 1, &[("username", "loud"), ("password", "hunter2")]);
-    let mail = send(&driver, "a@x.example");
-    let mut session = server.greeted(&["AUTH LOGIN"]).await;
-    session.expect("AUTH LOGIN").await;
-    session.say("334 VXNlcm5hbWU6").await;
-    session.expect("bG91ZA==").await;
-    session.say("334 UGFzc3dvcmQ6").await;
-    session.expect("aHVudGVyMg==").await;
-    session.say("235 ok").await;
-    session.expect("MAIL").await;
-    drop(session);
-    assert_eq!(holds(&mail.await.expect("task")), Some(Holds::Channel));
 }
 
 #[tokio::test]

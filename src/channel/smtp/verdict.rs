@@ -76,6 +76,19 @@ fn fault(phase: Phase, reply: &Reply) -> Fault {
     }
 }
 
+/// Whose fault it is that a recipient failed, as a report says it later: by its status (RFC 3463), and the code of the reply that it
+/// repeats. What was given up after a while, or went in a circle, is no fault of the address.
+pub(crate) fn reported(status: Option<(u16, u16, u16)>, code: Option<u16>) -> Fault {
+    match (status, code) {
+        (Some((5, 4, 6 | 7 | 14)), _) => Fault::Message,
+        (Some((5, ..)), _) | (None, Some(500..)) => {
+            let reply = Reply { code: code.unwrap_or(554), enhanced: status, lines: Vec::new() };
+            fault(Phase::Recipient, &reply)
+        }
+        _ => Fault::Message,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,8 @@ use tokio::sync::mpsc;
 
 #[derive(Debug)]
 pub struct Mail {
+    /// Where its bounces go.
+    pub from: String,
     pub to: Vec<String>,
     /// As it came, without the dots that were stuffed.
     pub data: String,
@@ -61,11 +63,15 @@ async fn serve(mut stream: TcpStream, arrived: mpsc::UnboundedSender<Mail>) -> s
     let (read, mut write) = stream.split();
     let mut lines = BufReader::new(read).lines();
     write.write_all(b"220 mailbox.test ESMTP\r\n").await?;
-    let mut to = Vec::new();
+    let (mut from, mut to) = (String::new(), Vec::new());
     while let Some(line) = lines.next_line().await? {
         let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
         let reply = match verb.as_str() {
             "EHLO" | "HELO" => "250-mailbox.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SMTPUTF8",
+            "MAIL" => {
+                from = line.split(['<', '>']).nth(1).unwrap_or_default().to_string();
+                "250 yes"
+            }
             "RCPT" => {
                 to.extend(line.split(['<', '>']).nth(1).map(str::to_string));
                 "250 yes"
@@ -77,7 +83,7 @@ async fn serve(mut stream: TcpStream, arrived: mpsc::UnboundedSender<Mail>) -> s
                     data.push_str(line.strip_prefix('.').unwrap_or(&line));
                     data.push_str("\r\n");
                 }
-                let _ = arrived.send(Mail { to: std::mem::take(&mut to), data });
+                let _ = arrived.send(Mail { from: from.clone(), to: std::mem::take(&mut to), data });
                 "250 taken"
             }
             "QUIT" => "221 bye",

@@ -10,7 +10,13 @@ fn queue(concurrency: usize) -> Queue {
 
 fn job(urgent: bool) -> (Job, oneshot::Receiver<Outcome>) {
     Job::new(
-        Mail { to: if urgent { "urgent".into() } else { "bulk".into() }, utf8: false, bytes: Bytes::Own(Vec::new()) },
+        Mail {
+            to: if urgent { "urgent".into() } else { "bulk".into() },
+            utf8: false,
+            return_path: None,
+            envelope: None,
+            bytes: Bytes::Own(Vec::new()),
+        },
         urgent,
     )
 }
