@@ -5,11 +5,14 @@
 //! Anybody can write such a mail. It counts for the delivery whose id it has, and that id has a keyed tag: only who saw a mail of ours
 //! can report of it, and of no other address. The id comes back as the report's own recipient where `return_path` has `{delivery}`,
 //! as the envelope's id (RFC 3461), or in the headers of the mail that is returned.
+//!
+//! A mail may nest as deep as a stranger likes, and a parser of all of it goes as deep. Of a report only its own parts count, so those
+//! are cut out first, and each is read alone.
 
 #[cfg(test)]
 mod tests;
 
-use mail_parser::{Message, MessageParser, MessagePart, MimeHeaders, PartType};
+use mail_parser::{HeaderName, Message, MessageParser, MimeHeaders};
 use serde_json::{Value, json};
 
 use crate::channel::Fault;
@@ -20,26 +23,34 @@ pub const LIMIT: usize = 256 * 1024;
 /// Recipients of one report: a mail of ours has one, and may go on to those for whom it stands.
 const RECIPIENTS: usize = 100;
 
+/// Parts of one report: three, and what somebody adds.
+const PARTS: usize = 10;
+/// What is returned: the mail, or its headers.
+const RETURNED: &[&str] = &["message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"];
+
 /// Headers, their names in lower case and their lines unfolded.
 type Fields = Vec<(String, String)>;
 
 /// `delivery` (our id, where it has one), `event` (`bounced delivered complained`), `fault` and `status` of what bounced.
 pub fn read(bytes: &[u8]) -> Option<Value> {
     let bytes = &bytes[..bytes.len().min(LIMIT)];
-    let mail = MessageParser::default().parse(bytes)?;
+    let (head, body) = split(bytes);
+    let mail = MessageParser::default().parse_headers(head)?;
     let kind = mail.content_type().filter(|kind| kind.ctype() == "multipart" && kind.subtype() == Some("report"))?;
+    let parts: Vec<Part> = parts(body, kind.attribute("boundary")?).into_iter().filter_map(Part::read).collect();
+    let part = |kinds: &[&str]| parts.iter().find(|part| kinds.contains(&part.kind.as_str())).map(|part| &*part.text);
     let kind = kind.attribute("report-type")?.to_ascii_lowercase();
-    let returned = returned(&mail).map(|part| fields(&text(part))).unwrap_or_default();
+    let returned = fields(part(RETURNED).unwrap_or_default());
     match kind.as_str() {
         "delivery-status" => {
-            let status = part(&mail, &["delivery-status", "global-delivery-status"])?;
-            let mut said = outcome(&status)?;
-            let envelope = groups(&status).next().unwrap_or_default();
+            let status = part(&["message/delivery-status", "message/global-delivery-status"])?;
+            let mut said = outcome(status)?;
+            let envelope = groups(status).next().unwrap_or_default();
             said["delivery"] = json!(delivery(&mail, &envelope, &returned));
             Some(said)
         }
         "feedback-report" => {
-            let report = fields(&part(&mail, &["feedback-report"])?);
+            let report = fields(part(&["message/feedback-report"])?);
             // The other types are about the mail's way, or say that it was no abuse.
             let complains = find(&report, "feedback-type").is_some_and(|kind| kind.eq_ignore_ascii_case("abuse"));
             complains.then(|| json!({ "event": "complained", "delivery": delivery(&mail, &report, &returned) }))
@@ -116,34 +127,69 @@ fn id(text: &str) -> Option<String> {
     (rest.len() <= 60).then(|| format!("dlv_{rest}"))
 }
 
-/// The parts of a report itself, and none of what it returns.
-fn parts<'a>(mail: &'a Message<'_>) -> impl Iterator<Item = &'a MessagePart<'a>> {
-    let ids = match &mail.root_part().body {
-        PartType::Multipart(ids) => ids.as_slice(),
-        _ => &[],
-    };
-    ids.iter().filter_map(|id| mail.part(*id))
+/// What stands before the first empty line, with it, and after it.
+fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        if matches!(line, b"\n" | b"\r\n") {
+            break;
+        }
+    }
+    bytes.split_at(end)
 }
 
-fn part(mail: &Message<'_>, subtypes: &[&str]) -> Option<String> {
-    let is = |part: &&MessagePart<'_>| {
-        part.content_type().is_some_and(|kind| {
-            kind.ctype() == "message" && kind.subtype().is_some_and(|subtype| subtypes.contains(&subtype))
-        })
-    };
-    parts(mail).find(is).map(text)
+/// What stands between the boundaries (RFC 2046, section 5.1.1).
+fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<&'a [u8]> {
+    let (mut parts, mut at, mut begin) = (Vec::new(), 0, None);
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        let after = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()));
+        let last = match after.map(<[u8]>::trim_ascii_end) {
+            Some(b"") => false,
+            Some(b"--") => true,
+            _ => {
+                at += line.len();
+                continue;
+            }
+        };
+        parts.extend(begin.map(|begin| &body[begin..at]));
+        at += line.len();
+        begin = (!last && parts.len() < PARTS).then_some(at);
+        if begin.is_none() {
+            break;
+        }
+    }
+    // One that was cut off, or its end never came.
+    parts.extend(begin.map(|begin| &body[begin..]));
+    parts
 }
 
-fn returned<'a>(mail: &'a Message<'_>) -> Option<&'a MessagePart<'a>> {
-    parts(mail).find(|part| {
-        let kind = part.content_type().map(|kind| (kind.ctype(), kind.subtype().unwrap_or_default()));
-        matches!(part.body, PartType::Message(_))
-            || matches!(kind, Some(("text", "rfc822-headers") | ("message", "global-headers")))
-    })
+struct Part {
+    /// Such as `message/delivery-status`.
+    kind: String,
+    text: String,
 }
 
-fn text(part: &MessagePart<'_>) -> String {
-    String::from_utf8_lossy(part.contents()).into_owned()
+impl Part {
+    /// `None` for what nests and is not returned, and for what has no kind.
+    fn read(bytes: &[u8]) -> Option<Part> {
+        let (head, body) = split(bytes);
+        let mail = MessageParser::default().parse_headers(head)?;
+        let mut kinds = mail.headers().iter().filter(|header| header.name == HeaderName::ContentType);
+        // Of two nobody knows which one counts.
+        let kind = kinds.next().filter(|_| kinds.next().is_none())?.value.as_content_type()?;
+        let kind = format!("{}/{}", kind.ctype(), kind.subtype()?).to_ascii_lowercase();
+        let bytes = match kind.as_str() {
+            // Its headers are enough.
+            "message/rfc822" | "message/global" => split(body).0.to_vec(),
+            // A leaf, in whatever encoding.
+            _ if kind.starts_with("message/") || RETURNED.contains(&&*kind) => {
+                MessageParser::default().parse(bytes)?.root_part().contents().to_vec()
+            }
+            _ => return None,
+        };
+        Some(Part { kind, text: String::from_utf8_lossy(&bytes).into_owned() })
+    }
 }
 
 /// Groups of fields, between empty lines.

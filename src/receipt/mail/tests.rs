@@ -122,10 +122,51 @@ fn other_mails_say_nothing() {
 }
 
 #[test]
+fn a_part_is_read_in_its_encoding_and_without_its_end() {
+    let (before, rest) = BOUNCE.split_once("Content-Type: message/delivery-status\n\n").expect("a part");
+    let (status, after) = rest.split_once("\n--4XyZ").expect("its end");
+    let encoded = |encoding: &str, text: &str| {
+        let head = "Content-Type: message/delivery-status\nContent-Transfer-Encoding:";
+        said(&format!("{before}{head} {encoding}\n\n{text}\n--4XyZ{after}"))
+    };
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD.encode(status);
+    assert_eq!(encoded("base64", &base64), said(BOUNCE));
+    assert_eq!(encoded("quoted-printable", &status.replace("5.1.1", "5=2E1.1")), said(BOUNCE));
+    let cut = &BOUNCE[..BOUNCE.find("Subject: Payments").expect("a header")];
+    assert_eq!(said(cut), said(BOUNCE));
+}
+
+#[test]
 fn a_report_is_read_however_much_it_returns() {
     let returned = "x".repeat(70) + "\n";
     let long = BOUNCE
         .replace("text/rfc822-headers", "message/rfc822")
         .replace("Subject: Payments are down\n", &format!("Subject: Payments are down\n\n{}", returned.repeat(20_000)));
     assert_eq!(said(&long), said(BOUNCE));
+}
+
+/// Whoever writes to us may write anything, and needs no password for it. On a part of the stack that a thread has.
+#[test]
+fn what_nests_as_deep_as_it_fits_needs_little_of_the_stack() {
+    let reading = || {
+        let head =
+            "MIME-Version: 1.0\nContent-Type: multipart/report; report-type=delivery-status; boundary=x\n\n--x\n";
+        for piece in [
+            "Content-Type:message/rfc822\n\n",
+            "Content-Type:multipart/mixed;boundary=x\n\n--x\n",
+            "Content-Type:multipart/digest;boundary=x\n\n--x\n\n",
+            "Content-Type:message/rfc822\nContent-Transfer-Encoding:base64\n\n",
+            "--x\nContent-Type:message/delivery-status\n\nContent-Type:message/rfc822\n\n",
+        ] {
+            let twice = ["message/rfc822", "message/delivery-status", "message/rfc822"];
+            let twice =
+                twice.windows(2).map(|two| format!("{head}Content-Type: {}\nContent-Type: {}\n\n", two[0], two[1]));
+            for head in ["".to_string(), head.to_string()].into_iter().chain(twice) {
+                attacked((head + &piece.repeat(LIMIT / piece.len())).as_bytes());
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 18).spawn(reading);
+    thread.expect("a thread").join().expect("no panic");
 }
