@@ -9,8 +9,8 @@ use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::ingest::DeadRecord;
 use loudhailer::plan::Priority;
 use loudhailer::store::{
-    BreakerRow, BroadcastFilter, BroadcastState, CONFIRMS, DeliveryFilter, DeliveryState, Earlier, Fact, Frozen,
-    Matching, ReceiptFact, Replayed, Signal, Store, UNDECIDED,
+    BreakerRow, Broadcast, BroadcastFilter, BroadcastState, CONFIRMS, DeliveryFilter, DeliveryState, Earlier, Fact,
+    Frozen, Matching, ReceiptFact, Replayed, Signal, Store, UNDECIDED,
 };
 use serde_json::json;
 
@@ -53,10 +53,15 @@ pub async fn earlier(store: &dyn Store, people: &[SubscriberId]) {
     let by = ChannelId(31);
     let mut said = Vec::new();
     for (n, title) in ["First", "Second", "Third"].into_iter().enumerate() {
-        let id = format!("thread-{n}");
-        let over = json!({ "severity": "critical", "incident": "thread", "title": title });
-        said.push(take(store, &id, at(11_000 + n as u64), over).await.broadcasts[0]);
+        let over = json!({ "severity": "critical", "title": title });
+        said.push(take(store, &format!("thread-{n}"), at(9850 + n as u64), over).await.broadcasts[0]);
     }
+    // The thread has had others before.
+    let of = async |broadcast: &Broadcast, who: Vec<(SubscriberId, u16)>| {
+        let mut found = store.earlier(broadcast, by, who).await.expect("read");
+        found.iter_mut().for_each(|got| got.retain(|one| said.contains(&one.broadcast)));
+        found
+    };
     let told = |id, who, reference: &str| Fact {
         channel: by,
         reference: Some(reference.into()),
@@ -74,14 +79,14 @@ pub async fn earlier(store: &dyn Store, people: &[SubscriberId]) {
     let who = people.iter().map(|who| (*who, 1)).collect();
     let got =
         |broadcast, reference: Option<&str>, gone| Earlier { broadcast, reference: reference.map(Into::into), gone };
-    let found = store.earlier(&third, by, who).await.expect("read");
+    let found = of(&third, who).await;
     assert_eq!(found.len(), people.len());
     assert_eq!(found[0], [got(said[0], Some("1"), false), got(said[1], None, true)]);
     assert_eq!(found[1], [got(said[0], None, false)], "by another channel");
     assert_eq!(found[2], []);
     store.record(Arc::new(vec![told(said[1], people[0], "2")]), Vec::new()).await.expect("written");
     let second = store.broadcast(said[1]).await.expect("read").expect("it is there");
-    let found = store.earlier(&second, by, vec![(people[0], 1), (people[0], 2)]).await.expect("read");
+    let found = of(&second, vec![(people[0], 1), (people[0], 2)]).await;
     assert_eq!(found[0], [got(said[0], Some("1"), false), got(said[1], Some("2"), true)], "this one is the last");
     assert_eq!(found[1], [], "another address");
 }
