@@ -25,9 +25,10 @@ use loudhailer::store::carried::{Summed, Watch};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
-    Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, SubscriberDraft,
-    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey, Written,
+    DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
+    Member, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
+    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey,
+    Written,
 };
 use serde_json::json;
 
@@ -137,6 +138,7 @@ forwarded! {
     due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
+    earlier(of: &Broadcast, by: ChannelId, who: Vec<(SubscriberId, u16)>) -> Result<Vec<Vec<Earlier>>>;
     wake(blocked: Vec<ChannelId>, now: Time) -> Result<()>;
     lapse(priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>>;
     next_lapse(priority: Priority) -> Result<Option<Time>>;

@@ -125,6 +125,7 @@ fn parcel(n: u64, message: Arc<Message>) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: Time(0),
     }
 }

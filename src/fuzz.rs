@@ -116,7 +116,8 @@ pub fn answer(bytes: &[u8]) {
         }
     }
     let answer = Answer { status, headers: &headers, body };
-    let (outcome, rule) = answer::read(&platform.answers, &answer, Holds::Channel, Time(1_633_363_740_000));
+    let (outcome, rule) =
+        answer::read(&platform.answers, &answer, *low % 2 == 1, Holds::Channel, Time(1_633_363_740_000));
     assert!(rule.is_none_or(|rule| rule < platform.answers.len()));
     match &outcome {
         Outcome::Accepted { .. } => assert!(status < 300 || rule.is_some(), "{status} is no success"),

@@ -136,6 +136,7 @@ fn parcel(engine: &Engine, driver: &dyn Driver, delivery: &mut Delivery) -> Parc
         name: delivery.name.take(),
         unsubscribe_url: unsubscribes.then(|| engine.unsubscribe_url(delivery.subscriber, delivery.place)),
         urgent: broadcast.priority == Priority::Critical,
+        follows: delivery.follows.as_deref().cloned(),
         at: if fault::on(Fault::RetryWithOtherBytes) { engine.clock.calendar() } else { delivery.at },
     }
 }

@@ -30,6 +30,11 @@ words!(
     }
 );
 
+words!(
+    /// How later messages of an incident follow the first one: under it, or in its place.
+    Follow { Thread = "thread", Edit = "edit" }
+);
+
 impl Priority {
     /// 0 is the most urgent: the number that the store sorts by.
     pub fn rank(self) -> u8 {
@@ -100,6 +105,9 @@ pub struct Step {
     /// Where what was accepted is not confirmed by then, the next route is taken, too.
     #[serde(default)]
     pub confirm_within: Option<Span>,
+    /// How an update follows the first message of its incident, by channels that can; otherwise each is a message of its own.
+    #[serde(default)]
+    pub follow: Option<Follow>,
     /// Wait for a person's release.
     #[serde(default)]
     pub approval: bool,

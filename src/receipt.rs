@@ -186,6 +186,9 @@ impl Receipts {
                 return Err(format!("{name:?} is not in [settings]{near}"));
             }
         }
+        if self.status.iter().any(|rule| rule.fault == Some(Fault::Gone)) {
+            return Err("fault \"gone\" is for answers to [reply] and [edit]".into());
+        }
         match self.status.iter().find(|rule| (rule.then == ReceiptStatus::Bounced) != rule.fault.is_some()) {
             Some(rule) => Err(format!("status {:?}: what bounced has a fault, and nothing else has", rule.then.word())),
             None => Ok(()),

@@ -10,6 +10,8 @@ use super::gate::Door;
 use super::problem::Problem;
 use super::token::Caller;
 use crate::audience::Subscriber;
+use crate::channel::Follows;
+use crate::dispatch::follow;
 use crate::id::{BroadcastId, DeliveryId, SubscriberId};
 use crate::render::message::{Fields, Message};
 use crate::store::{AttemptRow, DeliveryFilter, DeliveryRow, DeliveryState, Replayed, WordingKey};
@@ -43,6 +45,11 @@ pub async fn list(door: web::Data<Door>, request: HttpRequest) -> Result<HttpRes
 pub async fn one(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let (row, attempts) = find(&door, &id).await?;
     let mut document = shown(&door, &row);
+    let follows = follow::of(&door.app.engine, &row).await?;
+    document["follows"] = json!(follows.map(|follows| {
+        let how = if matches!(follows, Follows::Reply(_)) { "reply" } else { "edit" };
+        json!({ "how": how, "reference": follows.reference() })
+    }));
     document["attempts"] = attempts.iter().map(|attempt| tried(&door, attempt)).collect();
     if let Some(subscriber) = door.app.store.subscriber(row.id.subscriber).await? {
         let address = subscriber.addresses.iter().find(|address| address.place == row.id.place);

@@ -81,6 +81,7 @@ async fn to_me(door: &Door, wish: Wish) -> Result<HttpResponse, Problem> {
             name: None,
             unsubscribe_url: None,
             urgent: false,
+            follows: None,
             at: app.clock.calendar(),
         };
         let outcome = direct(door, &kind, parcel).await?;

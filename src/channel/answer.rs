@@ -87,6 +87,18 @@ impl OneOf {
 #[serde(deny_unknown_fields)]
 pub struct Reference {
     pub id: Pointer,
+    /// Where the message stands, where a request that changes it must say so otherwise than the address does.
+    pub to: Option<Pointer>,
+}
+
+impl Reference {
+    fn read(&self, json: &Value) -> Option<String> {
+        let id = self.id.text(json)?;
+        Some(match self.to.as_ref().and_then(|to| to.text(json)) {
+            Some(to) => format!("{to}/{id}"),
+            None => id,
+        })
+    }
 }
 
 /// Where the wait stands that the platform asks for.
@@ -131,7 +143,11 @@ impl From<OneOf> for Statuses {
 }
 
 impl Rule {
-    pub fn check(&self) -> Result<(), String> {
+    /// `follows`: the file has requests that follow an earlier message.
+    pub fn check(&self, follows: bool) -> Result<(), String> {
+        if self.fault == Some(Fault::Gone) && !follows {
+            return Err("fault = \"gone\" is for a file with [reply] or [edit]: what they follow is gone".into());
+        }
         for status in self.when.status.iter().flat_map(|statuses| statuses.given.each()) {
             let good = scalar(status).is_some_and(|s| {
                 let s = s.as_bytes();
@@ -142,7 +158,9 @@ impl Rule {
             }
         }
         match (self.then, self.fault, &self.after) {
-            (Then::Rejected, None, _) => Err("a rejected answer needs its fault: address, message or channel".into()),
+            (Then::Rejected, None, _) => {
+                Err("a rejected answer needs its fault: address, message, channel or gone".into())
+            }
             (Then::Accepted | Then::Deferred | Then::Unknown, Some(_), _) => {
                 Err("only a rejected answer has a fault".into())
             }
@@ -197,22 +215,25 @@ pub struct Answer<'a> {
 }
 
 /// Reads an answer. `wide` is what waits when the platform as a whole is busy: the host where each address has its own, else
-/// the channel. Also says which rule matched.
-pub fn read(rules: &[Rule], answer: &Answer<'_>, wide: Holds, now: Time) -> (Outcome, Option<usize>) {
+/// the channel. `follows`: the request followed an earlier message; only then may a rule say that it is gone. Also says which rule
+/// matched.
+pub fn read(rules: &[Rule], answer: &Answer<'_>, follows: bool, wide: Holds, now: Time) -> (Outcome, Option<usize>) {
     let status = answer.status;
     let read = !answer.body.is_empty() && rules.iter().any(|rule| rule.matches_status(status) && rule.reads_json());
     let json = match read {
         true => serde_json::from_slice(answer.body).unwrap_or(Value::Null),
         false => Value::Null,
     };
-    let Some((at, rule)) = rules.iter().enumerate().find(|(_, rule)| rule.matches(answer, &json)) else {
+    let asked = |rule: &Rule| follows || rule.fault != Some(Fault::Gone);
+    let mut asked = rules.iter().enumerate().filter(|(_, rule)| asked(rule));
+    let Some((at, rule)) = asked.find(|(_, rule)| rule.matches(answer, &json)) else {
         return (built_in(answer, &detail(rules, answer, &json), wide, now), None);
     };
     // Most answers are good ones, of which nothing more is to be said.
     let detail = || detail(rules, answer, &json);
     let outcome = match rule.then {
         Then::Accepted => {
-            Outcome::Accepted { reference: rule.reference.as_ref().and_then(|reference| reference.id.text(&json)) }
+            Outcome::Accepted { reference: rule.reference.as_ref().and_then(|reference| reference.read(&json)) }
         }
         Then::Unknown => Outcome::Unknown { detail: detail() },
         Then::Rejected => Outcome::Rejected { fault: rule.fault.unwrap_or(Fault::Message), detail: detail() },

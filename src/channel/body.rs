@@ -83,7 +83,7 @@ fn json(value: &toml::Value, setting: &dyn Fn(&str) -> Option<String>) -> Result
         toml::Value::String(text) => {
             let template = Template::parse(text)?;
             // A string that is one placeholder keeps its type.
-            let bare = matches!(template.only(), Some(Name::Urgent | Name::Stage));
+            let bare = matches!(template.only(), Some(Name::Urgent | Name::Stage | Name::RefNumber));
             let quote: &[u8] = if bare { b"" } else { b"\"" };
             pieces.bytes(quote);
             if !pieces.template(&template, Position::Json, setting) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer::Then;
-use super::{Fault, Holds, Parcel};
+use super::{Fault, Follows, Holds, Parcel};
 use crate::quantity::Span;
 use crate::render::message::{Filled, Message};
 
@@ -25,6 +25,10 @@ pub struct Example {
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
     pub secrets: Vec<String>,
+    /// The reference of the earlier message under which it is posted.
+    pub reply: Option<String>,
+    /// Of the one whose words it changes.
+    pub edit: Option<String>,
     /// In place of the samples of `[settings]`.
     pub settings: BTreeMap<String, String>,
 
@@ -72,14 +76,25 @@ pub struct ExampleReceipt {
 pub const ID: &str = "dlv_1_2_3_example000";
 
 impl Example {
-    pub fn shows_send(&self) -> bool {
+    /// The section of the request that it shows.
+    pub fn shows(&self) -> Option<&'static str> {
         let shown = self.url.is_some()
             || self.query.is_some()
             || self.json.is_some()
             || self.form.is_some()
             || self.body.is_some()
             || !self.headers.is_empty();
-        self.to.is_some() && shown && self.answer.is_none() && self.receipt.is_none()
+        let request = match self.follows() {
+            None => "send",
+            Some(Follows::Reply(_)) => "reply",
+            Some(Follows::Edit(_)) => "edit",
+        };
+        (self.to.is_some() && shown && self.answer.is_none() && self.receipt.is_none()).then_some(request)
+    }
+
+    pub fn follows(&self) -> Option<Follows> {
+        let edit = self.edit.clone().map(Follows::Edit);
+        edit.or_else(|| self.reply.clone().map(Follows::Reply))
     }
 
     /// The parcel; what the example does not say is `to`.
@@ -94,6 +109,7 @@ impl Example {
             name: None,
             unsubscribe_url: self.unsubscribe_url.clone(),
             urgent: self.urgent,
+            follows: self.follows(),
             at: crate::clock::Time(0),
         }
     }

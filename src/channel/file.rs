@@ -11,6 +11,7 @@ use super::Repeat;
 use super::answer::Rule;
 use super::auth::Auth;
 use super::example::Example;
+use super::follow::{Section, in_json, template_names};
 use super::template::{Name, Part, Template};
 use crate::config::{ConfigError, suggest};
 use crate::quantity::{Limit, Span};
@@ -48,6 +49,10 @@ pub struct Platform {
     #[serde(default)]
     pub auth: Auth,
     pub send: Option<Send>,
+    /// Posts under an earlier message.
+    pub reply: Option<Section>,
+    /// Changes the words of an earlier message.
+    pub edit: Option<Section>,
     #[serde(default, rename = "answer")]
     pub answers: Vec<Rule>,
     pub receipts: Option<Receipts>,
@@ -137,7 +142,7 @@ pub struct Size {
 }
 
 /// The request. At most one of `json`, `form` and `text` is its body.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Send {
     #[serde(default = "post")]
@@ -157,7 +162,7 @@ pub struct Send {
 }
 
 /// Where the delivery's id travels, so that the platform drops a second try.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Idempotent {
     pub header: String,
@@ -222,8 +227,9 @@ impl Platform {
                 Some(_) => {}
             }
         }
+        let follows = self.reply.is_some() || self.edit.is_some();
         for rule in &self.answers {
-            rule.check().map_err(|message| ("[[answer]]".into(), message))?;
+            rule.check(follows).map_err(|message| ("[[answer]]".into(), message))?;
         }
         if let Some(receipts) = &self.receipts {
             receipts.check(&self.settings).map_err(|message| ("[receipts]".into(), message))?;
@@ -232,54 +238,58 @@ impl Platform {
                 return Err(("[receipts]".into(), message.into()));
             }
         }
-        match (&self.send, self.driver.as_str()) {
-            (Some(send), "http" | "webhook") => self.check_send(send),
-            (None, "http" | "webhook") => Err(("driver".into(), "this driver needs a [send]".into())),
-            (Some(_), _) => Err(("[send]".into(), format!("driver {:?} has no [send]", self.driver))),
-            (None, _) => Ok(()),
+        let http = matches!(self.driver.as_str(), "http" | "webhook");
+        if http && self.send.is_none() {
+            return Err(("driver".into(), "this driver needs a [send]".into()));
         }
-    }
-
-    fn check_send(&self, send: &Send) -> Result<(), (String, String)> {
-        if [send.json.is_some(), send.form.is_some(), send.text.is_some()].iter().filter(|some| **some).count() > 1 {
-            return Err(("[send]".into(), "give one of json, form and text".into()));
+        for (section, given) in
+            [("[send]", self.send.is_some()), ("[reply]", self.reply.is_some()), ("[edit]", self.edit.is_some())]
+        {
+            if given && !http {
+                return Err((section.into(), format!("driver {:?} has no {section}", self.driver)));
+            }
         }
-        if !matches!(send.method.as_str(), "GET" | "POST" | "PUT" | "PATCH") {
-            return Err(("method".into(), format!("{:?} is none of GET POST PUT PATCH", send.method)));
-        }
-        if !self.examples.iter().any(Example::shows_send) {
-            return Err((
-                String::new(),
-                "no [[example]] shows the request; a platform without one does not load".into(),
-            ));
+        for (section, request) in self.requests() {
+            self.check_request(section, &request)?;
         }
         Ok(())
     }
 
+    fn check_request(&self, section: &str, send: &Send) -> Result<(), (String, String)> {
+        if [send.json.is_some(), send.form.is_some(), send.text.is_some()].iter().filter(|some| **some).count() > 1 {
+            return Err((format!("[{section}]"), "give one of json, form and text".into()));
+        }
+        if !matches!(send.method.as_str(), "GET" | "POST" | "PUT" | "PATCH") {
+            return Err(("method".into(), format!("{:?} is none of GET POST PUT PATCH", send.method)));
+        }
+        if !self.examples.iter().any(|example| example.shows() == Some(section)) {
+            let of = if section == "send" { "the request".into() } else { format!("the request [{section}]") };
+            return Err((String::new(), format!("no [[example]] shows {of}; a platform without one does not load")));
+        }
+        let follows = template_names(send).any(|(name, _)| name.follows());
+        match (section, follows) {
+            ("send", true) => Err(("{{ref.".into(), "only [reply] and [edit] have an earlier message".into())),
+            ("reply" | "edit", false) => {
+                Err((format!("[{section}]"), "it does not say which message: {{ref.id}} or {{ref.number}}".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Every `settings.x` that the file reads, and whether it may be missing there.
     fn setting_names(&self) -> Vec<(String, bool)> {
-        let mut templates: Vec<&Template> = self.limits.account.iter().chain(self.auth.templates()).collect();
-        let mut in_json = Vec::new();
-        if let Some(send) = &self.send {
-            templates.push(&send.url);
-            templates.extend(send.query.values().chain(send.headers.values()).chain(&send.text));
-            templates.extend(send.form.iter().flat_map(BTreeMap::values));
-            if let Some(json) = &send.json {
-                super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
-            }
+        let mut templates: Vec<Template> = self.limits.account.iter().chain(self.auth.templates()).cloned().collect();
+        if let Auth::Token(ask) = &self.auth {
+            templates.extend(ask.json.iter().flat_map(in_json));
         }
-        if let Auth::Token(ask) = &self.auth
-            && let Some(json) = &ask.json
-        {
-            super::body::strings(&toml::Value::Table(json.clone()), &mut in_json);
-        }
-        let in_json: Vec<Template> = in_json.iter().filter_map(|text| Template::parse(text).ok()).collect();
-        templates.extend(&in_json);
+        let requests = self.requests();
         templates
-            .into_iter()
+            .iter()
             .flat_map(Template::names)
+            .map(|(name, optional)| (name.clone(), optional))
+            .chain(requests.iter().flat_map(|(_, request)| template_names(request)))
             .filter_map(|(name, optional)| match name {
-                Name::Setting(setting) => Some((setting.clone(), optional)),
+                Name::Setting(setting) => Some((setting, optional)),
                 _ => None,
             })
             .collect()

@@ -9,15 +9,15 @@ use hyper::header::{AUTHORIZATION, HeaderValue};
 use super::answer::{self, Answer};
 use super::exchange::{Answered, Exchange, Sent};
 use super::file::Platform;
+use super::follow::{Requests, settled};
 use super::pool::{Failure, Pool};
-use super::request::Request;
 use super::token::Tokens;
-use super::{Driver, Fault, Holds, Outcome, Parcel, webhook};
+use super::{Driver, Fault, Following, Holds, Outcome, Parcel, webhook};
 use crate::clock::Clock;
 
 pub struct Http {
     platform: Arc<Platform>,
-    request: Request,
+    requests: Requests,
     tokens: Option<Tokens>,
     pool: Pool,
     clock: Arc<Clock>,
@@ -28,18 +28,18 @@ pub struct Http {
 impl Http {
     pub fn new(
         platform: Arc<Platform>,
-        request: Request,
+        requests: Requests,
         tokens: Option<Tokens>,
         pool: Pool,
         clock: Arc<Clock>,
         secrets: Vec<String>,
     ) -> Http {
-        Http { platform, request, tokens, pool, clock, secrets }
+        Http { platform, requests, tokens, pool, clock, secrets }
     }
 
     /// What waits when the other side is busy.
     fn wide(&self) -> Holds {
-        if self.request.is_per_host() { Holds::Host } else { Holds::Channel }
+        if self.requests.send.is_per_host() { Holds::Host } else { Holds::Channel }
     }
 
     /// Once more with another token where the first is refused: such a message was not taken.
@@ -69,15 +69,20 @@ impl Http {
 
     /// `shown` is for a person who looks on; nobody does where there is much to send.
     async fn attempt(&self, parcel: &Parcel, token: Option<&HeaderValue>, mut shown: Option<&mut Exchange>) -> Outcome {
-        let mut built = match self.request.build(parcel, self.clock.calendar()) {
+        let (request, follows) = self.requests.of(parcel);
+        let mut built = match request.build(parcel, self.clock.calendar()) {
             Ok(built) => built,
+            // What does not fit into the other message may do as one of its own.
+            Err(Outcome::Rejected { fault: Fault::Message, detail }) if follows.is_some() => {
+                return Outcome::Rejected { fault: Fault::Gone, detail };
+            }
             Err(outcome) => return outcome,
         };
         if let Some(token) = token {
             built.request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
         if let Some(shown) = &mut shown {
-            shown.request = Some(Sent::of(&built, self.request.is_per_host()));
+            shown.request = Some(Sent::of(&built, self.requests.send.is_per_host()));
         }
         // Whoever else has an answer to read, or a request to build, goes first; then all write one after the other, which wakes the
         // other side once for all of them, and not once for each: a fifth of the processor time of a webhook.
@@ -85,11 +90,12 @@ impl Http {
         match self.pool.exchange(&built.origin, built.request).await {
             Ok(received) => {
                 let answer = Answer { status: received.status, headers: &received.headers, body: &received.body };
-                let (outcome, rule) = answer::read(&self.platform.answers, &answer, self.wide(), self.clock.calendar());
+                let (rules, now) = (&self.platform.answers, self.clock.calendar());
+                let (outcome, rule) = answer::read(rules, &answer, follows.is_some(), self.wide(), now);
                 if let Some(shown) = shown {
-                    (shown.answer, shown.rule) = (Some(Answered::of(&answer, &self.platform.answers)), rule);
+                    (shown.answer, shown.rule) = (Some(Answered::of(&answer, rules)), rule);
                 }
-                outcome
+                settled(outcome, follows)
             }
             Err(Failure::NotSent(reason)) => {
                 Outcome::Deferred { after: None, holds: self.wide(), throttled: false, detail: reason.into() }
@@ -115,12 +121,16 @@ impl Driver for Http {
         self.scrubbed(&parcel, outcome)
     }
 
+    fn follows(&self) -> Following {
+        self.requests.following()
+    }
+
     fn writes_unsubscribe(&self) -> bool {
-        self.request.unsubscribes()
+        self.requests.send.unsubscribes()
     }
 
     fn host<'a>(&self, to: &'a str) -> Option<&'a str> {
-        if self.request.is_per_host() { webhook::host(to) } else { None }
+        if self.requests.send.is_per_host() { webhook::host(to) } else { None }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::answer::{self, Answer, Then};
 use super::example::{Example, ExampleAnswer, ExampleReceipt};
 use super::file::Platform;
-use super::request::Request;
+use super::follow::{Requests, settled};
 use super::{Holds, Outcome};
 use crate::clock::Time;
 use crate::receipt::{Arrived, BadReceipt, Reading, Receipts};
@@ -30,7 +30,10 @@ pub fn check(platform: &Platform) -> Vec<String> {
         if let Some(name) = example.settings.keys().find(|name| !platform.settings.contains_key(*name)) {
             say(format!("{name:?} is not in [settings]"));
         }
-        if example.shows_send() {
+        if example.reply.is_some() && example.edit.is_some() {
+            say("it follows one message, by reply or by edit".into());
+        }
+        if example.shows().is_some() {
             request(platform, example, &setting).unwrap_or_else(&mut say);
         } else if let Some(shown) = &example.answer {
             match reading(platform, example, shown, &setting) {
@@ -68,8 +71,13 @@ pub fn callback(platform: &Platform) -> String {
 
 fn request(platform: &Platform, example: &Example, setting: &dyn Fn(&str) -> Option<String>) -> Result<(), String> {
     let to = platform.address(&example.parcel(&platform.address.example).to)?;
-    let request = Request::new(platform, setting, callback(platform))?;
-    let built = request.build(&example.parcel(&to), NOW).map_err(|outcome| format!("cannot be sent: {outcome:?}"))?;
+    let requests = Requests::new(platform, setting, callback(platform))?;
+    let parcel = example.parcel(&to);
+    let (request, follows) = requests.of(&parcel);
+    if follows != parcel.follows.as_ref() {
+        return Err("the file has no such request: [reply] or [edit]".into());
+    }
+    let built = request.build(&parcel, NOW).map_err(|outcome| format!("cannot be sent: {outcome:?}"))?;
     let (head, body) = built.request.into_parts();
     let body = body.collect().now_or_nothing();
     same("method", example.method.as_deref(), Some(head.method.as_str()))?;
@@ -105,7 +113,9 @@ fn reading(
     }
     let wide = if platform.is_per_host() { Holds::Host } else { Holds::Channel };
     let answer = Answer { status: shown.status, headers: &headers, body: &shown.bytes() };
-    let (outcome, rule) = answer::read(&platform.answers, &answer, wide, NOW);
+    let follows = example.follows();
+    let (outcome, rule) = answer::read(&platform.answers, &answer, follows.is_some(), wide, NOW);
+    let outcome = settled(outcome, follows.as_ref());
     let then = match &outcome {
         Outcome::Accepted { reference } => {
             same("ref", example.reference.as_ref(), reference.as_ref())?;

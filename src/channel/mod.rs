@@ -28,6 +28,9 @@ pub mod credentials;
 /// From a parcel to its HTTP request.
 pub mod request;
 
+/// The requests that follow an earlier message.
+pub mod follow;
+
 /// Where it goes.
 pub mod place;
 
@@ -106,13 +109,37 @@ use crate::incident::words;
 use crate::render::message::{Fields, Filled, Message};
 
 words!(
-    /// What a rejection ends: this address, this message on this channel, or the channel until it is mended.
-    Fault { Address = "address", Message = "message", Channel = "channel" }
+    /// What a rejection ends: this address, this message on this channel, or the channel until it is mended. `Gone`: nothing but
+    /// that it follows an earlier message, which is there no more.
+    Fault { Address = "address", Message = "message", Channel = "channel", Gone = "gone" }
 );
 words!(
     /// What must wait after a `Deferred`.
     Holds { Channel = "channel", Account = "account", Host = "host", Address = "address" }
 );
+
+/// The earlier message that one follows, by the platform's reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Follows {
+    /// Posted under it.
+    Reply(String),
+    /// Stands in its place.
+    Edit(String),
+}
+
+impl Follows {
+    pub fn reference(&self) -> &str {
+        let (Follows::Reply(reference) | Follows::Edit(reference)) = self;
+        reference
+    }
+}
+
+/// How a platform lets a message follow an earlier one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Following {
+    pub reply: bool,
+    pub edit: bool,
+}
 
 /// One thing to send. The same id and the same bytes at every try.
 #[derive(Debug, Clone)]
@@ -133,6 +160,8 @@ pub struct Parcel {
     /// Where a person unsubscribes (RFC 8058); `None` where the message has no such place.
     pub unsubscribe_url: Option<String>,
     pub urgent: bool,
+    /// `None`: a message of its own.
+    pub follows: Option<Follows>,
     /// When the delivery was decided: the date of a mail, the same at every try.
     pub at: Time,
 }
@@ -220,6 +249,11 @@ pub trait Driver: Send + Sync {
 
     /// From now on what the platform reports over the connection goes there; most report nothing, or by requests to us.
     fn listen(&self, _reports: mpsc::Sender<Report>) {}
+
+    /// Whether it can post under an earlier message, and whether it can change the words of one.
+    fn follows(&self) -> Following {
+        Following::default()
+    }
 
     /// Whether it writes a parcel's unsubscribe link itself, as mail does in a header, wherever the words have none.
     fn writes_unsubscribe(&self) -> bool {

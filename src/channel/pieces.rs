@@ -40,6 +40,8 @@ pub struct Pieces(Vec<Piece>);
 pub struct Values<'a> {
     pub parcel: &'a Parcel,
     pub filled: &'a Filled,
+    /// Of the message that it follows: what it is known by, and where it stands.
+    pub reference: Option<(&'a str, &'a str)>,
     /// `<public_url>/v1/receipts/<channel>?delivery=`
     pub callback: &'a str,
 }
@@ -168,6 +170,7 @@ impl Values<'_> {
             Name::Title => self.filled.title.is_some(),
             Name::Html => self.filled.html.is_some(),
             Name::Incident => self.parcel.incident.is_some(),
+            Name::RefId | Name::RefNumber | Name::RefTo => self.reference.is_some(),
             Name::Status | Name::Stage => self.parcel.message.status.is_some(),
             Name::UnsubscribeUrl => self.parcel.unsubscribe_url.is_some(),
             _ => true,
@@ -214,6 +217,12 @@ impl Values<'_> {
             Name::Urgent => "false",
             Name::Coding if super::gsm7::holds(&filled.text) => "0",
             Name::Coding => "2",
+            Name::RefId => self.reference.ok_or("ref.id")?.0,
+            Name::RefNumber => {
+                let digits = |id: &&str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit());
+                self.reference.map(|(id, _)| id).filter(digits).ok_or("ref.number")?
+            }
+            Name::RefTo => self.reference.ok_or("ref.to")?.1,
             Name::Setting(_) => return Err("settings"),
         };
         escape(value, position, out);

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::auth::{Auth, Encoding};
 use super::file::{KINDS, Platform};
+use super::follow::Requests;
 use super::guard::{Guard, Network, System};
 use super::http::Http;
 use super::kafka::Kafka;
@@ -15,7 +16,6 @@ use super::outbox::Outbox;
 use super::platforms::Platforms;
 use super::pool::Pool;
 use super::publish::{amqp, irc, mqtt, nats, smpp, xmpp};
-use super::request::Request;
 use super::smtp::Smtp;
 use super::tls::Tls;
 use super::token::Tokens;
@@ -164,13 +164,13 @@ fn channel(
         "outbox" => Arc::new(Outbox),
         "http" | "webhook" => {
             let callback = format!("{public_url}/v1/receipts/{name}?delivery=");
-            let request = Request::new(platform, &setting, callback)?;
+            let requests = Requests::new(platform, &setting, callback)?;
             let tls = match settings.get(CA_FILE) {
                 Some(file) => Tls::with_authorities(Path::new(file))?,
                 None => Tls::default(),
             };
-            let guard = if request.is_per_host() && !own.allow_private { Guard::PublicOnly } else { Guard::Open };
-            let at_one_host = match request.is_per_host() {
+            let guard = if requests.send.is_per_host() && !own.allow_private { Guard::PublicOnly } else { Guard::Open };
+            let at_one_host = match requests.send.is_per_host() {
                 true => limits.host.concurrency.unwrap_or(concurrency).min(concurrency),
                 false => concurrency,
             };
@@ -182,7 +182,7 @@ fn channel(
                 Auth::Token(ask) => Some(Tokens::new(ask, &setting)?),
                 _ => None,
             };
-            Arc::new(Http::new(platform.clone(), request, tokens, pool, clock.clone(), secrets))
+            Arc::new(Http::new(platform.clone(), requests, tokens, pool, clock.clone(), secrets))
         }
         "smtp" => Arc::new(Smtp::new(&hidden(), &config.sender, concurrency, clock.clone())?),
         "mqtt" => mqtt::driver(&hidden(), concurrency)?,

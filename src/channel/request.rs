@@ -13,7 +13,7 @@ use ring::hmac;
 
 use super::auth::{Auth, Encoding, basic};
 use super::body::{body, members, needs};
-use super::file::{Platform, Size};
+use super::file::{Platform, Send, Size};
 use super::oauth1::Oauth1;
 use super::pieces::{Pieces, Position, Values};
 use super::place::{Origin, Origins, Place};
@@ -58,6 +58,8 @@ pub struct Request {
     sign: Sign,
     size: Size,
     callback: String,
+    /// References say where the message stands, before the last `/`.
+    placed: bool,
 }
 
 impl Request {
@@ -68,6 +70,16 @@ impl Request {
         callback: String,
     ) -> Result<Request, String> {
         let send = platform.send.as_ref().ok_or("the platform has no [send]")?;
+        Request::of(platform, send, setting, callback)
+    }
+
+    /// As another section of the file has it.
+    pub fn of(
+        platform: &Platform,
+        send: &Send,
+        setting: &dyn Fn(&str) -> Option<String>,
+        callback: String,
+    ) -> Result<Request, String> {
         let need = |template: &Template| template.constant(setting).ok_or("a setting is missing".to_string());
         let mut headers = HeaderMap::new();
         let mut varying = Vec::new();
@@ -128,7 +140,8 @@ impl Request {
         }
         let url = url(&send.url, &query, setting)?;
         let method = send.method.parse().map_err(|_| format!("{:?} is no method", send.method))?;
-        Ok(Request { method, url, headers, varying, body, sign, size: platform.limits.size, callback })
+        let placed = platform.answers.iter().any(|rule| rule.reference.as_ref().is_some_and(|of| of.to.is_some()));
+        Ok(Request { method, url, headers, varying, body, sign, size: platform.limits.size, callback, placed })
     }
 
     /// Whether each parcel's address names its own host.
@@ -149,7 +162,8 @@ impl Request {
     /// The request for one parcel. The error is an outcome: such a parcel can never be sent.
     pub fn build(&self, parcel: &Parcel, now: Time) -> Result<Built, Outcome> {
         let mut filled = parcel.filled();
-        let values = Values { parcel, filled: &filled, callback: &self.callback };
+        let reference = parcel.follows.as_ref().map(|follows| self.reference(follows.reference(), &parcel.to));
+        let values = Values { parcel, filled: &filled, reference, callback: &self.callback };
         let missing = |name| message_fault(format!("the message has no {name}"));
         if self.size.chars.is_some_and(|most| longer_than(&filled.text, most)) {
             return Err(message_fault("the message is longer than the platform takes".into()));
@@ -198,6 +212,14 @@ impl Request {
         *request.uri_mut() = path;
         *request.headers_mut() = headers;
         Ok(Built { origin, request })
+    }
+
+    /// What a message is known by, and where it stands: where the answer said nothing of that, at the address.
+    fn reference<'a>(&self, text: &'a str, to: &'a str) -> (&'a str, &'a str) {
+        match text.rsplit_once('/').filter(|_| self.placed) {
+            Some((place, id)) => (id, place),
+            None => (text, to),
+        }
     }
 
     fn place(&self, values: &Values<'_>) -> Result<Place, Wrong> {

@@ -33,12 +33,18 @@ pub enum Name {
     UnsubscribeUrl,
     /// `true` or `false`.
     Urgent,
+    /// The platform's name for the earlier message that this one follows.
+    RefId,
+    /// The same as a number.
+    RefNumber,
+    /// Where that message stands, as the platform said; else the address.
+    RefTo,
     /// The SMS data coding of the text: `0` if the GSM 7-bit alphabet holds it, else `2` (UCS-2).
     Coding,
     Setting(String),
 }
 
-const NAMES: [(&str, Name); 16] = [
+const NAMES: [(&str, Name); 19] = [
     ("to", Name::To),
     ("text", Name::Text),
     ("title", Name::Title),
@@ -55,6 +61,9 @@ const NAMES: [(&str, Name); 16] = [
     ("unsubscribe_url", Name::UnsubscribeUrl),
     ("urgent", Name::Urgent),
     ("coding", Name::Coding),
+    ("ref.id", Name::RefId),
+    ("ref.number", Name::RefNumber),
+    ("ref.to", Name::RefTo),
 ];
 
 impl Name {
@@ -66,6 +75,11 @@ impl Name {
             let names = NAMES.iter().map(|(name, _)| *name).chain(["settings."]);
             format!("unknown placeholder {text:?}{}", suggest(text, names))
         })
+    }
+
+    /// Whether it says which earlier message is followed.
+    pub fn follows(&self) -> bool {
+        matches!(self, Name::RefId | Name::RefNumber | Name::RefTo)
     }
 }
 

@@ -160,7 +160,7 @@ impl Tokens {
             return secret(&format!("Bearer {token}")).map_err(|_| deferred("no token: it fits into no header".into()));
         }
         let answer = Answer { status, headers: &received.headers, body: &received.body };
-        Err(match answer::read(&[], &answer, Holds::Channel, now).0 {
+        Err(match answer::read(&[], &answer, false, Holds::Channel, now).0 {
             Outcome::Rejected { detail, .. } => {
                 Outcome::Rejected { fault: Fault::Channel, detail: format!("no token: {detail}") }
             }

@@ -103,6 +103,7 @@ mod tests {
             name: None,
             unsubscribe_url: None,
             urgent: false,
+            follows: None,
             at: Time(0),
         }
     }

@@ -9,7 +9,7 @@ use super::live::{Delivery, Live};
 use super::page::{delivery, down, enter, open_row};
 use super::recovery::CUT_OFF;
 use super::wordings::{Wordings, without};
-use super::{Engine, confirm, lock, recorder};
+use super::{Engine, confirm, follow, lock, recorder};
 use crate::audience::route::{Candidate, ChannelId, Routed, Tried, Way, route};
 use crate::audience::{Subscriber, select};
 use crate::channel::Repeat;
@@ -221,6 +221,9 @@ async fn again(engine: &Arc<Engine>, live: &Arc<Live>, rows: Vec<OpenRow>) -> cr
             }
         }
     }
+    for (channel, deliveries) in &mut deliveries {
+        follow::look_up(engine, &live.broadcast, *channel, deliveries).await?;
+    }
     let hints: Vec<(ChannelId, Time)> =
         facts.iter().filter(|fact| waits(fact)).map(|fact| (fact.lane, fact.due)).collect();
     let unwritten = wordings.unwritten();
@@ -274,6 +277,9 @@ fn afresh(
             tried.retain(|tried| tried.way.place != attempt.place);
             left = if attempt.place == place { DeliveryState::Moved } else { left };
             continue;
+        }
+        if attempt.gone() {
+            continue; // the same way again, as a message of its own
         }
         let unsafe_repeat = engine.lanes.get(&way.channel).is_none_or(|lane| lane.settings.repeat == Repeat::Unsafe);
         let at = match tried.iter().position(|tried| tried.way == way) {

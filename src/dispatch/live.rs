@@ -8,6 +8,7 @@ use super::confirm::Confirmed;
 use super::feeds::Feeds;
 use super::lock;
 use super::pace::Pace;
+use crate::channel::Follows;
 use crate::clock::{Instant, Time};
 use crate::id::{DeliveryId, SubscriberId};
 use crate::render::message::Message;
@@ -82,6 +83,8 @@ pub struct Delivery {
     pub secrets: Box<[String]>,
     pub name: Option<Box<str>>,
     pub message: Arc<Message>,
+    /// The earlier message that it follows; `None`: a message of its own.
+    pub follows: Option<Box<Follows>>,
     /// Tries that ended before.
     pub tries: u32,
     /// From then on its recipient wants quiet.

@@ -15,6 +15,7 @@ pub mod decide;
 mod down;
 pub mod failover;
 pub mod feeds;
+pub mod follow;
 mod granted;
 mod heard;
 pub mod hosts;

@@ -10,7 +10,7 @@ use super::again::waits;
 use super::decide::{decide, quiet_from, quiet_until};
 use super::live::{Delivery, Live, OpenManifest};
 use super::wordings::{Wordings, without};
-use super::{Engine, lock, recorder};
+use super::{Engine, follow, lock, recorder};
 use crate::audience::Subscriber;
 use crate::audience::route::{Candidate, ChannelId, Way};
 use crate::clock::Time;
@@ -107,7 +107,10 @@ pub async fn page(engine: &Arc<Engine>, live: &Arc<Live>, shards: Vec<(u8, Curso
         part.omitted += i64::from(matches!(decided.decision, Decision::Omitted(_)));
         part.decided.push(decided);
     }
-    let Plot { mut wordings, rows, deliveries, lanes, .. } = plot;
+    let Plot { mut wordings, rows, mut deliveries, lanes, .. } = plot;
+    for (channel, deliveries) in &mut deliveries {
+        follow::look_up(engine, broadcast, *channel, deliveries).await?;
+    }
     let mut moved = Vec::with_capacity(parts.len());
     let mut manifests = Vec::with_capacity(parts.len());
     for part in parts {
@@ -255,6 +258,7 @@ pub(super) fn delivery(
         secrets: secrets.into(),
         name: name.map(String::into_boxed_str),
         message,
+        follows: None,
         tries,
         quiet_from,
         // Whichever way it came here: a later try is the same mail.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::again::rows;
+use super::follow::Wish;
 use super::lane::Lane;
 use super::live::Live;
 use super::page::page;
@@ -157,13 +158,15 @@ fn next_broadcast(engine: &Engine, priority: Priority) -> Paging {
     later.map_or(Paging::None, Paging::Later)
 }
 
-/// Whom an earlier broadcast told is known once its last attempts are recorded.
+/// Whom an earlier broadcast told, and what its messages are known by, is known once its last attempts are recorded.
 fn asks_about_attempts(engine: &Engine, live: &Live) -> bool {
     let Broadcast { id, incident, audience, selection, .. } = &live.broadcast;
     let named = selection.told_by.iter().chain(&selection.untold_by);
+    let wish = Wish::of(&live.broadcast);
+    let follows = lanes_of(engine, live).any(|lane| wish.may(lane.settings.driver.follows()));
     let asks = |earlier: &BroadcastId, attempting: &Attempting| {
         named.clone().any(|named| *named == earlier.0)
-            || selection.only_if_told
+            || (selection.only_if_told || follows)
                 && (&attempting.incident, &attempting.audience) == (incident, audience)
                 && earlier < id
     };

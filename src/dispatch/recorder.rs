@@ -12,7 +12,7 @@ use super::lane::{Lane, Why};
 use super::live::{Delivery, OpenManifest};
 use super::{Engine, confirm, lock, retry};
 use crate::audience::route::ChannelId;
-use crate::channel::{Fault, Outcome};
+use crate::channel::{Fault, Follows, Outcome};
 use crate::clock::Time;
 use crate::fault::{self, Fault as Broken};
 use crate::id::BroadcastId;
@@ -294,7 +294,7 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
     let state = match (state, delivery.live.state()) {
         (DeliveryState::Open, ended) if !ended.live() => match outcome {
             Outcome::Unknown { .. } => DeliveryState::Unknown,
-            Outcome::Rejected { .. } => DeliveryState::Rejected,
+            Outcome::Rejected { fault, .. } if fault != Fault::Gone => DeliveryState::Rejected,
             _ if ended == BroadcastState::Superseded => DeliveryState::Superseded,
             _ if ended == BroadcastState::Expired => DeliveryState::Expired,
             _ => DeliveryState::Cancelled,
@@ -304,7 +304,8 @@ pub fn outcome(engine: &Engine, lane: &Lane, delivery: &Delivery, began: Time, o
     let mut fact = fact(engine, lane, delivery, state, at, due);
     fact.began = began;
     fact.tries = tries;
-    fact.indexed = lane.settings.by_reference;
+    // Reports about a message are about the first who got it.
+    fact.indexed = lane.settings.by_reference && !matches!(delivery.follows.as_deref(), Some(Follows::Edit(_)));
     let (word, fault) = match &outcome {
         Outcome::Accepted { reference } => {
             fact.reference = reference.clone();

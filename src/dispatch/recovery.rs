@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use super::live::OpenManifest;
 use super::page::delivery;
 use super::wordings::{stored, wording_key};
-use super::{Engine, lock, recorder};
+use super::{Engine, follow, lock, recorder};
 use crate::fault::{self, Fault};
 use crate::id::DeliveryId;
 use crate::store::{DeliveryState, Fact, UNDECIDED, Unfinished};
@@ -117,6 +117,12 @@ async fn finish(engine: &Arc<Engine>, found: Unfinished, overflows: u64) -> crat
                 }
             }
             None => rows.push(row(DeliveryState::Open, UNDECIDED)),
+        }
+    }
+    if let Some(live) = &live {
+        for (lane, delivery) in &mut again {
+            let one = std::slice::from_mut(delivery);
+            follow::look_up(engine, &live.broadcast, lane.settings.id, one).await?;
         }
     }
     manifest.remaining.store(again.len() as u32, std::sync::atomic::Ordering::Release);

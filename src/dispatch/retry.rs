@@ -28,6 +28,8 @@ pub fn next(outcome: &Outcome, tries: u32, priority: Priority, repeat: Repeat, c
         Outcome::Deferred { after, .. } => {
             Next::Again(backoff(tries, chance).max(after.unwrap_or_default().min(LONGEST_ASKED)))
         }
+        // What it was to follow is there no more: as a message of its own, at once.
+        Outcome::Rejected { fault: Fault::Gone, .. } => Next::Again(Duration::ZERO),
         Outcome::Rejected { fault: Fault::Address | Fault::Message | Fault::Channel, .. } => Next::Elsewhere,
         Outcome::Unknown { .. } => match (repeat, priority) {
             (Repeat::Unsafe, _) if fault::on(Broken::UnknownRepeated) => Next::Again(backoff(tries, chance)),
@@ -55,6 +57,7 @@ mod tests {
             |after| Outcome::Deferred { after, holds: Holds::Channel, throttled: false, detail: String::new() };
         let unknown = Outcome::Unknown { detail: String::new() };
         let rejected = Outcome::Rejected { fault: Fault::Address, detail: String::new() };
+        let gone = Outcome::Rejected { fault: Fault::Gone, detail: String::new() };
         let cases = [
             (Outcome::Accepted { reference: None }, 1, Priority::Bulk, Repeat::Unsafe, Next::End(DeliveryState::Told)),
             (deferred(None), 1, Priority::Bulk, Repeat::Unsafe, Next::Again(Duration::from_secs(2))),
@@ -69,6 +72,7 @@ mod tests {
             ),
             (deferred(Some(Duration::from_secs(86400))), 1, Priority::Bulk, Repeat::Unsafe, Next::Again(LONGEST_ASKED)),
             (rejected, 1, Priority::Bulk, Repeat::Safe, Next::Elsewhere),
+            (gone, 3, Priority::High, Repeat::Unsafe, Next::Again(Duration::ZERO)),
             (unknown.clone(), 1, Priority::Bulk, Repeat::Safe, Next::Again(Duration::from_secs(2))),
             (unknown.clone(), 1, Priority::High, Repeat::Unsafe, Next::Elsewhere),
             (unknown.clone(), 1, Priority::Normal, Repeat::Unsafe, Next::End(DeliveryState::Unknown)),

@@ -182,6 +182,9 @@ fn may_stand(next: Next, row: &DeliveryRow, attempts: &[AttemptRow]) -> bool {
 fn says(next: Next, outcome: &Outcome) -> String {
     match (next, outcome) {
         (Next::End(state), _) => format!("an end: {state}"),
+        (Next::Again(_), Outcome::Rejected { fault: Fault::Gone, .. }) => {
+            "a message of its own, since the one that it was to follow is gone".into()
+        }
         (Next::Again(after), _) => format!("the same again, after {} s or as long as it asked", after.as_secs()),
         (Next::Elsewhere, Outcome::Unknown { .. }) => "another way, since nobody knows whether it arrived".into(),
         (Next::Elsewhere, Outcome::Rejected { fault: Fault::Channel, .. }) => {

@@ -151,7 +151,8 @@ impl Again {
     /// What the last channel that rejected an address found fault with.
     pub fn fault(&self, place: u16) -> Option<&'static str> {
         let mut latest = self.attempts.iter().rev();
-        let rejected = latest.find(|attempt| attempt.place == place && attempt.outcome == "rejected")?;
+        let rejected =
+            latest.find(|attempt| attempt.place == place && attempt.outcome == "rejected" && !attempt.gone())?;
         rejected.fault.as_deref()?.parse::<Fault>().ok().map(Fault::word)
     }
 }
@@ -166,6 +167,13 @@ pub struct AttemptRow {
     pub fault: Option<String>,
     pub detail: Option<String>,
     pub reference: Option<String>,
+}
+
+impl AttemptRow {
+    /// What it was to follow was there no more, and nothing else was wrong.
+    pub fn gone(&self) -> bool {
+        self.fault.as_deref() == Some(Fault::Gone.word())
+    }
 }
 
 /// A delivery as it stands.
@@ -184,6 +192,16 @@ pub struct DeliveryRow {
     pub receipt: Option<String>,
     /// When an open one is tried next.
     pub due: Time,
+}
+
+/// What an address got by a channel in a broadcast.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    pub broadcast: BroadcastId,
+    /// The platform's, where it took a message and gave one.
+    pub reference: Option<String>,
+    /// The platform said that what it was to follow is there no more.
+    pub gone: bool,
 }
 
 /// One of `broadcast` and `subscriber` is given.

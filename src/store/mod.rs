@@ -39,8 +39,8 @@ pub use self::announced::{Announced, Payload};
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 use self::carried::{Summed, Watch};
 pub use self::delivery::{
-    Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Fact, Matching, OpenRow, PERHAPS, QUIET,
-    ReceiptFact, Replayed, Reported, Try, UNCONFIRMED, UNDECIDED, Written,
+    Again, AttemptRow, CONFIRMS, DeliveryFilter, DeliveryRow, DeliveryState, Earlier, Fact, Matching, OpenRow, PERHAPS,
+    QUIET, ReceiptFact, Replayed, Reported, Try, UNCONFIRMED, UNDECIDED, Written,
 };
 pub use self::ingest::{Applied, Apply, Committed, Known, Tick, UpdateRow};
 pub use self::leases::{Leases, SHARDS};
@@ -137,6 +137,9 @@ pub trait Store: Send + Sync + 'static {
     /// When the first open row of a lane after `now` is due.
     async fn next_due(&self, lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
+    /// What each of these addresses got by a channel in the released broadcasts of the thread that are older than this one, oldest
+    /// first, and in this one.
+    async fn earlier(&self, of: &Broadcast, by: ChannelId, who: Vec<(SubscriberId, u16)>) -> Result<Vec<Vec<Earlier>>>;
     /// Rows that wait for a way become due now: something that was down works again. So do those that wait in the lanes of
     /// `blocked` channels, whenever they were to be tried.
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()>;

@@ -37,6 +37,7 @@ fn parcel(to: &str) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: Clock::system().calendar(),
     }
 }

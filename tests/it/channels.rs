@@ -187,6 +187,7 @@ fn parcel(platform: &Platform, url: &str) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: now(),
     }
 }

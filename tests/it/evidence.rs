@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use loudhailer::channel::Parcel;
 use loudhailer::channel::file::Platform;
+use loudhailer::channel::follow::Requests;
 use loudhailer::channel::kit;
 use loudhailer::channel::platforms::Platforms;
-use loudhailer::channel::request::Request;
+use loudhailer::channel::{Follows, Parcel};
 use loudhailer::clock::Time;
 use loudhailer::render::message::{Filled, Message};
 use serde::Deserialize;
@@ -58,6 +58,40 @@ struct Evidence {
     request: Value,
     ours_differs: Vec<Difference>,
     described: Option<Value>,
+    /// The same for messages that follow an earlier one.
+    #[serde(default)]
+    following: Vec<Following>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Following {
+    parcel: Map<String, Value>,
+    request: Value,
+    ours_differs: Vec<Difference>,
+    described: Option<Value>,
+}
+
+/// A parcel, and what is known of its request.
+struct Case<'a> {
+    parcel: &'a Map<String, Value>,
+    request: &'a Value,
+    ours_differs: &'a [Difference],
+    described: Option<&'a Value>,
+}
+
+impl Evidence {
+    fn cases(&self) -> impl Iterator<Item = Case<'_>> {
+        let Evidence { parcel, request, ours_differs, described, following, .. } = self;
+        let own = Case { parcel, request, ours_differs, described: described.as_ref() };
+        let following = following.iter().map(|Following { parcel, request, ours_differs, described }| Case {
+            parcel,
+            request,
+            ours_differs,
+            described: described.as_ref(),
+        });
+        std::iter::once(own).chain(following)
+    }
 }
 
 #[derive(Deserialize)]
@@ -102,17 +136,21 @@ fn parcel(said: &Map<String, Value>) -> Parcel {
         name: None,
         unsubscribe_url: text("unsubscribe_url"),
         urgent: said.get("urgent") == Some(&json!(true)),
+        follows: text("reply").map(Follows::Reply).or(text("edit").map(Follows::Edit)),
         at: Time(0),
     }
 }
 
 /// The request that we would make, in the shape of the evidence.
-async fn ours(platform: &Platform, evidence: &Evidence) -> Value {
+async fn ours(platform: &Platform, evidence: &Evidence, said: &Map<String, Value>) -> Value {
     let given =
         |name: &str| evidence.settings.get(name).cloned().or_else(|| platform.settings.get(name)?.default.clone());
-    let request = Request::new(platform, &given, kit::callback(platform)).expect("settings");
-    let at = evidence.parcel.get("at").and_then(Value::as_str).map_or(Time(0), |at| Time::parse(at).expect("a time"));
-    let built = request.build(&parcel(&evidence.parcel), at).expect("a request");
+    let requests = Requests::new(platform, &given, kit::callback(platform)).expect("settings");
+    let at = said.get("at").and_then(Value::as_str).map_or(Time(0), |at| Time::parse(at).expect("a time"));
+    let parcel = parcel(said);
+    let (request, follows) = requests.of(&parcel);
+    assert_eq!(follows, parcel.follows.as_ref(), "{}", platform.name);
+    let built = request.build(&parcel, at).expect("a request");
     let (head, body) = built.request.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     let host = head.headers["host"].to_str().expect("a host");
@@ -176,18 +214,21 @@ async fn our_requests_are_those_of_the_vendors_own_sdks_but_for_what_is_said_wit
     let platforms = Platforms::load(None).expect("the platforms");
     for evidence in all() {
         let platform = platforms.get(&evidence.platform).expect("a platform");
-        let mut ours = plain(&ours(platform, &evidence).await);
-        let theirs = plain(&evidence.request);
-        if theirs.get("origin").is_none() {
-            ours.as_object_mut().expect("an object").remove("origin");
+        for case in evidence.cases() {
+            let mut ours = plain(&ours(platform, &evidence, case.parcel).await);
+            let theirs = plain(case.request);
+            if theirs.get("origin").is_none() {
+                ours.as_object_mut().expect("an object").remove("origin");
+            }
+            let mut found = BTreeSet::new();
+            differences(&ours, &theirs, "", &mut found);
+            let said: BTreeSet<String> = case.ours_differs.iter().map(|difference| difference.at.clone()).collect();
+            let source = &evidence.source;
+            assert_eq!(found, said, "{} ({source}): ours is {ours:#}, theirs {theirs:#}", evidence.platform);
+            assert!(case.ours_differs.iter().all(|difference| difference.why.len() > 10), "{}", evidence.platform);
+            assert_eq!(evidence.level == "C", case.described.is_some(), "{}", evidence.platform);
         }
-        let mut found = BTreeSet::new();
-        differences(&ours, &theirs, "", &mut found);
-        let said: BTreeSet<String> = evidence.ours_differs.iter().map(|difference| difference.at.clone()).collect();
-        assert_eq!(found, said, "{} ({}): ours is {ours:#}, theirs {theirs:#}", evidence.platform, evidence.source);
-        assert!(evidence.ours_differs.iter().all(|difference| difference.why.len() > 10), "{}", evidence.platform);
         assert!(matches!(&*evidence.level, "B" | "C"), "{}", evidence.platform);
-        assert_eq!(evidence.level == "C", evidence.described.is_some(), "{}", evidence.platform);
     }
 }
 
@@ -235,33 +276,36 @@ fn matches(pattern: &str, text: &str) -> bool {
     regex::Regex::new(&format!("^(?:{pattern})$")).expect("a pattern").is_match(text)
 }
 
+fn is_described(name: &str, ours: &Value, described: &Value) {
+    assert_eq!(ours["method"], described["method"], "{name}");
+    let mut template = String::new();
+    let mut parts = described["path"].as_str().expect("a path").split(['{', '}']);
+    while let Some(fixed) = parts.next() {
+        template.push_str(&regex::escape(fixed));
+        template.push_str(parts.next().map_or("", |_| "[^/]+"));
+    }
+    let path = ours["path"].as_str().expect("a path");
+    assert!(matches(&template, path), "{name}: {path} is not {}", described["path"]);
+    for query in ours["query"].as_object().expect("a query").keys() {
+        assert!(described["query"].get(query).is_some(), "{name}: the query's {query} is not described");
+    }
+    for (header, pattern) in described["headers"].as_object().into_iter().flatten() {
+        let value = ours["headers"][header].as_str().unwrap_or_default();
+        assert!(matches(pattern.as_str().expect("a pattern"), value), "{name}: {header} is {value:?}, not {pattern}");
+    }
+    fits(&ours["body"], &described["body"], "").unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+}
+
 #[tokio::test]
 async fn our_requests_are_what_the_vendors_descriptions_allow() {
     let platforms = Platforms::load(None).expect("the platforms");
-    for evidence in all().into_iter().filter(|evidence| evidence.described.is_some()) {
+    for evidence in all() {
         let name = &evidence.platform;
-        let described = evidence.described.as_ref().expect("a description");
-        let ours = plain(&ours(platforms.get(name).expect("a platform"), &evidence).await);
-        assert_eq!(ours["method"], described["method"], "{name}");
-        let mut template = String::new();
-        let mut parts = described["path"].as_str().expect("a path").split(['{', '}']);
-        while let Some(fixed) = parts.next() {
-            template.push_str(&regex::escape(fixed));
-            template.push_str(parts.next().map_or("", |_| "[^/]+"));
+        for case in evidence.cases() {
+            let Some(described) = case.described else { continue };
+            let ours = plain(&ours(platforms.get(name).expect("a platform"), &evidence, case.parcel).await);
+            is_described(name, &ours, described);
         }
-        let path = ours["path"].as_str().expect("a path");
-        assert!(matches(&template, path), "{name}: {path} is not {}", described["path"]);
-        for query in ours["query"].as_object().expect("a query").keys() {
-            assert!(described["query"].get(query).is_some(), "{name}: the query's {query} is not described");
-        }
-        for (header, pattern) in described["headers"].as_object().into_iter().flatten() {
-            let value = ours["headers"][header].as_str().unwrap_or_default();
-            assert!(
-                matches(pattern.as_str().expect("a pattern"), value),
-                "{name}: {header} is {value:?}, not {pattern}"
-            );
-        }
-        fits(&ours["body"], &described["body"], "").unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
     }
     let schema =
         json!({ "type": "object", "required": ["a"], "properties": { "a": { "type": "string", "maxLength": 2 } } });

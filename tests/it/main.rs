@@ -20,6 +20,7 @@ mod evidence;
 mod explain;
 mod failover;
 mod faults;
+mod follow;
 mod fuzz;
 mod harness;
 mod heartbeat;

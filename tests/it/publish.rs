@@ -58,6 +58,7 @@ fn parcel(id: &str, to: &str, text: &str) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: Time::parse(START).expect("a time"),
     }
 }

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use loudhailer::channel::platforms::Platforms;
 use loudhailer::channel::registry::build;
-use loudhailer::channel::{Driver, Fault, Outcome, Parcel};
+use loudhailer::channel::{Driver, Fault, Follows, Outcome, Parcel};
 use loudhailer::clock::Clock;
 use loudhailer::config::Config;
 use loudhailer::render::message::Filled;
@@ -44,6 +44,7 @@ fn parcel(id: &str, to: &str, text: &str) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: Clock::system().calendar(),
     }
 }
@@ -159,6 +160,27 @@ async fn a_post_is_on_mastodon_once_however_often_it_was_tried() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_is_answered_and_changed_on_mastodon_and_one_that_is_not_there_is_said_to_be_gone() {
+    let Some([at, token]) = peers(["mastodon", "mastodon_token"]) else { return };
+    let mastodon = driver("mastodon", "", &[("url", &at), ("token", &token)]);
+    let says = async |follows: Option<Follows>, text: &str| {
+        sent(&*mastodon, Parcel { follows, ..parcel(&name(), "public", text) }).await
+    };
+    let bearer = format!("Bearer {token}");
+    let post = |id: &str| ask(&at, "GET", &format!("/api/v1/statuses/{id}"), &bearer, None);
+    let first = reference(&says(None, &name()).await).expect("a post").to_string();
+    let reply = says(Some(Follows::Reply(first.clone())), &name()).await;
+    let reply = post(reference(&reply).expect("a post"));
+    assert_eq!(reply["in_reply_to_id"].as_str(), Some(&*first), "{reply}");
+    let instead = name();
+    let edit = says(Some(Follows::Edit(first.clone())), &instead).await;
+    assert_eq!(reference(&edit), Some(&*first), "{edit:?}");
+    assert_eq!(post(&first)["content"], json!(format!("<p>{instead}</p>")));
+    let gone = says(Some(Follows::Edit("999999999999".into())), &instead).await;
+    assert_eq!(rejected(&gone), Some((Fault::Gone, "HTTP 404")));
+}
+
 fn reference(outcome: &Outcome) -> Option<&str> {
     match outcome {
         Outcome::Accepted { reference } => reference.as_deref(),
@@ -183,7 +205,34 @@ async fn a_message_is_in_its_channel_of_slack() {
     let said: Vec<&Value> =
         said["messages"].as_array().expect("messages").iter().filter(|one| one["text"] == json!(text)).collect();
     assert_eq!(said.len(), 1);
-    assert_eq!(said[0]["ts"].as_str(), reference(&outcome));
+    let known = format!("{}/{}", id.as_str().expect("an id"), said[0]["ts"].as_str().expect("a time"));
+    assert_eq!(reference(&outcome), Some(&*known));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_slack_is_answered_and_changed_and_one_that_is_not_there_is_said_to_be_gone() {
+    let Some(at) = super::peers::peer("slack") else { return };
+    let slack = driver("slack", "", &[("url", &at), ("token", "xoxb-tests")]);
+    let says = async |follows: Option<Follows>, text: &str| {
+        sent(&*slack, Parcel { follows, ..parcel("dlv_1", "alerts", text) }).await
+    };
+    let [first, under, instead] = [name(), name(), name()];
+    let outcome = says(None, &first).await;
+    let known = reference(&outcome).expect("a message").to_string();
+    let reply = says(Some(Follows::Reply(known.clone())), &under).await;
+    assert!(reference(&reply).is_some_and(|reply| reply != known), "{reply:?}");
+    let edit = says(Some(Follows::Edit(known.clone())), &instead).await;
+    assert_eq!(reference(&edit), Some(&*known), "{edit:?}");
+    let (channel, ts) = known.split_once('/').expect("a channel and a time");
+    let asked = json!({ "channel": channel, "ts": ts });
+    let thread = ask(&at, "POST", "/api/conversations.replies", "Bearer xoxb-tests", Some(asked));
+    let texts: Vec<&str> =
+        thread["messages"].as_array().expect("messages").iter().filter_map(|one| one["text"].as_str()).collect();
+    assert_eq!(texts, [&*instead, &*under], "{thread}");
+    for nowhere in [format!("{channel}/1.000001"), "C0000000000/1.000001".into()] {
+        let gone = says(Some(Follows::Edit(nowhere)), &instead).await;
+        assert_eq!(rejected(&gone).map(|(fault, _)| fault), Some(Fault::Gone), "{gone:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

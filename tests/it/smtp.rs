@@ -49,6 +49,7 @@ fn parcel(to: &str) -> Parcel {
         name: None,
         unsubscribe_url: Some("https://status.example.test/u/token".into()),
         urgent: true,
+        follows: None,
         at: Time::parse("2021-10-04T15:51:00Z").expect("time"),
     }
 }

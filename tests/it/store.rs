@@ -104,6 +104,7 @@ async fn suite(store: &dyn Store) {
     reports(store, &people).await;
     tokens(store).await;
     kept::confirmations(store, &people).await;
+    kept::earlier(store, &people).await;
     kept::asked_again(store, &people).await;
     kept::said_of_components(store).await;
     kept::remembered(store).await;

@@ -49,6 +49,7 @@ async fn send(driver: &dyn Driver, to: &str) -> Outcome {
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: Time::parse(START).expect("a time"),
     };
     within("answered", driver.send(parcel)).await

@@ -48,6 +48,7 @@ fn parcel(to: &str, text: &str) -> Parcel {
         name: None,
         unsubscribe_url: None,
         urgent: true,
+        follows: None,
         at: Clock::system().calendar(),
     }
 }

@@ -76,6 +76,7 @@ fn parcel(door: &Door, id: String, address: &Address, filled: Filled) -> Parcel 
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: door.app.clock.calendar(),
     }
 }

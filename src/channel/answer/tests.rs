@@ -7,13 +7,13 @@ fn read_by(rules: &str, status: u16, header: Option<(&'static str, &str)>, body:
         answer: Vec<Rule>,
     }
     let rules = toml::from_str::<File>(rules).expect("rules").answer;
-    rules.iter().for_each(|rule| rule.check().expect("a good rule"));
+    rules.iter().for_each(|rule| rule.check(false).expect("a good rule"));
     let mut headers = HeaderMap::new();
     if let Some((name, value)) = header {
         headers.insert(name, value.parse().expect("header"));
     }
     let now = Time::parse("1994-11-06T08:49:07Z").expect("time");
-    read(&rules, &Answer { status, headers: &headers, body: body.as_bytes() }, Holds::Channel, now).0
+    read(&rules, &Answer { status, headers: &headers, body: body.as_bytes() }, false, Holds::Channel, now).0
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn at_fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Address => "at fault is the address: nothing more would be sent to it",
         Fault::Message => "at fault is the message: the channel would go on with others",
+        Fault::Gone => "what it was to follow is gone: a message of its own would be sent",
         Fault::Channel => "at fault is the channel: nothing would go by it until that is mended",
     }
 }

@@ -87,6 +87,7 @@ fn parcel(channel: &Channel, to: String, now: Time, public_url: &str) -> Result<
         name: None,
         unsubscribe_url: None,
         urgent: false,
+        follows: None,
         at: now,
         id,
     })

@@ -107,9 +107,8 @@ impl Lane {
     fn says(&self, outcome: &Outcome) -> Option<Answer> {
         match outcome {
             Outcome::Accepted { .. } if self.settings.confirms => Some(Answer::Accepted),
-            Outcome::Accepted { .. } | Outcome::Rejected { fault: Fault::Address | Fault::Message, .. } => {
-                Some(Answer::Done)
-            }
+            Outcome::Accepted { .. }
+            | Outcome::Rejected { fault: Fault::Address | Fault::Message | Fault::Gone, .. } => Some(Answer::Done),
             Outcome::Deferred { holds: Holds::Address | Holds::Host, .. } => None,
             Outcome::Rejected { .. } | Outcome::Deferred { .. } | Outcome::Unknown { .. } => Some(Answer::Refused),
         }

@@ -10,6 +10,7 @@ mod carry;
 mod confirm;
 mod connection;
 mod delivery;
+mod earlier;
 mod fresh;
 mod grant;
 mod import;

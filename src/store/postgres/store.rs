@@ -11,8 +11,8 @@ use async_trait::async_trait;
 
 use super::transaction::{read, snapshot, write};
 use super::{
-    Postgres, backup, block, broadcast, confirm, delivery, grant, import, ingest, manifest, put, query, receipt,
-    recipient, replay, retention, signal, subscriber, upkeep,
+    Postgres, backup, block, broadcast, confirm, delivery, earlier, grant, import, ingest, manifest, put, query,
+    receipt, recipient, replay, retention, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -30,8 +30,8 @@ use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
-    Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
+    DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
+    Member, Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
     SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey,
     Written,
 };
@@ -168,6 +168,10 @@ impl Store for Postgres {
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
         snapshot!(self, db => delivery::again(db, broadcast, &rows))
+    }
+
+    async fn earlier(&self, of: &Broadcast, by: ChannelId, who: Vec<(SubscriberId, u16)>) -> Result<Vec<Vec<Earlier>>> {
+        snapshot!(self, db => earlier::earlier(db, of, by, &who))
     }
 
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {

@@ -22,8 +22,8 @@ use crate::store::{
 /// What of a broadcast says whom it is for. The rest of it, its facts among them, need not be copied for a read.
 pub struct For {
     pub id: BroadcastId,
-    incident: IncidentId,
-    audience: String,
+    pub incident: IncidentId,
+    pub audience: String,
     selection: Selection,
     released: Time,
 }

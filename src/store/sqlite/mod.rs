@@ -7,6 +7,7 @@ pub mod carry;
 mod checkpoint;
 mod confirm;
 mod delivery;
+mod earlier;
 mod file;
 mod import;
 mod ingest;
@@ -35,9 +36,10 @@ use ring::hmac;
 use rusqlite::Connection;
 
 pub use self::inline::Crash;
+use self::manifest::For;
 use self::writer::{Writer, failed};
 use self::writing::Writing;
-use crate::store::{Leases, Result, StoreError};
+use crate::store::{Broadcast, Leases, Result, StoreError};
 
 const READERS: usize = 2;
 /// The number of the one node that owns every shard, as whoever opens the file to send from it does.
@@ -174,6 +176,16 @@ impl Sqlite {
 
     pub fn crash_after(&self, crash: Crash) {
         self.writer.crash_after(crash);
+    }
+
+    /// Reads what concerns a broadcast.
+    async fn read_of<T, F>(&self, broadcast: &Broadcast, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection, &For) -> Result<T> + Send + 'static,
+    {
+        let of = For::from(broadcast);
+        self.read(move |db| work(db, &of)).await
     }
 
     /// Reads on a pooled connection, off the asynchronous threads. Keep reads short: they hold the log.

@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::manifest::For;
 use super::writing::Writing;
 use super::{
-    Sqlite, backup, broadcast, confirm, delivery, import, ingest, manifest, put, query, receipt, recipient, replay,
-    retention, shard, signal, subscriber, upkeep,
+    Sqlite, backup, broadcast, confirm, delivery, earlier, import, ingest, manifest, put, query, receipt, recipient,
+    replay, retention, shard, signal, subscriber, upkeep,
 };
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
@@ -30,9 +29,9 @@ use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey, Member,
-    OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError, SubscriberDraft,
-    Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
+    Member, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
+    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -136,8 +135,7 @@ impl Store for Sqlite {
         after: i64,
         limit: usize,
     ) -> Result<(Vec<Member>, bool)> {
-        let of = For::from(broadcast);
-        self.read(move |db| manifest::page(db, &of, shards, after, limit)).await
+        self.read_of(broadcast, move |db, of| manifest::page(db, of, shards, after, limit)).await
     }
 
     async fn decide(&self, manifests: Vec<Manifest>, rows: Vec<Fact>, wordings: Vec<Wording>) -> Result<()> {
@@ -151,8 +149,7 @@ impl Store for Sqlite {
     }
 
     async fn record(&self, facts: Arc<Vec<Fact>>, closed: Vec<ManifestKey>) -> Result<Written> {
-        let key = self.key.clone();
-        let (noted, leases) = (self.outcomes, self.leases.clone());
+        let (key, noted, leases) = (self.key.clone(), self.outcomes, self.leases.clone());
         self.write(move |db| {
             if fault::on(Fault::StaleOwnersOutcomeDropped) && shard::any_lost(db, &leases, &facts)? {
                 return Ok(Written::default());
@@ -183,8 +180,11 @@ impl Store for Sqlite {
     }
 
     async fn again(&self, broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>> {
-        let of = For::from(broadcast);
-        self.read(move |db| delivery::again(db, &of, rows)).await
+        self.read_of(broadcast, move |db, of| delivery::again(db, of, rows)).await
+    }
+
+    async fn earlier(&self, of: &Broadcast, by: ChannelId, who: Vec<(SubscriberId, u16)>) -> Result<Vec<Vec<Earlier>>> {
+        self.read_of(of, move |db, of| earlier::earlier(db, of, by, &who)).await
     }
 
     async fn wake(&self, blocked: Vec<ChannelId>, now: Time) -> Result<()> {

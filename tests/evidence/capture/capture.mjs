@@ -79,11 +79,16 @@ function shape({ requests, origin }, keep) {
   };
 }
 
+/** For `following` of `write`: the request of a parcel that follows an earlier message, by `reply` or `edit`. */
+export function follows(parcel, request, differs = []) {
+  return { parcel: { id: ID, urgent: false, ...parcel }, request, ours_differs: differs.map(([at, why]) => ({ at, why })) };
+}
+
 /** `differs`: pairs of a place in the request and why ours is another there. */
-export function write(platform, name, parcel, settings, request, differs = []) {
+export function write(platform, name, parcel, settings, request, differs = [], following = []) {
   const evidence = {
     platform, level: 'B', source: `npm ${name} ${manifest(name).version}`, parcel: { id: ID, urgent: false, ...parcel }, settings, request,
-    ours_differs: differs.map(([at, why]) => ({ at, why })),
+    ours_differs: differs.map(([at, why]) => ({ at, why })), ...(following.length && { following }),
   };
   mkdirSync(out, { recursive: true });
   writeFileSync(join(out, `${platform}.json`), JSON.stringify(evidence, null, 1) + '\n');

@@ -106,6 +106,11 @@ def multipart(kind, body):
     return {part.get_param("name", header="content-disposition"): part.get_payload(decode=True).decode() for part in message.get_payload()}
 
 
+def follows(parcel, request):
+    """For `write`'s `following`: the request of a parcel that follows an earlier message, by `reply` or `edit`."""
+    return {"parcel": {"id": ID, "urgent": False} | parcel, "request": request, "ours_differs": []}
+
+
 def write(platform, package, parcel, settings, request, differs=(), level="B", source=None, **more):
     """`differs`: pairs of a place in the request and why ours is another there."""
     if source is None:

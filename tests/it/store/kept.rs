@@ -9,8 +9,8 @@ use loudhailer::id::{BroadcastId, DeliveryId, SubscriberId};
 use loudhailer::ingest::DeadRecord;
 use loudhailer::plan::Priority;
 use loudhailer::store::{
-    BreakerRow, BroadcastFilter, BroadcastState, CONFIRMS, DeliveryFilter, DeliveryState, Fact, Frozen, Matching,
-    ReceiptFact, Replayed, Signal, Store, UNDECIDED,
+    BreakerRow, Broadcast, BroadcastFilter, BroadcastState, CONFIRMS, DeliveryFilter, DeliveryState, Earlier, Fact,
+    Frozen, Matching, ReceiptFact, Replayed, Signal, Store, UNDECIDED,
 };
 use serde_json::json;
 
@@ -46,6 +46,49 @@ pub async fn confirmations(store: &dyn Store, people: &[SubscriberId]) {
     assert_eq!(again.attempts.iter().map(|attempt| &*attempt.outcome).collect::<Vec<_>>(), ["unconfirmed"]);
     let (counts, _) = store.counts(&broadcast).await.expect("read");
     assert_eq!(counts.told, 2, "who is told stays told");
+}
+
+/// What an address got by a channel in the thread, up to a broadcast; and what was found to be gone.
+pub async fn earlier(store: &dyn Store, people: &[SubscriberId]) {
+    let by = ChannelId(31);
+    let mut said = Vec::new();
+    for (n, title) in ["First", "Second", "Third"].into_iter().enumerate() {
+        let over = json!({ "severity": "critical", "title": title });
+        said.push(take(store, &format!("thread-{n}"), at(9850 + n as u64), over).await.broadcasts[0]);
+    }
+    // The thread has had others before.
+    let of = async |broadcast: &Broadcast, who: Vec<(SubscriberId, u16)>| {
+        let mut found = store.earlier(broadcast, by, who).await.expect("read");
+        found.iter_mut().for_each(|got| got.retain(|one| said.contains(&one.broadcast)));
+        found
+    };
+    let told = |id, who, reference: &str| Fact {
+        channel: by,
+        reference: Some(reference.into()),
+        ..fact(id, who, DeliveryState::Told)
+    };
+    let gone = Fact {
+        channel: by,
+        attempt: Some(("rejected", Some("gone"))),
+        fault: Some("gone"),
+        ..fact(said[1], people[0], DeliveryState::Open)
+    };
+    let elsewhere = Fact { channel: ChannelId(32), ..told(said[0], people[1], "other") };
+    store.record(Arc::new(vec![told(said[0], people[0], "1"), gone, elsewhere]), Vec::new()).await.expect("written");
+    let third = store.broadcast(said[2]).await.expect("read").expect("it is there");
+    let who = people.iter().map(|who| (*who, 1)).collect();
+    let got =
+        |broadcast, reference: Option<&str>, gone| Earlier { broadcast, reference: reference.map(Into::into), gone };
+    let found = of(&third, who).await;
+    assert_eq!(found.len(), people.len());
+    assert_eq!(found[0], [got(said[0], Some("1"), false), got(said[1], None, true)]);
+    assert_eq!(found[1], [got(said[0], None, false)], "by another channel");
+    assert_eq!(found[2], []);
+    store.record(Arc::new(vec![told(said[1], people[0], "2")]), Vec::new()).await.expect("written");
+    let second = store.broadcast(said[1]).await.expect("read").expect("it is there");
+    let found = of(&second, vec![(people[0], 1), (people[0], 2)]).await;
+    assert_eq!(found[0], [got(said[0], Some("1"), false), got(said[1], Some("2"), true)], "this one is the last");
+    assert_eq!(found[1], [], "another address");
 }
 
 /// What waits for a way is due when one opens; and a dead letter is opened again by a person, once.

@@ -25,6 +25,7 @@ pub fn parcel(to: &str) -> Parcel {
         name: None,
         unsubscribe_url: Some("https://status.acme.example/u/abc".into()),
         urgent: false,
+        follows: None,
         at: Time::parse("2021-10-04T15:51:00Z").expect("time"),
     }
 }

@@ -44,7 +44,9 @@ fn breaker(evidence: &Evidence<'_>, found: &mut Found, channel: &Channel, seen: 
     let mut failures = 0;
     for (at, answer) in answers {
         match answer {
-            Answer::Accepted | Answer::Rejected(Fault::Address | Fault::Message) => (open, failures) = (None, 0),
+            Answer::Accepted | Answer::Rejected(Fault::Address | Fault::Message | Fault::Gone) => {
+                (open, failures) = (None, 0)
+            }
             Answer::Rejected(Fault::Channel) if failures < 9 && open.is_none_or(|since| at >= since + OPEN) => {
                 (open, failures) = (Some(at), failures + 1);
             }

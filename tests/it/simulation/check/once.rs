@@ -63,7 +63,7 @@ fn tried_again(evidence: &Evidence<'_>, found: &mut Found, earlier: &Seen, later
         Answer::Accepted => true,
         // The way has ended, and others have not.
         Answer::Rejected(Fault::Address | Fault::Message) => earlier.channel == later.channel,
-        Answer::Rejected(Fault::Channel) | Answer::Deferred | Answer::Unknown => false,
+        Answer::Rejected(Fault::Channel | Fault::Gone) | Answer::Deferred | Answer::Unknown => false,
     };
     found.holds(2, !ended, || {
         format!("{} was {:?} at {:?} and is tried again at {:?}", later.id, earlier.answer, earlier.at, later.at)

@@ -21,7 +21,7 @@ use loudhailer::store::carried::{Summed, Watch};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, DeliveryState, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest,
+    DeliveryFilter, DeliveryRow, DeliveryState, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest,
     ManifestKey, Member, Node, Notice, Notices, OpenRow, Payload, ReceiptFact, Recipient, Replayed, Reported, Reserved,
     Result, Signal, Store, SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted,
     Wording, WordingKey, Written,
@@ -302,6 +302,7 @@ quietly! {
     due(lane: ChannelId, priority: Priority, now: Time, limit: usize) -> Result<Vec<OpenRow>>;
     next_due(lane: ChannelId, priority: Priority, now: Time) -> Result<Option<Time>>;
     again(broadcast: &Broadcast, rows: Vec<OpenRow>) -> Result<Vec<Again>>;
+    earlier(of: &Broadcast, by: ChannelId, who: Vec<(SubscriberId, u16)>) -> Result<Vec<Vec<Earlier>>>;
     wake(blocked: Vec<ChannelId>, now: Time) -> Result<()>;
     lapse(priority: Priority, now: Time, limit: usize) -> Result<BTreeMap<BroadcastId, i64>>;
     next_lapse(priority: Priority) -> Result<Option<Time>>;
