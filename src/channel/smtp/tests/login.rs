@@ -53,7 +53,7 @@ async fn a_token_is_said_as_it_stands_in_its_file_at_each_connection_and_a_refus
         .say("334 eyJzdGF0dXMiOiI0MDEiLCJzY2hlbWVzIjoiYmVhcmVyIG1hYyIsInNjb3BlIjoiaHR0cHM6Ly9tYWlsLmdvb2dsZS5jb20vIn0K")
         .await;
     assert_eq!(session.line().await, "", "an empty answer");
-    session.say("535 5.7.8 Username and Password not accepted for ya29.first").await;
+    session.say("535 5.7.8 Username and Password not accepted").await;
     let outcome = mail.await.expect("task");
     assert_eq!(fault(&outcome), Some(Fault::Channel));
     assert!(format!("{outcome:?}").contains("535"), "{outcome:?}");
