@@ -1,10 +1,12 @@
 //! The real binary, its sinks in another process, and what may happen to a process: SIGKILL, SIGTERM, a disk that must be
 //! waited for, that is full, that somebody else writes to; sinks that fail in every way; a calendar that is set.
 
+mod brokers;
 pub mod catcher;
 mod clock;
 mod cut;
 mod disk;
+mod flow;
 mod killed;
 mod mails;
 mod moved;

@@ -2,6 +2,8 @@
 # Apache Kafka, one broker in KRaft mode: a plain listener, one with SASL (SCRAM-SHA-512), one with TLS, one with both.
 # The jars come from Maven Central by kafka/pom.xml and stay in the target folder.
 
+# An id by chance may begin with -, which is taken for an option.
+kafka_id=$(printf loudhailer-tests | base64 | tr -d =)
 kafka_jars=$target/peers/kafka-$(cksum <tests/peers/kafka/pom.xml | cut -d' ' -f1)
 
 kafka_packages() {
@@ -18,12 +20,17 @@ kafka_install() {
   mv -T "$fresh" "$kafka_jars" 2>/dev/null || rm -rf "$fresh"
 }
 
+# kafka_folder DIR: makes a broker's folder, and sets the array `java` to what runs a class of Kafka's by it.
+kafka_folder() {
+  mkdir -p "$1"
+  cat tests/peers/kafka/log4j2.properties >"$1/log4j2.properties"
+  java=(java -cp "$1:$kafka_jars/*" -Dlog4j2.configurationFile=log4j2.properties)
+}
+
 kafka_start() {
-  local dir=$peers_dir/kafka plain sasl tls both controller
-  local java=(java -cp "$dir:$kafka_jars/*" -Dlog4j2.configurationFile=log4j2.properties)
+  local dir=$peers_dir/kafka plain sasl tls both controller java
+  kafka_folder "$dir"
   free_port plain && free_port sasl && free_port tls && free_port both && free_port controller
-  mkdir -p "$dir"
-  cat tests/peers/kafka/log4j2.properties >"$dir/log4j2.properties"
   cat "$peers_dir/tls/server.key" "$peers_dir/tls/server.pem" >"$dir/server.pem"
   cat >"$dir/server.properties" <<END
 process.roles=broker,controller
@@ -50,9 +57,8 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 END
-  # An id by chance may begin with -, which is taken for an option.
-  "${java[@]}" kafka.tools.StorageTool format -t "$(printf loudhailer-tests | base64 | tr -d =)" \
-    -c "$dir/server.properties" --add-scram 'SCRAM-SHA-512=[name=loudhailer,password=secret]' >"$peers_dir/kafka.log" 2>&1 ||
+  "${java[@]}" kafka.tools.StorageTool format -t "$kafka_id" -c "$dir/server.properties" \
+    --add-scram 'SCRAM-SHA-512=[name=loudhailer,password=secret]' >"$peers_dir/kafka.log" 2>&1 ||
     { cat "$peers_dir/kafka.log"; return 1; }
   background kafka "${java[@]}" -Xms256m -Xmx512m -XX:+UseSerialGC kafka.Kafka "$dir/server.properties"
   until_true kafka open_port "$plain" || return 1

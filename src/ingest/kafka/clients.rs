@@ -86,6 +86,8 @@ pub(super) fn consumer(
     // The first start reads what is there already: an alarm may be older than the broker.
     set_unless(&mut client, config, "auto.offset.reset", "earliest");
     set_unless(&mut client, config, "auto.commit.interval.ms", "1000");
+    // So long an urgent event waits for a node that fell.
+    set_unless(&mut client, config, "session.timeout.ms", "10000");
     set_unless(&mut client, config, "queued.max.messages.kbytes", "16384");
     set_unless(&mut client, config, "queued.min.messages", "10000");
     client.set("group.id", group).set("statistics.interval.ms", "1000");
@@ -123,6 +125,8 @@ fn base(config: &config::Kafka) -> ClientConfig {
     client.set("bootstrap.servers", &config.brokers);
     set_unless(&mut client, config, "client.id", "loudhailer");
     set_unless(&mut client, config, "reconnect.backoff.max.ms", "5000");
+    // Where a network loses everything, a broker is away after so long.
+    set_unless(&mut client, config, "socket.timeout.ms", "10000");
     // A topic that is made after the start is found within this time.
     set_unless(&mut client, config, "topic.metadata.refresh.interval.ms", "10000");
     set_unless(&mut client, config, "log.connection.close", "false");
@@ -221,8 +225,14 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
+            // Of those that are others' by then a later resumption knows nothing, and one that came back would stay paused.
+            if let Err(error) = consumer.resume(partitions) {
+                tracing::debug!(%error, "partitions that go to another could not be resumed");
+            }
+            let revoked = metrics::counter!("loudhailer_kafka_revoked_total", "group" => self.group.clone());
+            revoked.increment(partitions.count() as u64);
             let mut progress = lock(&self.progress);
             for partition in partitions.elements() {
                 progress.forget(partition.topic(), partition.partition());

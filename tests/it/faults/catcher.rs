@@ -1,5 +1,5 @@
 //! The sinks of the fault tests, in a process of their own: webhook receivers and a mail server. What comes in is written to
-//! a file before it is answered, one line each (address, id), and can be held unanswered.
+//! a file before it is answered, one line each (address, id, when), and can be held unanswered.
 //!
 //! The process is the test binary once more, with `CATCHER_FOLDER` set. It ends when its standard input does, so with us.
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -94,24 +94,35 @@ impl Catcher {
 
     /// Each of these was reached, nobody else, and each under one id; answers how many came again.
     pub fn each_once(&self, expected: &BTreeSet<String>) -> usize {
-        let caught = self.caught();
-        let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (to, id) in &caught {
-            ids.entry(to).or_default().insert(id);
-        }
-        let reached: BTreeSet<String> = ids.keys().map(|to| to.to_string()).collect();
-        let lost: Vec<_> = expected.difference(&reached).take(5).collect();
-        assert!(lost.is_empty() && reached.len() == expected.len(), "lost {lost:?}");
-        assert!(ids.values().all(|ids| ids.len() == 1), "somebody was told under two ids");
-        caught.len() - ids.len()
+        each_once(&self.caught(), expected)
     }
 
     /// What came after so many.
     pub fn caught_from(&self, after: usize) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(self.folder.join("caught")).expect("the record");
-        let lines = text.lines().skip(after).filter_map(|line| line.split_once('\t'));
-        lines.map(|(to, id)| (to.into(), id.into())).collect()
+        let lines = text.lines().skip(after).map(|line| line.split('\t').map(str::to_string));
+        lines.filter_map(|mut line| Some((line.next()?, line.next()?))).collect()
     }
+
+    /// When each webhook came, in milliseconds.
+    pub fn hooked_at(&self) -> Vec<u64> {
+        let text = std::fs::read_to_string(self.folder.join("caught")).expect("the record");
+        let hooks = text.lines().filter(|line| line.starts_with("http"));
+        hooks.filter_map(|line| line.rsplit('\t').next()?.parse().ok()).collect()
+    }
+}
+
+/// Each of these was reached, nobody else, and each under one id; answers how many came again.
+pub fn each_once(caught: &[(String, String)], expected: &BTreeSet<String>) -> usize {
+    let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (to, id) in caught {
+        ids.entry(to).or_default().insert(id);
+    }
+    let reached: BTreeSet<String> = ids.keys().map(|to| to.to_string()).collect();
+    let lost: Vec<_> = expected.difference(&reached).take(5).collect();
+    assert!(lost.is_empty() && reached.len() == expected.len(), "lost {lost:?}");
+    assert!(ids.values().all(|ids| ids.len() == 1), "somebody was told under two ids");
+    caught.len() - ids.len()
 }
 
 impl Drop for Catcher {
@@ -128,12 +139,14 @@ struct Shared {
     seen: AtomicUsize,
     held: watch::Sender<bool>,
     delay: Duration,
+    began: Instant,
 }
 
 impl Shared {
     /// Writes down what came and waits until it may be answered.
     async fn take(&self, to: &str, id: &str) {
-        self.record.lock().expect("not poisoned").write_all(format!("{to}\t{id}\n").as_bytes()).expect("written");
+        let line = format!("{to}\t{id}\t{}\n", self.began.elapsed().as_millis());
+        self.record.lock().expect("not poisoned").write_all(line.as_bytes()).expect("written");
         self.seen.fetch_add(1, Ordering::SeqCst);
         self.open.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.delay).await;
@@ -183,6 +196,7 @@ fn process() {
             seen: AtomicUsize::new(0),
             held: watch::Sender::new(false),
             delay: Duration::from_millis(delay),
+            began: Instant::now(),
         });
         let mut ports = String::new();
         for host in 1..=HOSTS {

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use loudhailer::id::BroadcastId;
 use loudhailer::store::Store;
 use loudhailer::store::postgres::Postgres;
 use serde_json::json;
 
-use super::catcher::Catcher;
+use super::catcher::{Catcher, each_once};
 use super::process::{BINARY, Place, Process, ask, until};
+use super::proxy::Proxy;
 use super::{PLANS, addresses, broadcast, happening, people, read_in, send, sign};
 use crate::harness::{Database, number};
 
@@ -28,11 +30,13 @@ const STALL: Duration = Duration::from_secs(9);
 
 /// What is under way: nodes that tell many, whose ids and addresses are checked at the end.
 pub struct Telling {
-    catcher: Catcher,
+    pub catcher: Catcher,
     pub database: Database,
     expected: BTreeSet<String>,
     pub broadcast: String,
-    nodes: Vec<(Process, Place)>,
+    pub nodes: Vec<(Process, Place)>,
+    /// By which each node reaches its mail server.
+    pub mails: Vec<Proxy>,
     _folder: tempfile::TempDir,
 }
 
@@ -44,6 +48,15 @@ impl Telling {
 
     /// `way`: by which a node reaches the database, where that is not straight.
     pub async fn begin_by(database: Database, settings: &str, way: impl Fn(usize) -> Option<SocketAddr>) -> Telling {
+        Telling::begin_each(database, |_| settings.to_string(), way).await
+    }
+
+    /// `settings` and `way` of each node.
+    pub async fn begin_each(
+        database: Database,
+        settings: impl Fn(usize) -> String,
+        way: impl Fn(usize) -> Option<SocketAddr>,
+    ) -> Telling {
         Telling::begin_as(Path::new(BINARY), database, settings, way, async |_| {}).await
     }
 
@@ -51,20 +64,24 @@ impl Telling {
     pub async fn begin_as(
         program: &Path,
         database: Database,
-        settings: &str,
+        settings: impl Fn(usize) -> String,
         way: impl Fn(usize) -> Option<SocketAddr>,
         before: impl AsyncFnOnce(&Database),
     ) -> Telling {
         let folder = tempfile::tempdir().expect("a folder");
         let catcher = Catcher::start(folder.path(), Duration::ZERO).await;
-        let place = |node| {
+        let mut mails = Vec::new();
+        for _ in 0..NODES {
+            mails.push(Proxy::start(catcher.mail.parse().expect("an address")).await);
+        }
+        let place = |node: usize| {
             let url = way(node).map_or_else(|| database.url(), |at| database.url_at(at));
-            let place = Place::new(&catcher.mail, PLANS).with_store(&url, database.password());
+            let place = Place::new(&mails[node].at.to_string(), PLANS).with_store(&url, database.password());
             let place = place.with_clock(APART * node as u32).with_program(program);
             let file = place.path("loudhailer.toml");
             let text = std::fs::read_to_string(&file).expect("read");
             let hooks = "allow_private = true\n";
-            std::fs::write(&file, text.replace(hooks, &format!("{hooks}{settings}"))).expect("written");
+            std::fs::write(&file, text.replace(hooks, &format!("{hooks}{}", settings(node)))).expect("written");
             place
         };
         let places: Vec<Place> = (0..NODES).map(place).collect();
@@ -75,19 +92,17 @@ impl Telling {
         store.close().await.expect("closes");
         before(&database).await;
         let nodes: Vec<(Process, Place)> = places.into_iter().map(|place| (Process::serve(&place), place)).collect();
-        until("every node has its share", async || {
-            let least =
-                "SELECT min(shards) FROM (SELECT count(s.id) AS shards FROM node n LEFT JOIN shard s ON s.node = n.id
-                         GROUP BY n.id) AS each";
-            let nodes = database.number("SELECT count(*) FROM node").await;
-            (nodes == NODES as i64 && database.number(least).await >= 64 / NODES as i64 - 2).then_some(())
-        })
-        .await;
+        shared(&database).await;
         let expected = addresses(&file, "businesses").into_iter().map(str::to_string).collect();
         let (status, answer) = send(&nodes[0].0.host, &happening("main", "critical")).await.expect("an answer");
         assert_eq!(status, 202, "{answer}");
         let broadcast = broadcast(&answer);
-        Telling { catcher, database, expected, broadcast, nodes, _folder: folder }
+        Telling { catcher, database, expected, broadcast, nodes, mails, _folder: folder }
+    }
+
+    /// Whoever has come has taken its part.
+    pub async fn shared(&self) {
+        shared(&self.database).await;
     }
 
     pub async fn told(&self, share: usize) {
@@ -98,6 +113,14 @@ impl Telling {
     /// The number of the node that does for all what one does.
     pub async fn leader(&self) -> i64 {
         self.database.number("SELECT node FROM shard WHERE id = 0").await
+    }
+
+    /// SIGTERM, and the node once more when it has ended.
+    pub async fn end_and_restart(&mut self, node: usize) {
+        let (mut process, place) = self.nodes.remove(node);
+        process.terminate();
+        assert_eq!(process.ended().await.code(), Some(0));
+        self.nodes.insert(node, (Process::serve(&place), place));
     }
 
     pub fn kill_and_restart(&mut self, node: usize) {
@@ -123,15 +146,21 @@ impl Telling {
 
     /// Nothing is answered, and nothing begins or ends any more; answers what each node has on the wire.
     pub async fn stand_still(&self) -> Vec<u64> {
+        self.still(1).await
+    }
+
+    /// The same where each node has so many on the wire, or more.
+    pub async fn still(&self, least: u64) -> Vec<u64> {
         self.catcher.hold().await;
-        let mut last = Vec::new();
+        let (mut last, mut same) = (Vec::new(), 0);
         until("all attempts are open", async || {
             let mut now = vec![self.catcher.seen().await];
             for (node, _) in &self.nodes {
                 now.push(node.on_wire().await?);
             }
             let before = std::mem::replace(&mut last, now.clone());
-            (before == now && now.iter().all(|count| *count > 0)).then(|| now.split_off(1))
+            same = if before == now { same + 1 } else { 0 };
+            (same == 3 && now.iter().all(|count| *count >= least)).then(|| now.split_off(1))
         })
         .await
     }
@@ -144,13 +173,20 @@ impl Telling {
     /// What may come again once a node has fallen: what has come and is not on disk, its answer being held or not yet written, and
     /// what is on the wire behind it.
     pub async fn in_flight(&self, on_wire: &[u64]) -> u64 {
-        let came: BTreeSet<String> = self.catcher.caught().into_iter().map(|(to, _)| to).collect();
+        let came: BTreeSet<String> = self.catcher.caught().into_iter().map(|(_, id)| id).collect();
         let told = self.database.number("SELECT count(*) FROM delivery WHERE state = 7").await;
         came.len() as u64 - told.unsigned_abs() + on_wire.iter().sum::<u64>() - self.catcher.open().await
     }
 
     /// Everyone is told under one id, and is counted as told by every node; answers how many came again.
-    pub async fn end(mut self) -> usize {
+    pub async fn end(self) -> usize {
+        let (again, others) = self.end_beside().await;
+        assert!(others.is_empty(), "nobody else was to be told: {others:?}");
+        again
+    }
+
+    /// The same where others are told of other things; answers with what came to these, too.
+    pub async fn end_beside(mut self) -> (usize, Vec<(String, String)>) {
         for (node, _) in &self.nodes {
             node.settled().await;
             let shown = node.get(&format!("/v1/broadcasts/{}", self.broadcast)).await.expect("it is there");
@@ -161,14 +197,29 @@ impl Telling {
             let status = node.ended().await;
             assert_eq!(status.code(), Some(0), "{}", std::fs::read_to_string(place.path("log")).unwrap_or_default());
         }
-        let again = self.catcher.each_once(&self.expected);
-        assert_eq!(self.database.number("SELECT count(*) FROM delivery WHERE state = 7").await, recipients() as i64);
+        let (ours, others): (Vec<_>, Vec<_>) =
+            self.catcher.caught().into_iter().partition(|(to, _)| self.expected.contains(to));
+        let again = each_once(&ours, &self.expected);
+        let BroadcastId(id) = self.broadcast.parse().expect("an id");
+        let told = format!("SELECT count(*) FROM delivery WHERE state = 7 AND broadcast = {id}");
+        assert_eq!(self.database.number(&told).await, recipients() as i64);
         assert_eq!(self.database.number("SELECT count(*) FROM manifest WHERE open").await, 0);
         let left =
             "SELECT (SELECT count(*) FROM node) + (SELECT count(*) FROM shard WHERE node IN (SELECT id FROM node))";
         assert_eq!(self.database.number(left).await, 0, "who has left owns nothing");
-        again
+        (again, others)
     }
+}
+
+async fn shared(database: &Database) {
+    until("every node has its share", async || {
+        let least =
+            "SELECT min(shards) FROM (SELECT count(s.id) AS shards FROM node n LEFT JOIN shard s ON s.node = n.id
+                     GROUP BY n.id) AS each";
+        let nodes = database.number("SELECT count(*) FROM node").await;
+        (nodes == NODES as i64 && database.number(least).await >= 64 / NODES as i64 - 2).then_some(())
+    })
+    .await;
 }
 
 fn signal(process: &Process, name: &str) {
@@ -213,10 +264,7 @@ async fn nodes_that_are_restarted_one_after_the_other_repeat_nothing() {
     let mut telling = Telling::begin(database, "").await;
     for (at, share) in [(0, 1), (1, 3), (2, 5)] {
         telling.told(share).await;
-        let (mut process, place) = telling.nodes.remove(at);
-        process.terminate();
-        assert_eq!(process.ended().await.code(), Some(0));
-        telling.nodes.insert(at, (Process::serve(&place), place));
+        telling.end_and_restart(at).await;
     }
     assert_eq!(telling.end().await, 0, "a node that ends in peace has said what it has done");
 }

@@ -13,7 +13,12 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn start(to: SocketAddr) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Proxy::start_at("127.0.0.1:0".parse().expect("an address"), to).await
+    }
+
+    /// Where somebody has been told that it is.
+    pub async fn start_at(at: SocketAddr, to: SocketAddr) -> Proxy {
+        let listener = TcpListener::bind(at).await.expect("a port");
         let at = listener.local_addr().expect("an address");
         let passes = watch::Sender::new(true);
         let gate = passes.subscribe();

@@ -24,7 +24,7 @@ async fn nodes_of_the_version_before_go_on_while_a_newer_one_brings_the_schema_u
             database.execute(BACK).await;
         }
     };
-    let mut telling = Telling::begin_as(&program, database, "", |_| None, older).await;
+    let mut telling = Telling::begin_as(&program, database, |_| String::new(), |_| None, older).await;
     if before.is_none() {
         telling.database.execute(BACK).await;
     }

@@ -12,6 +12,7 @@ use crate::peers::peers;
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A new and empty database on the shared server.
+#[derive(Clone)]
 pub struct Database {
     address: String,
     user: String,

@@ -85,6 +85,43 @@ async fn a_record_not_taken_when_the_node_dies_comes_to_the_next_one() {
     node.stop().await;
 }
 
+/// Of these ids, by keys that fall into every partition.
+async fn produce_everywhere(brokers: &str, topic: &str, ids: impl Iterator<Item = String>) {
+    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().expect("producer");
+    let mut sent = Vec::new();
+    for id in ids {
+        let value = native(&id, &id);
+        let record: FutureRecord<'_, str, str> = FutureRecord::to(topic).key(id.as_str()).payload(value.as_str());
+        sent.push(producer.send_result(record).expect("room"));
+    }
+    for delivery in sent {
+        within("the delivery", delivery).await.expect("alive").expect("delivered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_comes_back_is_read_though_it_was_paused_when_it_went() {
+    let Some(kafka) = peer("kafka") else { return };
+    let topic = topic("paused");
+    produce_everywhere(&kafka, &topic, (0..2_000).map(|n| format!("bulk-{n}"))).await;
+    let section = section(&kafka, &topic, &[]);
+    let mut stays = Node::start(&section, &["bulk"], &[]);
+    within("the pause", stays.health.until("incidents", |status| status.paused && status.partitions == 3)).await;
+    let goes = Node::start(&section, &[], &[]);
+    within("its share", goes.health.until("incidents", |status| status.partitions > 0)).await;
+    stays.held.send_replace(Default::default());
+    within("the resumption", stays.health.until("incidents", |status| !status.paused)).await;
+    goes.stop().await;
+    within("all again", stays.health.until("incidents", |status| status.partitions == 3)).await;
+    let later: std::collections::BTreeSet<String> = (0..30).map(|n| format!("later-{n}")).collect();
+    produce_everywhere(&kafka, &topic, later.iter().cloned()).await;
+    let mut taken = std::collections::BTreeSet::new();
+    while !taken.is_superset(&later) {
+        taken.extend(stays.taken(1).await);
+    }
+    stays.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_kafkas_own_producer_are_taken_over_sasl_and_poison_is_buried() {
     let names = ["kafka_sasl", "kafka_user", "kafka_password", "kafka_produce"];
