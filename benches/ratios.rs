@@ -23,6 +23,7 @@ mod postfix;
 mod postgres;
 mod process;
 mod prompt;
+mod requests;
 mod sink;
 mod stop;
 mod texts;
@@ -96,7 +97,7 @@ const MEASURES: [(&str, bool, Measure); 13] = [
     ("expand", true, expand::expand),
     ("idle", true, flat::idle),
     ("stop", true, stop::stop),
-    ("drivers", true, texts::drivers),
+    ("drivers", true, requests::drivers),
     ("flat", false, flat::flat),
     ("import", false, import::import),
     ("nodes", false, nodes::nodes),
@@ -138,6 +139,8 @@ fn main() -> anyhow::Result<()> {
 fn play(name: &str, input: &str) -> anyhow::Result<()> {
     match name {
         // As the binary's own commands run.
+        "platforms" => return requests::platforms(),
+        "requests" => return requests::requests(&serde_json::from_str(input)?),
         "prompt" | "expand" | "lives" => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             return runtime.block_on(async {

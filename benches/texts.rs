@@ -32,7 +32,7 @@ pub struct Task {
     count: u64,
 }
 
-pub fn drivers(args: &Args) -> anyhow::Result<Measured> {
+pub fn smpp(args: &Args) -> anyhow::Result<Measured> {
     let count = args.recipients;
     let leg = || {
         let mut centre = Process::role(OTHER, "centre", &json!({}))?;

@@ -42,8 +42,8 @@ impl Sigv4 {
         headers: &mut HeaderMap,
     ) -> Result<(), String> {
         let wrong = |_| "a value does not fit into a header".to_string();
-        let at = now.timestamp();
-        let (day, at) = (at.strftime("%Y%m%d").to_string(), at.strftime("%Y%m%dT%H%M%SZ").to_string());
+        let at = now.timestamp().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let (day, _) = at.split_once('T').ok_or("the time has no day")?;
         headers.insert(DATE, HeaderValue::from_str(&at).map_err(wrong)?);
         if let Some(token) = &self.token {
             let mut token = HeaderValue::from_str(token).map_err(wrong)?;
@@ -53,7 +53,7 @@ impl Sigv4 {
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let (canonical, signed) = canonical(method, uri, body, headers);
         let text = format!("{ALGORITHM}\n{at}\n{scope}\n{}", hex(canonical.as_bytes()));
-        let signature = Encoding::Hex.write(hmac::sign(&self.key(&day), text.as_bytes()).as_ref());
+        let signature = Encoding::Hex.write(hmac::sign(&self.key(day), text.as_bytes()).as_ref());
         let authorization =
             format!("{ALGORITHM} Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", self.key_id);
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&authorization).map_err(wrong)?);
@@ -86,34 +86,39 @@ fn hex(bytes: &[u8]) -> String {
 fn canonical(method: &Method, uri: &Uri, body: &[u8], headers: &HeaderMap) -> (String, String) {
     let mut query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
     query.sort_unstable();
-    // A name without a value has an empty one.
-    let query: Vec<String> =
-        query.iter().map(|pair| if pair.contains('=') { pair.to_string() } else { format!("{pair}=") }).collect();
-    let mut lines = String::new();
-    let mut names = Vec::new();
+    let mut text = String::with_capacity(512);
+    text.extend([method.as_str(), "\n"]);
+    encode(uri.path(), &mut text);
+    text.push('\n');
+    for (at, pair) in query.into_iter().enumerate() {
+        // A name without a value has an empty one.
+        text.extend([if at > 0 { "&" } else { "" }, pair, if pair.contains('=') { "" } else { "=" }]);
+    }
+    text.push('\n');
+    let mut signed = String::with_capacity(64);
     // In the order of the alphabet.
     for name in [CONTENT_TYPE, HOST, DATE, TOKEN] {
         if let Some(value) = headers.get(&name) {
-            let words: Vec<&str> = value.to_str().unwrap_or_default().split_whitespace().collect();
-            lines.push_str(&format!("{name}:{}\n", words.join(" ")));
-            names.push(name.to_string());
+            text.extend([name.as_str(), ":"]);
+            for (at, word) in value.to_str().unwrap_or_default().split_whitespace().enumerate() {
+                text.extend([if at > 0 { " " } else { "" }, word]);
+            }
+            text.push('\n');
+            signed.extend([if signed.is_empty() { "" } else { ";" }, name.as_str()]);
         }
     }
-    let signed = names.join(";");
-    let path = encoded(uri.path());
-    (format!("{method}\n{path}\n{}\n{lines}\n{signed}\n{}", query.join("&"), hex(body)), signed)
+    text.extend(["\n", &signed, "\n", &hex(body)]);
+    (text, signed)
 }
 
 /// A path that is encoded already, once more, as every service but S3 has it.
-fn encoded(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
+fn encode(path: &str, out: &mut String) {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
             byte => out.push_str(&format!("%{byte:02X}")),
         }
     }
-    out
 }
 
 #[cfg(test)]
