@@ -38,6 +38,7 @@ const TEXT: &str = "Payments in Europe have failed since 15:39 UTC, and our team
                     contract. Next update: 16:30 UTC. \"Störung\" & more: status.example";
 
 type Made = Request<Full<Bytes>>;
+type Make = dyn Fn(&Parcel, Time) -> Made;
 
 struct Case {
     platform: &'static str,
@@ -51,7 +52,7 @@ struct Case {
 
 /// What was written for one platform.
 struct ByHand {
-    make: Box<dyn Fn(&Parcel, Time) -> Made>,
+    make: Box<Make>,
     read: fn(u16, &[u8]) -> Option<Outcome>,
 }
 
