@@ -175,11 +175,15 @@ async fn nodes_that_come_and_go_take_each_event_once_and_keep_the_partitions_tha
         sum
     };
     let before = revoked(&telling).await;
-    telling.end_and_restart(2).await;
+    let place = telling.end_one(2).await;
+    // The two have all of its partitions before it comes back.
+    brokers.members(&flow, NODES - 1).await;
+    telling.begin_one(2, place);
+    until("it has its share again", async || (revoked(&telling).await > before).then_some(())).await;
     brokers.members(&flow, NODES).await;
     // Twelve partitions of two topics: whoever comes gets four, and nobody gives up another.
     let moved = revoked(&telling).await - before;
-    assert!((1..=4).contains(&moved), "{moved} partitions were taken from the two nodes that stayed");
+    assert!(moved <= 4, "{moved} partitions were taken from the two nodes that stayed");
 
     let mut in_flight = 0;
     for (node, share) in [(0, 2), (1, 5)] {
@@ -232,7 +236,12 @@ async fn a_node_that_is_cut_off_from_kafka_or_its_mail_server_loses_nothing_and_
     let seen = telling.catcher.seen().await;
     flow.incidents(recipients() / 800).await.expect("acknowledged");
     flow.taken(&telling.database).await;
-    until("the others go on", async || (telling.catcher.seen().await > seen).then_some(())).await;
+    // Where all of the press are the cut node's, nobody else has anyone to tell.
+    let owners = "SELECT count(DISTINCT s.node) FROM member m JOIN audience a ON a.id = m.audience
+                  JOIN shard s ON s.id = (m.subscriber >> 48)::int WHERE a.name = 'press'";
+    if telling.database.number(owners).await > 1 {
+        until("the others go on", async || (telling.catcher.seen().await > seen).then_some(())).await;
+    }
     telling.mails[1].mend();
     telling.told(10).await;
     telling.settled().await;

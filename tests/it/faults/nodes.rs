@@ -117,9 +117,19 @@ impl Telling {
 
     /// SIGTERM, and the node once more when it has ended.
     pub async fn end_and_restart(&mut self, node: usize) {
+        let place = self.end_one(node).await;
+        self.begin_one(node, place);
+    }
+
+    /// SIGTERM; answers what the node was started from.
+    pub async fn end_one(&mut self, node: usize) -> Place {
         let (mut process, place) = self.nodes.remove(node);
         process.terminate();
         assert_eq!(process.ended().await.code(), Some(0));
+        place
+    }
+
+    pub fn begin_one(&mut self, node: usize, place: Place) {
         self.nodes.insert(node, (Process::serve(&place), place));
     }
 
