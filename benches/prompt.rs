@@ -24,11 +24,10 @@ use loudhailer::plan::{Priority, Thread};
 use loudhailer::store::carried::{Summed, Watch};
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
-    Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
-    DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
-    Member, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
-    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey,
-    Written,
+    Access, Again, Applied, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed,
+    Counts, DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest,
+    ManifestKey, Member, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
+    SubscriberDraft, Tick, Timer, TimerKind, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey, Written,
 };
 use serde_json::json;
 
@@ -107,6 +106,10 @@ macro_rules! forwarded {
                 self.inner.notices()
             }
 
+            fn access(&self) -> &dyn Access {
+                self.inner.access()
+            }
+
             $(async fn $name(&self, $($argument: $kind),*) -> $answer {
                 self.inner.$name($($argument),*).await
             })*
@@ -178,12 +181,6 @@ forwarded! {
     meta(name: &str) -> Result<Option<String>>;
     set_meta(name: &str, value: &str) -> Result<()>;
     swap_meta(name: &str, was: Option<&str>, value: &str) -> Result<bool>;
-    begin_session(word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()>;
-    session(word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>>;
-    end_session(word: [u8; 32]) -> Result<()>;
-    add_token(hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
-    tokens() -> Result<Vec<([u8; 32], TokenRow)>>;
-    remove_token(name: &str) -> Result<bool>;
     journal(after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     backup(to: &Path, watch: Watch) -> Result<Vec<Summed>>;
     retain(incidents: Time, events: Time, journal: Time, receipts: Time) -> Result<u64>;

@@ -3,6 +3,7 @@
 
 mod door;
 pub mod heartbeat;
+mod muted;
 mod readiness;
 mod reports;
 mod upkeep;
@@ -51,7 +52,7 @@ pub struct App {
     pub watchers: Watchers,
     /// Held by the signal that proposes an incident.
     pub proposing: tokio::sync::Mutex<()>,
-    /// One at a time: what is muted is read, changed and written as a whole.
+    /// One at a time: what is muted is as a whole in the store, and in memory.
     muting: tokio::sync::Mutex<()>,
     pub key: hmac::Key,
     pub max_event_age: Duration,
@@ -115,7 +116,7 @@ impl App {
             .with_context(|| format!("server.listen: {} can't be listened on", config.server.listen))?;
         config.server.listen = listener.local_addr()?;
         let store = App::own_store(&config, &clock).await?;
-        if !config.server.listen.ip().is_loopback() && store.tokens().await?.is_empty() {
+        if !config.server.listen.ip().is_loopback() && store.access().tokens().await?.is_empty() {
             bail!(
                 "server.listen: {} is reachable by others, and no token protects it; make one with loudhailer token create",
                 config.server.listen
@@ -129,7 +130,7 @@ impl App {
         }
         let kafka = Kafka::new(&config.kafka, clock.clone()).context("kafka")?;
         let sources = Sources::build(&config, &load_formats(&config)?)?;
-        sources.mute(muted(&*store).await?);
+        sources.mute(muted::kept(&*store).await?);
         let watchers = Watchers::build(&config)?;
         let seed = fastrand::u64(..);
         let templates = Arc::new(load_templates(&config)?);
@@ -220,27 +221,6 @@ impl App {
 
     pub fn channel(&self, name: &str) -> Option<&(ChannelId, Channel)> {
         self.channels.iter().find(|(_, channel)| channel.name == name)
-    }
-
-    /// From here on a source's documents are answered, and nothing comes of them; or they count again.
-    pub async fn mute_source(&self, name: &str, mute: bool) -> crate::store::Result<()> {
-        // Whoever is asked meanwhile for another source reads what this one leaves, in the store as in memory.
-        let _alone = self.muting.lock().await;
-        loop {
-            let kept = self.store.meta(MUTED).await?;
-            let mut muted = sources(kept.as_deref());
-            if mute {
-                muted.insert(name.to_string())
-            } else {
-                muted.remove(name)
-            };
-            let changed = serde_json::to_string(&muted).unwrap_or_default();
-            // Otherwise another node has muted one meanwhile.
-            if self.store.swap_meta(MUTED, kept.as_deref(), &changed).await? {
-                self.sources.mute(muted);
-                return Ok(());
-            }
-        }
     }
 
     pub fn channel_name(&self, id: ChannelId) -> &str {
@@ -357,17 +337,6 @@ pub fn unconfirmable<'a>(plans: &[Plan], channels: impl Iterator<Item = &'a Chan
     let channels =
         channels.map(|channel| Confirms { name: &channel.name, kind: &channel.kind, reports: channel.confirms() });
     plan::unconfirmable(plans, &channels.collect::<Vec<_>>())
-}
-
-/// The name under which the store keeps which sources are muted.
-const MUTED: &str = "muted_sources";
-
-async fn muted(store: &dyn Store) -> crate::store::Result<BTreeSet<String>> {
-    Ok(sources(store.meta(MUTED).await?.as_deref()))
-}
-
-fn sources(kept: Option<&str>) -> BTreeSet<String> {
-    kept.and_then(|kept| serde_json::from_str(kept).ok()).unwrap_or_default()
 }
 
 pub fn load_formats(config: &Config) -> Result<Formats, ConfigError> {

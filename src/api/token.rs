@@ -91,7 +91,7 @@ impl Tokens {
             return Ok(tokens);
         }
         let read = self.clock.monotonic();
-        let tokens: Arc<HashMap<_, _>> = Arc::new(self.store.tokens().await?.into_iter().collect());
+        let tokens: Arc<HashMap<_, _>> = Arc::new(self.store.access().tokens().await?.into_iter().collect());
         self.known.store(Arc::new(Known { tokens: tokens.clone(), read: Some(read) }));
         Ok(tokens)
     }

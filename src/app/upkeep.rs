@@ -18,9 +18,8 @@ const LAST_OFFERS: Duration = Duration::from_secs(5);
 pub async fn settings(app: Arc<App>) {
     let mut changes = app.engine.settings_changes();
     while changes.changed().await.is_ok() {
-        match super::muted(&*app.store).await {
-            Ok(muted) => app.sources.mute(muted),
-            Err(error) => tracing::warn!(%error, "which sources are muted can't be read"),
+        if let Err(error) = app.hear_muted().await {
+            tracing::warn!(%error, "which sources are muted can't be read");
         }
     }
 }

@@ -77,7 +77,7 @@ async fn demo(args: &Args) -> anyhow::Result<()> {
     let app = built.app.clone();
     let address = app.config.server.listen;
     let person = TokenRow { name: "Demo".into(), person: true, scopes: vec!["admin".into()] };
-    app.store.add_token(token_hash(TOKEN), person, clock.calendar()).await?;
+    app.store.access().add_token(token_hash(TOKEN), person, clock.calendar()).await?;
     let broker = tokio::spawn(built.run_until_stopped());
     let client = Client::new(address, TOKEN);
     let performed = tokio::select! {

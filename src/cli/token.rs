@@ -71,7 +71,7 @@ async fn act(store: &Arc<dyn Store>, what: What) -> Result<(), Failure> {
             scopes.sort();
             scopes.dedup();
             let row = TokenRow { name: name.clone(), person, scopes: scopes.clone() };
-            let added = store.add_token(token_hash(&token), row, Clock::system().calendar()).await;
+            let added = store.access().add_token(token_hash(&token), row, Clock::system().calendar()).await;
             if !added.map_err(anyhow::Error::from)? {
                 return Err(Failure::Failed(anyhow!("there is a token named {name:?}; revoke it first")));
             }
@@ -82,7 +82,7 @@ async fn act(store: &Arc<dyn Store>, what: What) -> Result<(), Failure> {
         }
         What::List { json } => {
             let mut rows: Vec<TokenRow> =
-                store.tokens().await.map_err(anyhow::Error::from)?.into_iter().map(|(_, row)| row).collect();
+                store.access().tokens().await.map_err(anyhow::Error::from)?.into_iter().map(|(_, row)| row).collect();
             rows.sort_by(|a, b| a.name.cmp(&b.name));
             if json {
                 let rows =
@@ -92,7 +92,7 @@ async fn act(store: &Arc<dyn Store>, what: What) -> Result<(), Failure> {
             let cells = |row: &TokenRow| vec![row.name.clone(), row.scopes.join(" "), row.person.to_string()];
             show::table(&["name", "scopes", "person"], &rows.iter().map(cells).collect::<Vec<_>>())
         }
-        What::Revoke { name } => match store.remove_token(&name).await.map_err(anyhow::Error::from)? {
+        What::Revoke { name } => match store.access().remove_token(&name).await.map_err(anyhow::Error::from)? {
             true => show::line(&format!("revoked {name}")),
             false => Err(Failure::Failed(anyhow!("there is no token named {name:?}"))),
         },

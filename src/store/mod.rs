@@ -1,6 +1,7 @@
 //! Where everything is kept. `Store` speaks the pipeline's words; SQLite and PostgreSQL are its implementations, and what both
 //! decide alike stands here. Whatever a method says is done is synced to disk when it returns.
 
+pub mod access;
 mod announced;
 mod beside;
 mod broadcast;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::access::{Access, TokenRow};
 pub use self::announced::{Announced, Payload};
 pub use self::broadcast::{Broadcast, BroadcastFilter, BroadcastState, Counts, Cursor, Timer, TimerKind};
 use self::carried::{Summed, Watch};
@@ -52,7 +54,7 @@ pub use self::recipient::Recipient;
 pub use self::registry::{Line, Registry};
 pub use self::signal::Signal;
 pub use self::subscriber::{Imported, SubscriberDraft, Upserted};
-pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, SESSIONS, TokenRow, Wanted, Wording, WordingKey};
+pub use self::upkeep::{BreakerRow, Frozen, JournalRow, Reserved, Wanted, Wording, WordingKey};
 use crate::audience::Subscriber;
 use crate::audience::import::{Row, Seen};
 use crate::audience::route::ChannelId;
@@ -215,19 +217,14 @@ pub trait Store: Send + Sync + 'static {
     /// When the next confirmation is due.
     async fn next_lapse(&self, priority: Priority) -> Result<Option<Time>>;
 
-    // Keys, tokens, journal, upkeep.
+    /// Tokens and sessions.
+    fn access(&self) -> &dyn Access;
+
+    // Keys, journal, upkeep.
     async fn meta(&self, name: &str) -> Result<Option<String>>;
     async fn set_meta(&self, name: &str, value: &str) -> Result<()>;
     /// Writes it where it is as it was read; answers whether it was.
     async fn swap_meta(&self, name: &str, was: Option<&str>, value: &str) -> Result<bool>;
-    async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool>;
-    async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>>;
-    async fn remove_token(&self, name: &str) -> Result<bool>;
-    /// A browser has signed in: the digest of its word stands for a token until then. Of too many the oldest end.
-    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()>;
-    /// The token that it stands for.
-    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>>;
-    async fn end_session(&self, word: [u8; 32]) -> Result<()>;
     /// Its rows after that one; what deliveries came to among them where it is asked for.
     async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>>;
     /// Writes all that is kept into a new file of SQLite's schema, whatever this store is, as it is at one moment, while others go on

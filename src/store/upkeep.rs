@@ -1,5 +1,5 @@
 //! What the store keeps beside incidents, broadcasts and deliveries: words and the templates that they are rendered from,
-//! tokens, breakers, the journal.
+//! breakers, the journal.
 
 use std::time::Duration;
 
@@ -24,23 +24,12 @@ pub struct Wording {
     pub bytes: Vec<u8>,
 }
 
-/// Past so many sessions the oldest ends.
-pub const SESSIONS: usize = 4096;
-
 /// A frozen thing: a set of templates, kept for as long as a broadcast may still render from it.
 #[derive(Debug, Clone)]
 pub struct Frozen {
     pub digest: [u8; 32],
     pub kind: &'static str,
     pub bytes: Vec<u8>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TokenRow {
-    pub name: String,
-    /// A person may confirm a cause; a machine may not.
-    pub person: bool,
-    pub scopes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

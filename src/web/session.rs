@@ -21,17 +21,17 @@ pub async fn begin(store: &dyn Store, token: [u8; 32], now: Time) -> Result<Stri
     let mut word = [0; 32];
     SystemRandom::new().fill(&mut word).map_err(|_| StoreError::Failed("the system gives no chance".into()))?;
     let word = URL_SAFE_NO_PAD.encode(word);
-    store.begin_session(digest(&word), token, Time(now.0 + LASTS.as_millis() as i64), now).await?;
+    store.access().begin_session(digest(&word), token, Time(now.0 + LASTS.as_millis() as i64), now).await?;
     Ok(word)
 }
 
 /// The digest of the token that the session stands for.
 pub async fn token(store: &dyn Store, word: &str, now: Time) -> Result<Option<[u8; 32]>> {
-    store.session(digest(word), now).await
+    store.access().session(digest(word), now).await
 }
 
 pub async fn end(store: &dyn Store, word: &str) -> Result<()> {
-    store.end_session(digest(word)).await
+    store.access().end_session(digest(word)).await
 }
 
 fn digest(word: &str) -> [u8; 32] {

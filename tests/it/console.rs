@@ -411,7 +411,7 @@ async fn with_tokens_the_console_asks_for_one_and_a_session_only_reads() {
     assert_eq!(broker.send("POST", "/console/sign-out", &cookie, "").await.status, 303);
     assert_eq!(broker.send("GET", "/console", &cookie, "").await.status, 303);
     assert_eq!(broker.send("GET", "/console", &other, "").await.status, 200);
-    assert!(broker.app.store.remove_token("ada").await.expect("removed"));
+    assert!(broker.app.store.access().remove_token("ada").await.expect("removed"));
     broker.clock.advance(std::time::Duration::from_secs(3));
     assert_eq!(broker.send("GET", "/console", &other, "").await.status, 303);
     broker.stop().await;

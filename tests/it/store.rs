@@ -18,12 +18,13 @@ use loudhailer::incident::{self, Clearance};
 use loudhailer::ingest::event::{Event, Principal, parse_value};
 use loudhailer::ingest::{IngestError, Ingested};
 use loudhailer::plan::{self, Plans, Priority};
+use loudhailer::store::access::SESSIONS;
 use loudhailer::store::carried::unwatched;
 use loudhailer::store::postgres::Postgres;
 use loudhailer::store::sqlite::Sqlite;
 use loudhailer::store::{
     Applied, Apply, BroadcastState, Committed, Decided, Decision, DeliveryState, Fact, Known, Manifest, ManifestKey,
-    Matching, ReceiptFact, SESSIONS, Store, StoreError, SubscriberDraft, TokenRow, Upserted,
+    Matching, ReceiptFact, Store, StoreError, SubscriberDraft, TokenRow, Upserted,
 };
 use serde_json::{Value, json};
 
@@ -394,31 +395,31 @@ async fn reports(store: &dyn Store, people: &[SubscriberId]) {
 
 async fn tokens(store: &dyn Store) {
     let row = TokenRow { name: "desk".into(), person: true, scopes: vec!["admin".into()] };
-    assert!(store.add_token([1; 32], row.clone(), NOW).await.expect("written"));
-    assert!(!store.add_token([2; 32], row.clone(), NOW).await.expect("answered"), "one name for two");
-    assert_eq!(store.tokens().await.expect("read"), [([1; 32], row)]);
-    assert!(store.remove_token("desk").await.expect("written"));
-    assert!(store.tokens().await.expect("read").is_empty());
+    assert!(store.access().add_token([1; 32], row.clone(), NOW).await.expect("written"));
+    assert!(!store.access().add_token([2; 32], row.clone(), NOW).await.expect("answered"), "one name for two");
+    assert_eq!(store.access().tokens().await.expect("read"), [([1; 32], row)]);
+    assert!(store.access().remove_token("desk").await.expect("written"));
+    assert!(store.access().tokens().await.expect("read").is_empty());
 
     let (ends, word) = (at(12 * 3600), |n: u8| [n; 32]);
-    store.begin_session(word(1), [7; 32], ends, NOW).await.expect("written");
-    store.begin_session(word(2), [8; 32], at(60), NOW).await.expect("written");
-    let token = async |n, now| store.session(word(n), now).await.expect("read");
+    store.access().begin_session(word(1), [7; 32], ends, NOW).await.expect("written");
+    store.access().begin_session(word(2), [8; 32], at(60), NOW).await.expect("written");
+    let token = async |n, now| store.access().session(word(n), now).await.expect("read");
     assert_eq!((token(1, NOW).await, token(2, NOW).await, token(3, NOW).await), (Some([7; 32]), Some([8; 32]), None));
     assert_eq!((token(1, Time(ends.0 - 1)).await, token(1, ends).await), (Some([7; 32]), None), "it has ended");
-    store.end_session(word(1)).await.expect("written");
+    store.access().end_session(word(1)).await.expect("written");
     assert_eq!((token(1, NOW).await, token(2, NOW).await), (None, Some([8; 32])));
     for n in 0..=SESSIONS {
         let mut word = [9; 32];
         word[..8].copy_from_slice(&n.to_be_bytes());
-        store.begin_session(word, [7; 32], Time(ends.0 + n as i64), at(60)).await.expect("written");
+        store.access().begin_session(word, [7; 32], Time(ends.0 + n as i64), at(60)).await.expect("written");
     }
     assert_eq!(token(2, NOW).await, None, "it had ended when others began");
     let mut oldest = [9; 32];
     oldest[..8].copy_from_slice(&0_usize.to_be_bytes());
-    assert_eq!(store.session(oldest, NOW).await.expect("read"), None, "there is no room for it");
+    assert_eq!(store.access().session(oldest, NOW).await.expect("read"), None, "there is no room for it");
     oldest[..8].copy_from_slice(&1_usize.to_be_bytes());
-    assert_eq!(store.session(oldest, NOW).await.expect("read"), Some([7; 32]));
+    assert_eq!(store.access().session(oldest, NOW).await.expect("read"), Some([7; 32]));
 }
 
 /// What is old enough goes, and only that.

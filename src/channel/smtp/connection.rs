@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
@@ -176,22 +175,30 @@ impl Connection {
     }
 
     async fn login(&mut self, settings: &Settings) -> Result<(), Outcome> {
-        match &settings.login {
-            None => Ok(()),
-            Some(Login::Password(credentials)) => self.login_by_password(settings, credentials).await,
-            Some(Login::Token { user, file }) => self.login_by_token(settings, user, file).await,
-        }
+        let Some(login) = &settings.login else { return Ok(()) };
+        let (user, secret) = match login {
+            Login::Password { user, password } => (user, password.expose().to_string()),
+            // Of a few hundred bytes, and it may just be renewed.
+            Login::Token { user, file } => {
+                let wrong = |error| deferred(format!("token_file: {}: {error}", file.display()));
+                (user, token::read(file).map_err(wrong)?)
+            }
+        };
+        let credentials = Credentials::new(user.clone(), secret.clone());
+        let done = match login {
+            Login::Password { .. } => self.login_by_password(settings, &credentials).await,
+            Login::Token { .. } => self.login_by_token(settings, &credentials).await,
+        };
+        // Some servers repeat what they were told.
+        done.map_err(|outcome| scrubbed(outcome, &secret))
     }
 
     /// Google's and Microsoft's XOAUTH2. Why a token is refused stands in a challenge, and is said once that is answered with nothing.
-    async fn login_by_token(&mut self, settings: &Settings, user: &str, file: &Path) -> Result<(), Outcome> {
+    async fn login_by_token(&mut self, settings: &Settings, credentials: &Credentials) -> Result<(), Outcome> {
         if !self.offers.xoauth2 {
             return Err(rejected("the server does not offer AUTH XOAUTH2"));
         }
-        // Of a few hundred bytes, and it may just be renewed.
-        let token = token::read(file).map_err(|error| deferred(format!("token_file: {}: {error}", file.display())))?;
-        let credentials = Credentials::new(user.into(), token);
-        let said = Mechanism::Xoauth2.response(&credentials, None);
+        let said = Mechanism::Xoauth2.response(credentials, None);
         let said = said.map_err(|_| rejected("AUTH: the token cannot be said"))?;
         match self.whisper(settings, "AUTH XOAUTH2 ", &base64(&said)).await? {
             Reply { code: 334, .. } => match self.command(settings, "\r\n").await? {
@@ -240,7 +247,7 @@ impl Connection {
         self.transcript.iter().for_each(|transcript| transcript.said(format!("{said}***").as_bytes()));
         let line = format!("{said}{hidden}\r\n");
         self.pour(line.as_bytes(), settings.timeout).await.map_err(|cut| deferred(cut.lost.to_string()))?;
-        self.expect(settings).await
+        self.expect(settings).await.map_err(|outcome| scrubbed(outcome, hidden))
     }
 
     async fn expect(&mut self, settings: &Settings) -> Result<Reply, Outcome> {
@@ -325,6 +332,11 @@ fn decoded(text: &str) -> Option<String> {
 
 fn rejected(detail: &str) -> Outcome {
     Outcome::Rejected { fault: Fault::Channel, detail: detail.into() }
+}
+
+fn scrubbed(mut outcome: Outcome, secret: &str) -> Outcome {
+    outcome.scrub(std::iter::once(secret));
+    outcome
 }
 
 fn deferred(detail: String) -> Outcome {

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use lettre::Address;
 use lettre::message::Mailbox;
-use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::extension::ClientId;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
@@ -62,7 +61,10 @@ pub(super) enum Tls {
 
 /// How we say who we are.
 pub(super) enum Login {
-    Password(Credentials),
+    Password {
+        user: String,
+        password: Secret,
+    },
     /// Whoever renews the token writes the file.
     Token {
         user: String,
@@ -248,7 +250,7 @@ fn login<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Option<Login>, Str
     match (get("auth"), user, password, file) {
         (None, None, None, None) => Ok(None),
         (None, Some(user), Some(password), None) => {
-            Ok(Some(Login::Password(Credentials::new(user.into(), password.into()))))
+            Ok(Some(Login::Password { user: user.into(), password: Secret::new(password) }))
         }
         (None, _, _, Some(_)) => Err("token_file: goes with auth = \"xoauth2\"".into()),
         (None, None, Some(_), None) => Err("username: missing beside password".into()),

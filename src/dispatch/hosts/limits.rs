@@ -62,7 +62,7 @@ impl HostLimits {
     pub fn period(&self) -> Duration {
         match self {
             HostLimits::Own(limits) => limits.period(),
-            HostLimits::Shared(shared) => shared.period(),
+            HostLimits::Shared(shared) => shared.period,
         }
     }
 

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Shared {
     channel: String,
     limits: Vec<Limit>,
+    /// How far apart the times of a host are.
+    pub period: Duration,
     known: BTreeMap<String, Of>,
     /// Who wants times that nobody has asked for yet.
     wanting: BTreeSet<String>,
@@ -34,13 +36,14 @@ struct Of {
 impl Shared {
     /// `None` where there are no limits.
     pub fn new(channel: &str, limits: &[Limit]) -> Option<Shared> {
-        let new = Shared {
+        let any = Granted::new(limits.iter().map(|limit| (channel, limit)))?;
+        Some(Shared {
             channel: channel.to_string(),
             limits: limits.to_vec(),
+            period: apart(any.limits()),
             known: BTreeMap::new(),
             wanting: BTreeSet::new(),
-        };
-        (!limits.is_empty()).then_some(new)
+        })
     }
 
     /// Whether an attempt may begin; where nobody knows, that times are to be asked for.
@@ -77,11 +80,6 @@ impl Shared {
     /// How many may begin now.
     pub fn room(&self, host: &str, now: Instant) -> u32 {
         self.known.get(host).map_or(0, |of| of.granted.room(now))
-    }
-
-    /// How far apart the times of a host are.
-    pub fn period(&self) -> Duration {
-        Granted::new(self.of_host("")).map_or(Duration::ZERO, |granted| apart(granted.limits()))
     }
 
     /// Somebody wants times that have not been asked for.

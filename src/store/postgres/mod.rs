@@ -2,6 +2,7 @@
 //! outlives the server's restarts; every write is a transaction that locks what it is about (`lock.rs`), and is repeated only where
 //! it is known not to have been written (`transaction.rs`). Any number of nodes send from one database, each what it owns (`node.rs`).
 
+mod access;
 mod attempt;
 mod backup;
 mod block;

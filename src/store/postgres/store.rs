@@ -29,11 +29,10 @@ use crate::store::outcomes::Outcomes;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
-    Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
+    Access, Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
     Member, Notice, Notices, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store,
-    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey,
-    Written,
+    SubscriberDraft, Tick, Timer, TimerKind, Unfinished, UpdateRow, Upserted, Wanted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -354,37 +353,11 @@ impl Store for Postgres {
     }
 
     async fn swap_meta(&self, name: &str, was: Option<&str>, value: &str) -> Result<bool> {
-        write!(self, db => async {
-            let swapped = upkeep::swap_meta(db, name, was, value).await?;
-            if swapped {
-                db.notice(Notice::Setting(name.into()));
-            }
-            Ok(swapped)
-        })
+        write!(self, db => upkeep::swap_meta(db, name, was, value))
     }
 
-    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()> {
-        write!(self, db => upkeep::begin_session(db, &word, &token, ends, now))
-    }
-
-    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
-        read!(self, db => upkeep::session(db, &word, now))
-    }
-
-    async fn end_session(&self, word: [u8; 32]) -> Result<()> {
-        write!(self, db => upkeep::end_session(db, &word))
-    }
-
-    async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
-        write!(self, db => upkeep::add_token(db, &hash, &row, now))
-    }
-
-    async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>> {
-        read!(self, db => upkeep::tokens(db))
-    }
-
-    async fn remove_token(&self, name: &str) -> Result<bool> {
-        write!(self, db => upkeep::remove_token(db, name))
+    fn access(&self) -> &dyn Access {
+        self
     }
 
     async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::connection::{CLOCK, Db};
 use super::lock;
-use super::rows::{all, digest, first, json, parsed, run};
+use super::rows::{all, first, parsed, run};
 use super::value::values;
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Notice, Reserved, Result, SESSIONS, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Notice, Reserved, Result, Wording, WordingKey};
 
 pub async fn freeze(db: &Db, frozen: &Frozen) -> Result<()> {
     let sql = "INSERT INTO frozen VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -152,39 +152,11 @@ pub async fn swap_meta(db: &Db, name: &str, was: Option<&str>, value: &str) -> R
         Some(was) => run(db, "UPDATE meta SET value = $2 WHERE name = $1 AND value = $3", values![name, value, was]),
         None => run(db, "INSERT INTO meta VALUES ($1, $2) ON CONFLICT DO NOTHING", values![name, value]),
     };
-    Ok(written.await? == 1)
-}
-
-pub async fn begin_session(db: &Db, word: &[u8; 32], token: &[u8; 32], ends: Time, now: Time) -> Result<()> {
-    run(db, "DELETE FROM session WHERE ends <= $1", values![now.0]).await?;
-    run(db, "INSERT INTO session VALUES ($1, $2, $3)", values![&word[..], &token[..], ends.0]).await?;
-    let sql = "DELETE FROM session WHERE word IN (SELECT word FROM session ORDER BY ends DESC OFFSET $1)";
-    run(db, sql, values![SESSIONS as i64]).await.map(drop)
-}
-
-pub async fn session(db: &Db, word: &[u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
-    let sql = "SELECT token FROM session WHERE word = $1 AND ends > $2";
-    first(db, sql, values![&word[..], now.0], |row| digest(row, 0)).await
-}
-
-pub async fn end_session(db: &Db, word: &[u8; 32]) -> Result<()> {
-    run(db, "DELETE FROM session WHERE word = $1", values![&word[..]]).await.map(drop)
-}
-
-pub async fn add_token(db: &Db, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {
-    let sql = "INSERT INTO token VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    Ok(run(db, sql, values![&hash[..], &row.name, row.person, json(&row.scopes)?, now.0]).await? == 1)
-}
-
-pub async fn tokens(db: &Db) -> Result<Vec<([u8; 32], TokenRow)>> {
-    all(db, "SELECT hash, name, person, scopes FROM token ORDER BY name", values![], |row| {
-        Ok((digest(row, 0)?, TokenRow { name: row.get(1)?, person: row.get(2)?, scopes: parsed(row, 3)? }))
-    })
-    .await
-}
-
-pub async fn remove_token(db: &Db, name: &str) -> Result<bool> {
-    Ok(run(db, "DELETE FROM token WHERE name = $1", values![name]).await? == 1)
+    let swapped = written.await? == 1;
+    if swapped {
+        db.notice(Notice::Setting(name.into()));
+    }
+    Ok(swapped)
 }
 
 pub async fn journal(db: &Db, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {

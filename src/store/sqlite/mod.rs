@@ -1,6 +1,7 @@
 //! The embedded store: SQLite, WAL, `synchronous=FULL`, one writer thread with group commit, a small pool of readers,
 //! checkpoints elsewhere.
 
+mod access;
 pub mod backup;
 mod broadcast;
 pub mod carry;

@@ -28,10 +28,10 @@ use crate::store::outcomes::Outcomes;
 use crate::store::packed::blind;
 use crate::store::settled::{Noted, lock};
 use crate::store::{
-    Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
+    Access, Again, Apply, AttemptRow, BreakerRow, Broadcast, BroadcastFilter, BroadcastState, Committed, Counts,
     DeliveryFilter, DeliveryRow, Earlier, Fact, Frozen, Imported, JournalRow, Known, Leases, Manifest, ManifestKey,
     Member, OpenRow, ReceiptFact, Recipient, Replayed, Reported, Reserved, Result, Signal, Store, StoreError,
-    SubscriberDraft, Tick, Timer, TimerKind, TokenRow, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
+    SubscriberDraft, Tick, Timer, TimerKind, Unfinished, UpdateRow, Upserted, Wording, WordingKey, Written,
 };
 
 #[async_trait]
@@ -362,29 +362,8 @@ impl Store for Sqlite {
         self.write(move |db| upkeep::swap_meta(db, &name, was.as_deref(), &value)).await
     }
 
-    async fn begin_session(&self, word: [u8; 32], token: [u8; 32], ends: Time, now: Time) -> Result<()> {
-        self.write(move |db| upkeep::begin_session(db, &word, &token, ends, now)).await
-    }
-
-    async fn session(&self, word: [u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
-        self.read(move |db| upkeep::session(db, &word, now)).await
-    }
-
-    async fn end_session(&self, word: [u8; 32]) -> Result<()> {
-        self.write(move |db| upkeep::end_session(db, &word)).await
-    }
-
-    async fn add_token(&self, hash: [u8; 32], row: TokenRow, now: Time) -> Result<bool> {
-        self.write(move |db| upkeep::add_token(db, &hash, &row, now)).await
-    }
-
-    async fn tokens(&self) -> Result<Vec<([u8; 32], TokenRow)>> {
-        self.read(upkeep::tokens).await
-    }
-
-    async fn remove_token(&self, name: &str) -> Result<bool> {
-        let name = name.to_string();
-        self.write(move |db| upkeep::remove_token(db, &name)).await
+    fn access(&self) -> &dyn Access {
+        self
     }
 
     async fn journal(&self, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {

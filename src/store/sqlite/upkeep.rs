@@ -1,13 +1,13 @@
-//! Keys, tokens, words, channels, breakers.
+//! Keys, words, channels, breakers.
 
 use rusqlite::Connection;
 
-use super::rows::{all, digest, first, json, parsed, run};
+use super::rows::{all, first, parsed, run};
 use crate::audience::route::ChannelId;
 use crate::clock::Time;
 use crate::id::BroadcastId;
 use crate::ingest::DeadRecord;
-use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, SESSIONS, TokenRow, Wording, WordingKey};
+use crate::store::{BreakerRow, Frozen, JournalRow, Reserved, Result, Wording, WordingKey};
 
 pub fn freeze(db: &Connection, frozen: &Frozen) -> Result<()> {
     run(db, "INSERT OR IGNORE INTO frozen VALUES (?1, ?2, ?3)", (&frozen.digest[..], frozen.kind, &frozen.bytes))
@@ -129,41 +129,6 @@ pub fn swap_meta(db: &Connection, name: &str, was: Option<&str>, value: &str) ->
         set_meta(db, name, value)?;
     }
     Ok(same)
-}
-
-pub fn begin_session(db: &Connection, word: &[u8; 32], token: &[u8; 32], ends: Time, now: Time) -> Result<()> {
-    run(db, "DELETE FROM session WHERE ends <= ?1", [now.0])?;
-    run(db, "INSERT INTO session VALUES (?1, ?2, ?3)", (&word[..], &token[..], ends.0))?;
-    let sql = "DELETE FROM session WHERE word IN (SELECT word FROM session ORDER BY ends DESC LIMIT -1 OFFSET ?1)";
-    run(db, sql, [SESSIONS as i64]).map(drop)
-}
-
-pub fn session(db: &Connection, word: &[u8; 32], now: Time) -> Result<Option<[u8; 32]>> {
-    let sql = "SELECT token FROM session WHERE word = ?1 AND ends > ?2";
-    first(db, sql, (&word[..], now.0), |row| digest(row, 0))
-}
-
-pub fn end_session(db: &Connection, word: &[u8; 32]) -> Result<()> {
-    run(db, "DELETE FROM session WHERE word = ?1", [&word[..]]).map(drop)
-}
-
-pub fn add_token(db: &Connection, hash: &[u8; 32], row: &TokenRow, now: Time) -> Result<bool> {
-    let written = run(
-        db,
-        "INSERT INTO token VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-        (&hash[..], &row.name, row.person, json(&row.scopes)?, now.0),
-    )?;
-    Ok(written == 1)
-}
-
-pub fn tokens(db: &Connection) -> Result<Vec<([u8; 32], TokenRow)>> {
-    all(db, "SELECT hash, name, person, scopes FROM token ORDER BY name", [], |row| {
-        Ok((digest(row, 0)?, TokenRow { name: row.get(1)?, person: row.get(2)?, scopes: parsed(row, 3)? }))
-    })
-}
-
-pub fn remove_token(db: &Connection, name: &str) -> Result<bool> {
-    run(db, "DELETE FROM token WHERE name = ?1", [name]).map(|removed| removed == 1)
 }
 
 pub fn journal(db: &Connection, after: i64, limit: usize, outcomes: bool) -> Result<Vec<JournalRow>> {

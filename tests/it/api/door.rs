@@ -25,7 +25,7 @@ async fn without_a_token_only_this_machine_is_listened_to() {
     assert!(refused.contains("no token protects it; make one with loudhailer token create"), "{refused}");
     let store = Sqlite::visit(&folder.path().join("loudhailer.db")).expect("opens");
     let row = TokenRow { name: "desk".into(), person: true, scopes: vec!["admin".into()] };
-    assert!(store.add_token([1; 32], row, Clock::system().calendar()).await.expect("written"));
+    assert!(store.access().add_token([1; 32], row, Clock::system().calendar()).await.expect("written"));
     drop(store);
     build().await.expect("a token protects it");
 }
@@ -71,7 +71,7 @@ async fn a_token_that_was_withdrawn_stops_working() {
     let kept = broker.client.with(&broker.token("kept", false, &["read"]).await);
     let gone = broker.client.with(&broker.token("gone", false, &["read"]).await);
     assert_eq!(gone.get("/v1/incidents").await.status, 200);
-    broker.app.store.remove_token("gone").await.expect("removed");
+    broker.app.store.access().remove_token("gone").await.expect("removed");
     broker.clock.advance(Duration::from_secs(3));
     assert_eq!(gone.get("/v1/incidents").await.status, 401);
     assert_eq!(kept.get("/v1/incidents").await.status, 200);

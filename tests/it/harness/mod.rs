@@ -190,7 +190,7 @@ impl Broker {
         let hash = hash.as_ref().try_into().expect("32 bytes");
         let scopes = scopes.iter().map(|scope| scope.to_string()).collect();
         let row = TokenRow { name: name.into(), person, scopes };
-        assert!(self.app.store.add_token(hash, row, self.clock.calendar()).await.expect("written"));
+        assert!(self.app.store.access().add_token(hash, row, self.clock.calendar()).await.expect("written"));
         token
     }
 

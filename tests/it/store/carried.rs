@@ -107,7 +107,7 @@ async fn everything(store: &Sqlite, path: &Path) {
     let facts = vec![waits(people[0], Some(epoch_of(store))), waits(people[1], None)];
     store.record(Arc::new(facts), Vec::new()).await.expect("written");
     let token = TokenRow { name: "desk".into(), person: true, scopes: vec!["admin".into()] };
-    assert!(store.add_token([3; 32], token, NOW).await.expect("written"));
+    assert!(store.access().add_token([3; 32], token, NOW).await.expect("written"));
     let broadcast = store.live().await.expect("read").pop().expect("something runs");
     let key = WordingKey {
         locale: "de".into(),
