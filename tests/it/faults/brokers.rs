@@ -1,23 +1,20 @@
 //! Several nodes on one PostgreSQL that take their events from three brokers of Kafka: a broker goes, nodes come and go, a node is
 //! cut off from all brokers or from its mail server. Meanwhile many are told, under a limit.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use loudhailer::store::Store;
-use loudhailer::store::postgres::Postgres;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::flow::Flow;
 use super::nodes::{NODES, Telling, recipients};
+use super::offered::Noted;
 use super::process::{Process, ask, until};
 use super::proxy::Proxy;
 use crate::harness::Database;
-use crate::offer::topic::{in_order, once, read, stands, wanted};
 use crate::peers::peers;
 
 /// Webhooks in a second, of all nodes together.
@@ -138,27 +135,13 @@ async fn a_broker_that_is_stopped_or_killed_loses_no_event_and_no_outcome() {
         brokers.whole().await;
     }
     telling.told(10).await;
-    telling.settled().await;
+    let noted = Noted::read(&telling).await;
     within_limit(&telling);
-    until("all was offered", async || {
-        let left = "SELECT (SELECT max(sequence) FROM journal) - (SELECT value::bigint FROM meta WHERE name = 'outcomes_offered')";
-        (telling.database.number(left).await == 0).then_some(())
-    })
-    .await;
-    let store = Postgres::visit(&telling.database.server()).await.expect("opens");
-    let wanted = wanted(&store, 0).await;
-    store.close().await.expect("closes");
-    let (database, everyone) = (telling.database.clone(), telling.broadcast.clone());
+    let database = telling.database.clone();
     let (again, press) = telling.end_beside().await;
     let again = again + flow.held_against(&database, &press).await;
     assert_eq!(again, 0, "no node fell");
-
-    let records = read(&brokers.list, &format!("{topic}.outcomes"));
-    let offered: BTreeSet<String> = once(&records).into_keys().collect();
-    assert!(offered == wanted, "{} are offered, {} are in the journal", offered.len(), wanted.len());
-    in_order(&records);
-    let told = stands(&records).into_iter().filter(|((of, _), word)| *of == everyone && word == "told").count();
-    assert_eq!(told, recipients());
+    noted.held_against(&brokers.list, &format!("{topic}.outcomes"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
